@@ -1,0 +1,57 @@
+import { type HostId, parseHostId } from "./ids.ts";
+import { isSlice } from "./slices.ts";
+
+/** The subject grammar: the only place where subjects are put together or taken apart. */
+
+export const EVENTS_STREAM = "LACEWING_EVENTS";
+export const DECISIONS_STREAM = "LACEWING_DECISIONS";
+
+/** What LACEWING_EVENTS stores. */
+export const EVENTS_STREAM_SUBJECTS = ["lw.v1.ev.*.*", "lw.v1.host.*"] as const;
+/** What LACEWING_DECISIONS stores. */
+export const DECISIONS_STREAM_SUBJECTS = ["lw.v1.dec.*"] as const;
+
+/** Events of one host about the tasks of one slice. */
+export function eventsSubject(slice: number, hostId: HostId): string {
+  return `lw.v1.ev.${slice}.${hostId}`;
+}
+
+/** Events of one host about itself. */
+export function hostSubject(hostId: HostId): string {
+  return `lw.v1.host.${hostId}`;
+}
+
+/** The decision log of one slice. */
+export function decisionsSubject(slice: number): string {
+  return `lw.v1.dec.${slice}`;
+}
+
+/** Where one host hears its assignments (core NATS, not stored). */
+export function assignmentsSubject(hostId: HostId): string {
+  return `lw.v1.assign.${hostId}`;
+}
+
+/** Prefix of a client's reply subjects: nobody else may read them. */
+export function inboxPrefix(clientName: string): string {
+  return `_INBOX_${clientName.replaceAll(/[^A-Za-z0-9_-]/g, "_")}`;
+}
+
+export type ParsedSubject =
+  | { readonly kind: "events"; readonly slice: number; readonly hostId: HostId }
+  | { readonly kind: "host"; readonly hostId: HostId }
+  | { readonly kind: "decisions"; readonly slice: number };
+
+/** Takes a stored subject apart; `undefined` when it is none of ours. */
+export function parseSubject(subject: string): ParsedSubject | undefined {
+  const [lw, version, kind, third, fourth, ...rest] = subject.split(".");
+  if (lw !== "lw" || version !== "v1" || third === undefined || rest.length > 0) return undefined;
+  if (kind === "host" && fourth === undefined) {
+    const hostId = parseHostId(third);
+    return hostId === undefined ? undefined : { kind: "host", hostId };
+  }
+  const slice = /^\d{1,2}$/.test(third) ? Number(third) : Number.NaN;
+  if (!isSlice(slice)) return undefined;
+  if (kind === "dec" && fourth === undefined) return { kind: "decisions", slice };
+  const hostId = fourth === undefined ? undefined : parseHostId(fourth);
+  return kind === "ev" && hostId !== undefined ? { kind: "events", slice, hostId } : undefined;
+}

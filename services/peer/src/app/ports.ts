@@ -1,0 +1,229 @@
+import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import type { Digest, TaskId } from "@lacewing/contracts/ids.ts";
+import type { ByteSpan, PieceLayout } from "@lacewing/contracts/pieces.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+
+/**
+ * What the peer's rules and flows need from the world, named for the need. Adapters implement these; in-memory twins
+ * serve unit tests and are held to the same suites (test/contract).
+ */
+
+// ---------------------------------------------------------------------------------------------------- piece store
+
+/** What is known of a task's content. Fixed when the task is created, kept beside the bytes. */
+export interface TaskDescription {
+  readonly taskId: TaskId;
+  /** Without user info, signatures or other secrets. */
+  readonly url: string;
+  readonly sharingDomain: string;
+  readonly anchor: Digest | undefined;
+  readonly lengthBytes: number;
+  readonly pieceLengthBytes: number;
+  /** Strong ETag of the origin's answer, or empty. */
+  readonly etag: string;
+  readonly lastModified: string;
+  readonly contentType: string;
+  readonly createdAtMs: number;
+}
+
+/** Why the store would not take a new task. */
+export type StoreRefusal = "no_room" | "store_failed";
+
+/** All content on this host's disk. */
+export interface PieceStore {
+  get(taskId: TaskId): StoredTask | undefined;
+  /**
+   * Reserves room for the whole content (evicting idle tasks when needed) and creates an empty task, or returns the
+   * existing one when it has the same length.
+   */
+  create(description: TaskDescription): Promise<StoredTask | StoreRefusal>;
+  list(): IterableIterator<StoredTask>;
+  /** Gives a task up. Readers that still hold it get errors. */
+  remove(taskId: TaskId): Promise<void>;
+  usage(): StoreUsage;
+  /** Told whenever a task lost pieces: evicted, removed or found damaged. */
+  onDropped(listener: (dropped: DroppedTask) => void): void;
+  close(): Promise<void>;
+}
+
+export interface StoreUsage {
+  /** Bytes reserved by tasks. */
+  readonly usedBytes: number;
+  readonly quotaBytes: number;
+  /** Free on the disk. */
+  readonly freeBytes: number;
+}
+
+export interface DroppedTask {
+  readonly taskId: TaskId;
+  /** The incarnation that begins now. */
+  readonly incarnation: number;
+  readonly reason: "evicted" | "removed" | "damaged";
+}
+
+/** One task's bytes on disk. */
+export interface StoredTask {
+  readonly description: TaskDescription;
+  readonly layout: PieceLayout;
+  /** Grows when pieces are given up; survives restarts, also of removed tasks that come back. */
+  readonly incarnation: number;
+  /** Pieces that were verified and journaled. Not to be changed by the caller. */
+  readonly held: Bitmap;
+  /** Whether the whole content was hashed and agrees with the anchor (or, without one, was hashed at all). */
+  readonly isVerified: boolean;
+  readonly usedAtMs: number;
+  /** SHA-256 of a held piece, 32 bytes. */
+  digestOf(pieceIndex: number): Uint8Array | undefined;
+  /** Writes bytes of pieces that are not held yet. The buffer may be used again when this settles. */
+  write(buffer: Uint8Array, offset: number): Promise<void>;
+  /**
+   * Reads exactly `length` bytes at `offset` into `buffer` from its start.
+   * @throws {PortError} `store_read_failed`, not retryable.
+   */
+  read(buffer: Uint8Array, offset: number, length: number): Promise<void>;
+  /**
+   * Hashes a written piece from the disk, off the main thread. When it agrees with `expected` (or nothing is expected)
+   * the piece is journaled and held.
+   */
+  commitPiece(
+    pieceIndex: number,
+    expected: Uint8Array | undefined,
+  ): Promise<{ readonly ok: boolean; readonly sha256: Uint8Array }>;
+  /**
+   * Whether a held piece is known to be sound on the disk since this process started. Hashes it off the main thread the
+   * first time; a damaged piece is given up (incarnation grows, listeners of `onDropped` are told) and `false` comes back.
+   */
+  prove(pieceIndex: number): Promise<boolean>;
+  /** Whether {@link prove} would answer `true` without hashing. */
+  isProven(pieceIndex: number): boolean;
+  /** Hashes held pieces again, whatever was proven before; gives damaged ones up. @returns the damaged ones. */
+  recheck(pieceIndexes: readonly number[]): Promise<readonly number[]>;
+  /**
+   * The digest of the whole content, every piece of which is held. Hashing runs in the background as pieces are
+   * committed in order, so this is usually quick. Does not mark anything.
+   */
+  contentDigest(): Promise<Digest>;
+  /** Journals that the content agrees with its anchor. */
+  markVerified(): Promise<void>;
+  /** Keeps the task from eviction until the returned function is called. */
+  pin(): () => void;
+}
+
+// --------------------------------------------------------------------------------------------------- piece transfer
+
+/** A transfer from a parent or the origin ended early. */
+export class TransferError extends PortError {
+  readonly reason: FailureReason;
+  constructor(reason: FailureReason, message: string, cause?: unknown) {
+    super(`transfer_${reason}`, message, { retryable: true, cause });
+    this.name = "TransferError";
+    this.reason = reason;
+  }
+}
+
+/** Where received bytes go. */
+export interface TransferSink {
+  /** Writes at an absolute offset of the content; the buffer may be used again when this settles. */
+  write(buffer: Uint8Array, offset: number): Promise<void>;
+  /** Every byte of the span below this absolute offset is written. Called often; must be quick. */
+  written(endOffset: number): void;
+}
+
+/** One contiguous read from a parent. */
+export interface ParentRead {
+  /** host:port of the parent's piece server. */
+  readonly address: string;
+  readonly taskId: TaskId;
+  readonly span: ByteSpan;
+  readonly token: string;
+  readonly traceparent: string;
+}
+
+/** Reads from other hosts over kept-open connections. */
+export interface PieceClient {
+  /**
+   * Resolves when every byte of the span is written.
+   * @throws {TransferError} with the reason; the signal's reason when it aborts.
+   */
+  read(request: ParentRead, sink: TransferSink, signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+// ----------------------------------------------------------------------------------------------------------- origin
+
+/** A header list as it travels: order and repeated names kept. */
+export type HeaderList = readonly (readonly [name: string, value: string])[];
+
+/** A request to the origin on behalf of a client. */
+export interface OriginRequest {
+  readonly method: "GET" | "HEAD";
+  readonly url: URL;
+  /** The client's own headers, hop-by-hop ones removed; credentials included. */
+  readonly headers: HeaderList;
+  /** Replaces any `Range` of the client: bytes [start, end), or to the end of the content. */
+  readonly range: { readonly start: number; readonly end: number | undefined } | undefined;
+  /** Sent with a range so that changed content comes back whole and can be noticed. */
+  readonly ifRange: string | undefined;
+  /** Whether a plain-http URL is to be asked by TLS: "auto" tries TLS first on port 80 and remembers per host. */
+  readonly useTls: boolean | "auto";
+}
+
+/** The origin's answer, redirects followed. */
+export interface OriginResponse {
+  readonly status: number;
+  readonly headers: HeaderList;
+  /** The first value of a header, by lower-case name. */
+  header(name: string): string | undefined;
+  /** Length of this answer's body when it says so. */
+  readonly bodyLength: number | undefined;
+  /** Body bytes in order; read at most once. Ends with an error when the origin breaks off early. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Breaks the answer off; the connection is not used again unless the body had ended. */
+  discard(): void;
+}
+
+export interface OriginClient {
+  /**
+   * @throws {PortError} `origin_unreachable`, `origin_timeout` or `origin_redirect_loop`, retryable.
+   */
+  open(request: OriginRequest, signal: AbortSignal): Promise<OriginResponse>;
+  close(): void;
+}
+
+// ------------------------------------------------------------------------------------------------------------ client
+
+/** A body that is pulled: the adapter owns the buffers, the flow owns the order and the waiting. */
+export interface PullBody {
+  /** Fills `into` from its start. @returns bytes filled; 0 at the end. Rejects when the body cannot be completed. */
+  read(into: Uint8Array): Promise<number>;
+}
+
+/** How the delivery of an answer ended, as the adapter saw it. */
+export type DeliveryEnd = "complete" | "client_gone" | "broken_off";
+
+/** What a client gets for a request that a rule wants. */
+export interface DownloadAnswer {
+  readonly status: number;
+  readonly headers: HeaderList;
+  /** `undefined`: no body (HEAD, 304, …). */
+  readonly body: PullBody | undefined;
+  /** Bytes the body will have; `undefined`: not known, send chunked. */
+  readonly bodyLength: number | undefined;
+  /** To be called once, when the delivery is over in whatever way. */
+  ended(how: DeliveryEnd): void;
+}
+
+/** A client's request as the proxy port understood it, whichever way in it took. */
+export interface ClientRequest {
+  readonly method: "GET" | "HEAD";
+  /** Absolute URL at the origin. */
+  readonly url: URL;
+  /** Hop-by-hop and proxy headers removed. */
+  readonly headers: HeaderList;
+  header(name: string): string | undefined;
+  /** When the request's head was complete, by the monotonic clock. */
+  readonly receivedAtMs: number;
+  /** Aborts when the client is gone. */
+  readonly signal: AbortSignal;
+}
