@@ -1,0 +1,56 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { type InventoryEntry, inventoryDigest } from "./inventory.ts";
+
+const entries: fc.Arbitrary<InventoryEntry[]> = fc.uniqueArray(
+  fc.record({
+    taskId: fc.stringMatching(/^[0-9a-f]{64}$/),
+    incarnation: fc.nat(5),
+    heldPieceCount: fc.nat(256),
+  }),
+  { selector: ({ taskId }) => taskId, maxLength: 12 },
+);
+
+describe("the digest of an inventory", () => {
+  test("does not depend on the order of the tasks", () => {
+    fc.assert(
+      fc.property(entries, fc.func(fc.integer()), (list, rank) => {
+        const shuffled = list.toSorted((a, b) => rank(a.taskId) - rank(b.taskId));
+        expect(inventoryDigest(shuffled)).toBe(inventoryDigest(list));
+      }),
+    );
+  });
+
+  test("changes with any entry's piece count or incarnation, and with an entry more", () => {
+    fc.assert(
+      fc.property(entries, fc.nat(), (list, pick) => {
+        const at = list[pick % Math.max(1, list.length)];
+        if (at === undefined) return;
+        const without = list.filter((entry) => entry !== at);
+        const base = inventoryDigest([...without, { ...at, heldPieceCount: 1 }]);
+        expect(inventoryDigest([...without, { ...at, heldPieceCount: 2 }])).not.toBe(base);
+        expect(
+          inventoryDigest([
+            ...without,
+            { ...at, heldPieceCount: 1, incarnation: at.incarnation + 1 },
+          ]),
+        ).not.toBe(base);
+        expect(inventoryDigest(without)).not.toBe(base);
+      }),
+    );
+  });
+
+  test("of nothing, and of tasks without a piece, is 16 zeros", () => {
+    expect(inventoryDigest([])).toBe("0000000000000000");
+    expect(inventoryDigest([{ taskId: "a", incarnation: 3, heldPieceCount: 0 }])).toBe(
+      "0000000000000000",
+    );
+  });
+
+  test("is the published FNV-1a (64 bit): hosts and schedulers of different versions must agree", () => {
+    // FNV-1a of "a:1:1".
+    expect(inventoryDigest([{ taskId: "a", incarnation: 1, heldPieceCount: 1 }])).toBe(
+      "5530015d66c34428",
+    );
+  });
+});
