@@ -1,0 +1,147 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { ChildSpec } from "./children.ts";
+import { shortHash } from "./data-dir.ts";
+
+/** The programs of ours that a local cluster runs. */
+export type ServiceName = "scheduler" | "traces" | "peer";
+
+/** A peer service of the cluster. */
+export interface PeerPlan {
+  readonly hostId: string;
+  readonly kind: "normal" | "seed";
+  readonly proxyPort: number;
+  readonly apiSocket: string;
+  readonly dataDir: string;
+}
+
+/** What all services of a cluster are told. */
+export interface ServicesPlan {
+  readonly dataDir: string;
+  readonly natsUrl: string;
+  readonly databaseUrl: string;
+  /** Base URL that spans are sent to. */
+  readonly otlpEndpoint: string;
+  readonly secretFile: string;
+  readonly logLevel: string;
+  readonly configFile: string | undefined;
+  /** Inherited by every service: PATH, HOME, and settings that the user gave. */
+  readonly baseEnv: Readonly<Record<string, string>>;
+  readonly ports: Readonly<Record<string, number>>;
+  readonly entryOf: (service: ServiceName) => string;
+}
+
+/** The services cut themselves off after 10 s; the supervisor only acts when even that failed. */
+const STOP_TIMEOUT_MS = 12_000;
+/** Length of `sun_path` on Linux without its closing zero; macOS has 103. */
+const SOCKET_PATH_BYTES_MAX = process.platform === "darwin" ? 103 : 107;
+
+/** Names, ports and places of the peers: ordinary ones first, from the proxy port upwards, then the seeds. */
+export function planPeers(
+  counts: { readonly peers: number; readonly seedPeers: number },
+  dataDir: string,
+  socketDirectory: string,
+  ports: Readonly<Record<string, number>>,
+): readonly PeerPlan[] {
+  return peerNames(counts).map(({ hostId, kind }) => ({
+    hostId,
+    kind,
+    proxyPort: ports[hostId] ?? 0,
+    apiSocket: join(socketDirectory, `${hostId}.sock`),
+    dataDir: join(dataDir, "peers", hostId),
+  }));
+}
+
+/** `peer-1`, `peer-2`, …, `seed-1`, …. */
+export function peerNames(counts: {
+  readonly peers: number;
+  readonly seedPeers: number;
+}): readonly { readonly hostId: string; readonly kind: "normal" | "seed" }[] {
+  const names = (kind: "normal" | "seed", prefix: string, count: number) =>
+    Array.from({ length: count }, (_, index) => ({ hostId: `${prefix}-${index + 1}`, kind }));
+  return [...names("normal", "peer", counts.peers), ...names("seed", "seed", counts.seedPeers)];
+}
+
+/**
+ * Where the API sockets go: `run` in the data dir, or a short directory when a socket's path there would be longer than
+ * the system can bind.
+ *
+ * @param runtimeHome `XDG_RUNTIME_DIR`, else the directory for temporary files.
+ */
+export function socketDirectory(
+  dataDir: string,
+  hostIds: readonly string[],
+  runtimeHome: string,
+): string {
+  const usual = join(dataDir, "run");
+  const longest = Math.max(0, ...hostIds.map((id) => Buffer.byteLength(join(usual, `${id}.sock`))));
+  return longest <= SOCKET_PATH_BYTES_MAX
+    ? usual
+    : join(runtimeHome, `lacewing-${shortHash(dataDir)}`);
+}
+
+export function schedulerChild(plan: ServicesPlan): ChildSpec {
+  return serviceChild(plan, "scheduler", "scheduler", {
+    LACEWING_DATABASE_URL: plan.databaseUrl,
+    LACEWING_SCHEDULER_GRPC_ADDRESS: loopback(plan.ports["scheduler"]),
+  });
+}
+
+export function tracesChild(plan: ServicesPlan): ChildSpec {
+  return serviceChild(plan, "traces", "traces", {
+    LACEWING_DATABASE_URL: plan.databaseUrl,
+    LACEWING_TRACES_OTLP_ADDRESS: loopback(plan.ports["otlp"]),
+    LACEWING_TRACES_QUERY_ADDRESS: loopback(plan.ports["traces"]),
+  });
+}
+
+export function peerChild(plan: ServicesPlan, peer: PeerPlan): ChildSpec {
+  mkdirSync(peer.dataDir, { recursive: true, mode: 0o700 });
+  return serviceChild(plan, "peer", peer.hostId, {
+    LACEWING_PEER_HOST_ID: peer.hostId,
+    LACEWING_PEER_KIND: peer.kind,
+    LACEWING_PEER_DATA_DIR: peer.dataDir,
+    LACEWING_PEER_PROXY_ADDRESS: loopback(peer.proxyPort),
+    LACEWING_PEER_TRANSFER_ADDRESS: loopback(0),
+    LACEWING_PEER_API_SOCKET: peer.apiSocket,
+    LACEWING_PEER_IDC: "local",
+    LACEWING_PEER_LOCATION: `local|${peer.hostId}`,
+    ...(plan.configFile === undefined ? {} : { LACEWING_CONFIG: plan.configFile }),
+  });
+}
+
+/** `127.0.0.1:port`; 0 lets the service choose. */
+export function loopback(port: number | undefined): string {
+  return `127.0.0.1:${port ?? 0}`;
+}
+
+/** The log file of a child. */
+export function logFileOf(dataDir: string, name: string): string {
+  return join(dataDir, "logs", `${name}.log`);
+}
+
+function serviceChild(
+  plan: ServicesPlan,
+  service: ServiceName,
+  name: string,
+  settings: Readonly<Record<string, string>>,
+): ChildSpec {
+  return {
+    name,
+    command: process.execPath,
+    args: [plan.entryOf(service)],
+    env: {
+      ...plan.baseEnv,
+      LACEWING_NATS_URL: plan.natsUrl,
+      OTEL_EXPORTER_OTLP_ENDPOINT: plan.otlpEndpoint,
+      LACEWING_CLUSTER_SECRET_FILE: plan.secretFile,
+      LACEWING_LOG_LEVEL: plan.logLevel,
+      ...settings,
+    },
+    cwd: plan.dataDir,
+    logFile: logFileOf(plan.dataDir, name),
+    readiness: "ipc",
+    stopSignal: "SIGTERM",
+    stopTimeoutMs: STOP_TIMEOUT_MS,
+  };
+}
