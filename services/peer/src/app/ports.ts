@@ -3,6 +3,8 @@ import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import type { Digest, TaskId } from "@lacewing/contracts/ids.ts";
 import type { ByteSpan, PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import type { HeaderList } from "../core/http-headers.ts";
+import type { Rule } from "../core/rules.ts";
 
 /**
  * What the peer's rules and flows need from the world, named for the need. Adapters implement these; in-memory twins
@@ -152,8 +154,7 @@ export interface PieceClient {
 
 // ----------------------------------------------------------------------------------------------------------- origin
 
-/** A header list as it travels: order and repeated names kept. */
-export type HeaderList = readonly (readonly [name: string, value: string])[];
+export type { HeaderList } from "../core/http-headers.ts";
 
 /** A request to the origin on behalf of a client. */
 export interface OriginRequest {
@@ -161,7 +162,7 @@ export interface OriginRequest {
   readonly url: URL;
   /** The client's own headers, hop-by-hop ones removed; credentials included. */
   readonly headers: HeaderList;
-  /** Replaces any `Range` of the client: bytes [start, end), or to the end of the content. */
+  /** Replaces any `Range` of the client: bytes [start, end), or to the end of the content; `undefined`: the whole content. */
   readonly range: { readonly start: number; readonly end: number | undefined } | undefined;
   /** Sent with a range so that changed content comes back whole and can be noticed. */
   readonly ifRange: string | undefined;
@@ -185,7 +186,8 @@ export interface OriginResponse {
 
 export interface OriginClient {
   /**
-   * @throws {PortError} `origin_unreachable`, `origin_timeout` or `origin_redirect_loop`, retryable.
+   * @throws {PortError} `origin_unreachable`, `origin_timeout` or `origin_redirect_loop`, retryable; while the body is read
+   *   also `origin_broken_off`. The signal's reason when it aborts.
    */
   open(request: OriginRequest, signal: AbortSignal): Promise<OriginResponse>;
   close(): void;
@@ -226,4 +228,15 @@ export interface ClientRequest {
   readonly receivedAtMs: number;
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
+}
+
+/** Downloads, as the ways in ask for them. */
+export interface DownloadPort {
+  /**
+   * Answers a request that a rule wants; the rule's `redirect` is already applied to the URL. The caller delivers the answer
+   * and calls its `ended`.
+   *
+   * @throws {PortError} when there is nothing to answer with: the client is told 502 or 504. The signal's reason when it aborts.
+   */
+  answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer>;
 }

@@ -1,0 +1,115 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { finished } from "node:stream/promises";
+import type { Log } from "@lacewing/observability/log.ts";
+import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
+import type {
+  ClientRequest,
+  DeliveryEnd,
+  DownloadAnswer,
+  DownloadPort,
+  HeaderList,
+} from "../../app/ports.ts";
+import {
+  endToEndHeaders,
+  flatOfHeaders,
+  headerOf,
+  withoutHeaders,
+  withVia,
+} from "../../core/http-headers.ts";
+import { urlWithoutSecrets } from "../../core/identity.ts";
+import type { Rule } from "../../core/rules.ts";
+import { type BufferPool, deliverBody } from "./body-writer.ts";
+import { answerWithText, gatewayFailure } from "./plain-answers.ts";
+
+/** One GET or HEAD that a rule wants, from its head to the last byte of the answer. */
+export interface DownloadExchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  /** End-to-end headers with this proxy's `Via`. */
+  readonly headers: HeaderList;
+  readonly rule: Rule;
+  readonly downloads: DownloadPort;
+  readonly pool: BufferPool;
+  readonly viaName: string;
+  readonly receivedAtMs: number;
+  readonly log: Log;
+}
+
+/** Asks the download flow and delivers what it answers. Rejects with an `InvariantViolation` only. */
+export async function serveDownload(exchange: DownloadExchange): Promise<void> {
+  const { request, response, url, headers, rule, log } = exchange;
+  const client = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) {
+      client.abort(new PortError("client_gone", "the client went away", { retryable: false }));
+    }
+  });
+  const clientRequest: ClientRequest = {
+    method: request.method === "HEAD" ? "HEAD" : "GET",
+    url,
+    headers,
+    header: (name) => headerOf(headers, name),
+    receivedAtMs: exchange.receivedAtMs,
+    signal: client.signal,
+  };
+  let answer: DownloadAnswer;
+  try {
+    answer = await exchange.downloads.answer(clientRequest, rule);
+  } catch (error) {
+    if (error instanceof InvariantViolation) throw error;
+    if (client.signal.aborted) return;
+    const { status, text } = gatewayFailure(error);
+    // Anything but a failure of the world is a fault of ours, which somebody has to look at.
+    const level = error instanceof PortError ? "warn" : "error";
+    log[level]("download_not_answered", { url: urlWithoutSecrets(url, rule), status, error });
+    answerWithText(response, status, text);
+    return;
+  }
+  let end: DeliveryEnd = "broken_off";
+  try {
+    end = await deliver(exchange, answer);
+  } catch (error) {
+    if (error instanceof InvariantViolation) throw error;
+    log.warn("download_broken_off", { url: urlWithoutSecrets(url, rule), error });
+  } finally {
+    if (end !== "complete") response.destroy();
+    answer.ended(end);
+  }
+}
+
+async function deliver(exchange: DownloadExchange, answer: DownloadAnswer): Promise<DeliveryEnd> {
+  const { response, pool } = exchange;
+  if (response.destroyed) return "client_gone";
+  const isHead = exchange.request.method === "HEAD";
+  response.writeHead(answer.status, flatOfHeaders(headersOf(exchange, answer)));
+  if (answer.body !== undefined && !isHead) {
+    return deliverBody({
+      response,
+      body: answer.body,
+      bodyLength: answer.bodyLength,
+      pool,
+    });
+  }
+  response.end();
+  try {
+    await finished(response);
+    return "complete";
+  } catch {
+    return "client_gone";
+  }
+}
+
+/** The answer's headers with the framing that {@link DownloadAnswer.bodyLength} says, whatever they said before. */
+function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderList {
+  const own = withVia(endToEndHeaders(answer.headers), "1.1", exchange.viaName);
+  const isHead = exchange.request.method === "HEAD";
+  const isBodiless = answer.status === 204 || answer.status === 304;
+  // A HEAD and a 304 tell the length of what a GET would bring (RFC 9110 section 8.6).
+  if (isBodiless || (isHead && headerOf(own, "content-length") !== undefined)) return own;
+  const unframed = withoutHeaders(own, new Set(["content-length"]));
+  const bodyLength = answer.body === undefined && !isHead ? 0 : answer.bodyLength;
+  return bodyLength === undefined
+    ? unframed
+    : [...unframed, ["Content-Length", String(bodyLength)]];
+}

@@ -1,0 +1,197 @@
+import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse } from "node:http";
+import { STATUS_CODES } from "node:http";
+import { pipeline } from "node:stream/promises";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { HeaderList } from "../../app/ports.ts";
+import {
+  endToEndHeaders,
+  flatOfHeaders,
+  forwardableTrailers,
+  headerItems,
+  headersOfFlat,
+  withVia,
+} from "../../core/http-headers.ts";
+import { authorityOf } from "../../core/url-parts.ts";
+import type { OriginConnections } from "../origin/origin-connections.ts";
+import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
+import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import { answerWithText, gatewayFailure } from "./plain-answers.ts";
+
+/**
+ * Neither a byte from the origin nor one for it for this long ends the exchange. It also bounds a client that stops sending its
+ * body or taking the answer, since both stand still then. A git server may think for minutes before its first byte.
+ */
+export const PASS_THROUGH_IDLE_TIMEOUT_MS = 10 * 60_000;
+
+/** Requests that may be sent again when a kept connection turns out to be closed (RFC 9110 section 9.2.2). */
+const REPEATABLE: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** A request on its way to the origin as it came, and back. */
+export interface PassThrough {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  /** Path and query as the client wrote them. */
+  readonly path: string;
+  /** End-to-end headers without `Host`, with this proxy's `Via`. */
+  readonly headers: HeaderList;
+  readonly connections: OriginConnections;
+  readonly viaName: string;
+  readonly log: Log;
+}
+
+/** Streams a request to its origin and the answer back, both unchanged apart from what concerns one hop only. */
+export function passThrough(exchange: PassThrough): void {
+  const { request } = exchange;
+  const canRepeat = REPEATABLE.has(request.method ?? "") && !hasBody(request);
+  send(exchange, canRepeat ? "kept" : "fresh");
+}
+
+/** Whether a request has content, by its framing (RFC 9112 section 6). */
+export function hasBody(request: IncomingMessage): boolean {
+  const length = request.headers["content-length"];
+  return request.headers["transfer-encoding"] !== undefined || Number(length ?? 0) > 0;
+}
+
+function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
+  const { request, response, url } = exchange;
+  const originRequest = startRequest(url, {
+    ...exchange.connections.optionsFor(url, connection),
+    method: request.method ?? "GET",
+    path: exchange.path,
+    headers: flatOfHeaders(headersFor(exchange, connection)),
+    timeout: PASS_THROUGH_IDLE_TIMEOUT_MS,
+  });
+  limitConnectTime(originRequest, url);
+  let isAnswered = false;
+  let isFailed = false;
+  const giveUp = (): void => {
+    if (!response.writableFinished) originRequest.destroy();
+  };
+  response.once("close", giveUp);
+  originRequest.on("timeout", () => {
+    const text = `${url.host}: nothing moved for ${PASS_THROUGH_IDLE_TIMEOUT_MS} ms`;
+    originRequest.destroy(new OriginError("origin_timeout", text));
+  });
+  originRequest.on("information", (information) => relayInformation(exchange, information));
+  originRequest.once("response", (answer) => {
+    isAnswered = true;
+    void relayAnswer(exchange, answer);
+  });
+  originRequest.on("error", (error) => {
+    isFailed = true;
+    request.unpipe(originRequest);
+    // After the head an error shows in the answer's body; here it is only the upload that the origin did not want.
+    if (isAnswered || response.destroyed) return;
+    const isStale = originRequest.reusedSocket && ["ECONNRESET", "EPIPE"].includes(codeOf(error));
+    if (isStale && connection === "kept") {
+      response.off("close", giveUp);
+      send(exchange, "fresh");
+      return;
+    }
+    refuse(exchange, error);
+  });
+  originRequest.once("close", () => {
+    // An answer that is none (an unasked 101) closes the connection without an error.
+    if (isAnswered || isFailed || response.destroyed) return;
+    refuse(exchange, new OriginError("origin_unreachable", `${url.host} did not answer in HTTP`));
+  });
+  sendBody(request, originRequest);
+}
+
+function headersFor(exchange: PassThrough, connection: "kept" | "fresh"): HeaderList {
+  const { request } = exchange;
+  const framing: [string, string][] = [];
+  if (request.headers["transfer-encoding"] !== undefined) {
+    framing.push(["Transfer-Encoding", "chunked"]);
+  }
+  const wanted = headerItems(headersOfFlat(request.rawHeaders), "te");
+  const takesTrailers = wanted.some((item) => item.toLowerCase() === "trailers");
+  const options = [
+    connection === "kept" ? "keep-alive" : "close",
+    ...(takesTrailers ? ["TE"] : []),
+  ];
+  return [
+    ["Host", authorityOf(exchange.url)],
+    ...exchange.headers,
+    ...framing,
+    ...(takesTrailers ? ([["TE", "trailers"]] as const) : []),
+    ["Connection", options.join(", ")],
+  ];
+}
+
+function sendBody(request: IncomingMessage, originRequest: ClientRequest): void {
+  if (!hasBody(request)) {
+    originRequest.end();
+    return;
+  }
+  // The head goes first: the origin may want to answer before it sees the body (Expect, RFC 9110 section 10.1.1).
+  originRequest.flushHeaders();
+  request.once("error", () => originRequest.destroy());
+  // Before `pipe`, so that the trailers are known when it ends the request.
+  request.once("end", () => {
+    const trailers = forwardableTrailers(headersOfFlat(request.rawTrailers));
+    originRequest.addTrailers(pairsOf(trailers));
+  });
+  request.pipe(originRequest);
+}
+
+function refuse(exchange: PassThrough, error: unknown): void {
+  const { request, response, url, log } = exchange;
+  const failure = originErrorOf(error, url, "origin_unreachable");
+  const { status, text } = gatewayFailure(failure);
+  log.warn("origin_not_reached", { host: url.host, status, error: failure });
+  // What is still coming of the body is read away, or the client might never look at the answer.
+  if (!request.complete) request.resume();
+  answerWithText(response, status, text);
+}
+
+async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Promise<void> {
+  const { request, response, url, viaName, log } = exchange;
+  const headers = withVia(
+    endToEndHeaders(headersOfFlat(answer.rawHeaders)),
+    answer.httpVersion,
+    viaName,
+  );
+  // The rest of an upload that was answered early would be read as the next request.
+  if (!request.complete) response.shouldKeepAlive = false;
+  answer.once("end", () => {
+    response.addTrailers(pairsOf(forwardableTrailers(headersOfFlat(answer.rawTrailers))));
+  });
+  try {
+    // Refuses a status or reason phrase that no server should send.
+    response.writeHead(
+      answer.statusCode ?? 502,
+      answer.statusMessage ?? "",
+      flatOfHeaders(headers),
+    );
+    // An answer that trickles, such as events, is known to be coming before its first byte.
+    response.flushHeaders();
+    await pipeline(answer, response);
+  } catch (error) {
+    // The client sees a transfer that broke, never a clean end.
+    answer.destroy();
+    response.destroy();
+    log.debug("pass_through_broken_off", { host: url.host, error });
+  }
+}
+
+/** 102, 103 and others unknown to us; an HTTP/1.0 client takes none (RFC 9110 section 15.2). */
+function relayInformation(exchange: PassThrough, information: InformationEvent): void {
+  const { request, response } = exchange;
+  const { socket } = response;
+  if (request.httpVersion === "1.0" || response.headersSent || socket === null) return;
+  if (information.statusCode === 100) {
+    response.writeContinue();
+    return;
+  }
+  const lines = endToEndHeaders(headersOfFlat(information.rawHeaders)).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  const reason = STATUS_CODES[information.statusCode] ?? "";
+  socket.write(`HTTP/1.1 ${information.statusCode} ${reason}\r\n${lines.join("")}\r\n`, "latin1");
+}
+
+function pairsOf(headers: HeaderList): [string, string][] {
+  return headers.map(([name, value]) => [name, value]);
+}

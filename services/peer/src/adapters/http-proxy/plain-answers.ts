@@ -1,0 +1,52 @@
+import { STATUS_CODES, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+
+/** Shown for paths of the port that mean nothing: whoever sees it wanted to set the proxy up. */
+export const USAGE = `This is the proxy port of Lacewing. It can be used
+  as a forward proxy    curl -x http://THIS:PORT http://host/path
+  by a URL prefix       curl http://THIS:PORT/url/https://host/path
+  for Git LFS           git config url.http://THIS:PORT/url/https://STORAGE/.insteadOf https://STORAGE/
+                        git config lfs.transfer.enablehrefrewrite true
+/healthz says whether it is alive.
+`;
+
+/** Answers with a short text. Closes the connection when the request's body has not been read. */
+export function answerWithText(response: ServerResponse, status: number, text: string): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const body = text.endsWith("\n") ? text : `${text}\n`;
+  response.writeHead(status, {
+    "content-type": "text/plain; charset=utf-8",
+    "content-length": Buffer.byteLength(body),
+    ...(response.req.complete ? {} : { connection: "close" }),
+  });
+  response.end(response.req.method === "HEAD" ? undefined : body);
+}
+
+/** The same on a connection that has no `ServerResponse`; the connection ends with it. */
+export function endWithText(socket: Duplex, status: number, text: string): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const body = `lacewing: ${text}\n`;
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    // Nothing more is read from this client; without this a silent one would keep the connection half open.
+    () => socket.destroy(),
+  );
+}
+
+/** What a client is told when the origin could not be asked: RFC 9110 sections 15.6.3 and 15.6.5. */
+export function gatewayFailure(error: unknown): {
+  readonly status: 502 | 504;
+  readonly text: string;
+} {
+  const isTimeout = error instanceof PortError && error.code.endsWith("_timeout");
+  const text = error instanceof PortError ? messageOf(error) : "the request could not be answered";
+  return { status: isTimeout ? 504 : 502, text: `lacewing: ${text}` };
+}

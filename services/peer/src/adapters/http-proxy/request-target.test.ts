@@ -1,0 +1,56 @@
+import { expect, test } from "vitest";
+import { parseConnectTarget, parseRequestTarget } from "./request-target.ts";
+
+const read = (target: string) => {
+  const parsed = parseRequestTarget(target);
+  return parsed.kind === "origin" ? [parsed.url.href, parsed.path] : parsed.kind;
+};
+
+test.each([
+  ["http://h.example/a?b", ["http://h.example/a?b", "/a?b"]],
+  ["HTTP://H.Example:80", ["http://h.example/", "/"]],
+  ["http://h.example?q=1", ["http://h.example/?q=1", "/?q=1"]],
+  ["https://h.example/a", ["https://h.example/a", "/a"]],
+  ["/url/https://h.example:8443/a/../b", ["https://h.example:8443/b", "/a/../b"]],
+  ["/url/https:/h.example/a", ["https://h.example/a", "/a"]],
+  ["/url/http:////h.example/a", ["http://h.example/a", "/a"]],
+  [
+    "/url/https://h.example/a%2Fb%20c?d=%2F#e",
+    ["https://h.example/a%2Fb%20c?d=%2F", "/a%2Fb%20c?d=%2F"],
+  ],
+  ["/url/https://me:pw@h.example/a", ["https://h.example/a", "/a"]],
+  ["/url/http://[::1]:80/a", ["http://[::1]/a", "/a"]],
+])("%s asks an origin", (target, expected) => {
+  expect(read(target)).toEqual(expected);
+});
+
+test.each([
+  ["/healthz", "health"],
+  ["/healthz?verbose", "health"],
+  ["/", "unknown"],
+  ["/v2/", "unknown"],
+  ["*", "unknown"],
+  ["/url/h.example/a", "malformed"],
+  ["/url/ftp://h.example/a", "malformed"],
+  ["/url/https://", "malformed"],
+  ["/url/", "malformed"],
+  ["http://", "malformed"],
+  ["http://[/", "malformed"],
+  ["file:///etc/passwd", "malformed"],
+  ["h.example/a", "malformed"],
+])("%s is %s", (target, kind) => {
+  expect(read(target)).toBe(kind);
+});
+
+test.each([
+  ["h.example:443", { host: "h.example", port: 443 }],
+  ["[::1]:8443", { host: "::1", port: 8443 }],
+  ["h.example", undefined],
+  ["h.example:0", undefined],
+  ["h.example:65536", undefined],
+  ["user@h.example:443", undefined],
+  ["h.example:443/path", undefined],
+  ["::1:443", undefined],
+])("CONNECT %s goes to %j", (authority, expected) => {
+  expect(parseConnectTarget(authority)).toEqual(expected);
+});

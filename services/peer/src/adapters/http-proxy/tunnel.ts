@@ -1,0 +1,167 @@
+import type { IncomingMessage } from "node:http";
+import { connect, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { HeaderList } from "../../app/ports.ts";
+import { flatOfHeaders, headersOfFlat, endToEndHeaders, withVia } from "../../core/http-headers.ts";
+import { authorityOf } from "../../core/url-parts.ts";
+import { loopbackLookup } from "../origin/loopback-lookup.ts";
+import {
+  CONNECT_TIMEOUT_MS,
+  TCP_KEEP_ALIVE_MS,
+  type OriginConnections,
+} from "../origin/origin-connections.ts";
+import { OriginError, originErrorOf } from "../origin/origin-error.ts";
+import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import { endWithText, gatewayFailure } from "./plain-answers.ts";
+
+/** Once one side has ended, the other may stay silent for this long. */
+const HALF_CLOSED_IDLE_TIMEOUT_MS = 10 * 60_000;
+
+/** Opens a TCP connection for a CONNECT request and carries bytes both ways, untouched (RFC 9110 section 9.3.6). */
+export function openTunnel(tunnel: {
+  readonly client: Socket;
+  /** What the client sent after its request. */
+  readonly head: Buffer;
+  readonly host: string;
+  readonly port: number;
+  readonly log: Log;
+}): void {
+  const { client, head, host, port, log } = tunnel;
+  const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const origin = connect({
+    host,
+    port,
+    lookup: loopbackLookup,
+    allowHalfOpen: true,
+    noDelay: true,
+  });
+  const timer = setTimeout(() => {
+    const text = `cannot reach ${authority}: no connection within ${CONNECT_TIMEOUT_MS} ms`;
+    origin.destroy(new OriginError("origin_timeout", text));
+  }, CONNECT_TIMEOUT_MS);
+  const refuse = (error: Error): void => {
+    const failure = originErrorOf(error, { host: authority }, "origin_unreachable");
+    const { status, text } = gatewayFailure(failure);
+    log.warn("tunnel_not_opened", { host: authority, status, error: failure });
+    endWithText(client, status, text.replace(/^lacewing: /, ""));
+  };
+  const clientGone = (): void => {
+    clearTimeout(timer);
+    origin.destroy();
+  };
+  origin.once("error", refuse);
+  origin.once("close", () => clearTimeout(timer));
+  client.once("close", clientGone);
+  client.once("error", clientGone);
+  origin.once("connect", () => {
+    clearTimeout(timer);
+    origin.off("error", refuse);
+    client.write("HTTP/1.1 200 Connection established\r\n\r\n");
+    if (head.length > 0) origin.write(head);
+    carryBothWays(client, origin);
+  });
+}
+
+/** An upgrade (WebSocket and the like) that a client asked an origin for. */
+export interface Upgrade {
+  readonly request: IncomingMessage;
+  readonly client: Duplex;
+  readonly head: Buffer;
+  readonly url: URL;
+  readonly path: string;
+  /** End-to-end headers without `Host`, with this proxy's `Via`. */
+  readonly headers: HeaderList;
+  readonly connections: OriginConnections;
+  readonly viaName: string;
+  readonly log: Log;
+}
+
+/** Asks the origin to switch protocols; when it does, carries bytes both ways (RFC 9110 section 7.8). */
+export function openUpgrade(upgrade: Upgrade): void {
+  const { request, client, head, url, viaName, log } = upgrade;
+  const originRequest = startRequest(url, {
+    ...upgrade.connections.optionsFor(url, "fresh"),
+    method: request.method ?? "GET",
+    path: upgrade.path,
+    headers: flatOfHeaders([
+      ["Host", authorityOf(url)],
+      ...upgrade.headers,
+      ["Connection", "Upgrade"],
+      ["Upgrade", request.headers.upgrade ?? ""],
+    ]),
+    timeout: UPGRADE_TIMEOUT_MS,
+  });
+  limitConnectTime(originRequest, url);
+  const clientGone = (): void => {
+    originRequest.destroy();
+  };
+  client.once("close", clientGone);
+  client.once("error", clientGone);
+  originRequest.once("timeout", () => {
+    const text = `${url.host} did not answer within ${UPGRADE_TIMEOUT_MS} ms`;
+    originRequest.destroy(new OriginError("origin_timeout", text));
+  });
+  originRequest.on("error", (error) => {
+    if (client.destroyed) return;
+    const failure = originErrorOf(error, url, "origin_unreachable");
+    const { status, text } = gatewayFailure(failure);
+    log.warn("origin_not_reached", { host: url.host, status, error: failure });
+    endWithText(client, status, text.replace(/^lacewing: /, ""));
+  });
+  originRequest.once("upgrade", (answer, origin, originHead) => {
+    client.off("close", clientGone);
+    origin.setTimeout(0);
+    client.write(
+      headText(answer, viaName, [
+        "Connection: Upgrade",
+        `Upgrade: ${answer.headers.upgrade ?? ""}`,
+      ]),
+      "latin1",
+    );
+    if (originHead.length > 0) client.write(originHead);
+    if (head.length > 0) origin.write(head);
+    carryBothWays(client, origin);
+  });
+  originRequest.once("response", (answer) => {
+    // Refused: the answer ends with the connection, which frames it whatever its length.
+    client.write(headText(answer, viaName, ["Connection: close"]), "latin1");
+    answer.on("error", () => client.destroy());
+    answer.pipe(client);
+  });
+  originRequest.end();
+}
+
+/** The origin's answer to an upgrade must come within this. */
+const UPGRADE_TIMEOUT_MS = 30_000;
+
+function headText(answer: IncomingMessage, viaName: string, added: readonly string[]): string {
+  const headers = withVia(
+    endToEndHeaders(headersOfFlat(answer.rawHeaders)),
+    answer.httpVersion,
+    viaName,
+  );
+  const lines = [...headers.map(([name, value]) => `${name}: ${value}`), ...added];
+  return `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n${lines.join("\r\n")}\r\n\r\n`;
+}
+
+/** Each side's end becomes the other's, so that a half-closed connection works; a broken side breaks the other. */
+function carryBothWays(client: Duplex, origin: Socket): void {
+  const directions = [
+    [client, origin],
+    [origin, client],
+  ] as const;
+  for (const [from, to] of directions) {
+    if (from instanceof Socket) from.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
+    from.on("error", () => to.destroy());
+    from.once("close", () => {
+      // Closed after its end: what it sent is still being written to the other side.
+      if (!from.readableEnded) to.destroy();
+    });
+    from.once("end", () => {
+      if (!(to instanceof Socket)) return;
+      to.setTimeout(HALF_CLOSED_IDLE_TIMEOUT_MS, () => to.destroy());
+    });
+    from.pipe(to);
+  }
+}

@@ -1,0 +1,167 @@
+import type { IncomingMessage } from "node:http";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { OriginClient, OriginRequest, OriginResponse } from "../../app/ports.ts";
+import {
+  endToEndHeaders,
+  flatOfHeaders,
+  headerOf,
+  headersOfFlat,
+  withoutHeaders,
+  type HeaderList,
+} from "../../core/http-headers.ts";
+import { authorityOf } from "../../core/url-parts.ts";
+import { readBody } from "./origin-body.ts";
+import type { OriginConnections } from "./origin-connections.ts";
+import { OriginError } from "./origin-error.ts";
+import { exchangeHead } from "./origin-exchange.ts";
+import { TlsChoice } from "./tls-choice.ts";
+
+/** Redirects followed for one request: hubs and registries need two. */
+export const REDIRECT_COUNT_MAX = 5;
+/** A redirect's own body is read to keep its connection when it is no longer than this. */
+const REDIRECT_BODY_BYTES_MAX = 64 * 1024;
+
+const REDIRECT_STATUS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const OTHER_ORIGIN_DROPS: ReadonlySet<string> = new Set(["authorization", "cookie"]);
+/**
+ * Ours to say. Content is asked for as it is stored (no encoding), and the client's own range, replaced by the request's, would
+ * contradict it.
+ */
+const OURS: ReadonlySet<string> = new Set([
+  "accept-encoding",
+  "content-length",
+  "expect",
+  "host",
+  "if-range",
+  "range",
+]);
+/** What a hub or registry says about content when it redirects to the storage that sends it; the storage does not repeat it. */
+const CARRIED_OVER_REDIRECTS = [
+  "x-linked-etag",
+  "x-linked-size",
+  "x-repo-commit",
+  "docker-content-digest",
+  "repr-digest",
+] as const;
+
+/** Reads origins over `node:http` and `node:https`; see the port for what it promises. */
+export function createOriginClient(options: {
+  /** Closed with the client. */
+  readonly connections: OriginConnections;
+  readonly clock: Clock;
+}): OriginClient {
+  const { connections, clock } = options;
+  const tls = new TlsChoice(clock, (hostname, timeoutMs) =>
+    connections.speaksTls(hostname, timeoutMs),
+  );
+  return {
+    open: async (request, signal) => openFollowing({ request, connections, tls, signal }),
+    close: () => connections.close(),
+  };
+}
+
+async function openFollowing(context: {
+  readonly request: OriginRequest;
+  readonly connections: OriginConnections;
+  readonly tls: TlsChoice;
+  readonly signal: AbortSignal;
+}): Promise<OriginResponse> {
+  const { request, connections, tls, signal } = context;
+  let url = await tls.urlFor(request.url, request.useTls);
+  let headers = headersToSend(request);
+  const carried = new Map<string, string>();
+  for (let redirectCount = 0; ; redirectCount++) {
+    const target = url;
+    const sent = flatOfHeaders([["Host", authorityOf(target)], ...headers]);
+    const message = await exchangeHead(
+      target,
+      (connection) => ({
+        ...connections.optionsFor(target, connection),
+        method: request.method,
+        path: `${target.pathname}${target.search}`,
+        headers: sent,
+      }),
+      signal,
+    );
+    const next = redirectTarget(message, target, request.url);
+    if (next === undefined) {
+      return responseOf({ message, carried, url: target, method: request.method, signal });
+    }
+    carry(message, carried);
+    discardRedirect(message);
+    if (redirectCount === REDIRECT_COUNT_MAX) {
+      const from = request.url.host;
+      const text = `${from} redirects more than ${REDIRECT_COUNT_MAX} times`;
+      throw new OriginError("origin_redirect_loop", text);
+    }
+    if (next.protocol === "http:" && target.protocol === "https:") tls.prefersPlain(next.hostname);
+    if (next.origin !== target.origin) headers = withoutHeaders(headers, OTHER_ORIGIN_DROPS);
+    url = next;
+  }
+}
+
+function headersToSend(request: OriginRequest): HeaderList {
+  const { range, ifRange } = request;
+  const last = range?.end === undefined ? "" : range.end - 1;
+  return [
+    ...withoutHeaders(endToEndHeaders(request.headers), OURS),
+    ["Accept-Encoding", "identity"],
+    ...(range === undefined ? [] : ([["Range", `bytes=${range.start}-${last}`]] as const)),
+    ...(range === undefined || ifRange === undefined ? [] : ([["If-Range", ifRange]] as const)),
+  ];
+}
+
+/**
+ * Where an answer sends us, or `undefined` when it is to be handed on as it is: it is no redirect, its target is no http(s) URL,
+ * or it would take a client that asked by https to plain http.
+ */
+function redirectTarget(message: IncomingMessage, from: URL, asked: URL): URL | undefined {
+  const { location } = message.headers;
+  if (!REDIRECT_STATUS.has(message.statusCode ?? 0) || location === undefined) return undefined;
+  const target = URL.parse(location, from.href);
+  if (target === null || !/^https?:$/.test(target.protocol)) return undefined;
+  const isDowngrade = target.protocol === "http:" && from.protocol === "https:";
+  if (isDowngrade && asked.protocol === "https:") return undefined;
+  target.hash = "";
+  target.username = "";
+  target.password = "";
+  return target;
+}
+
+function carry(message: IncomingMessage, carried: Map<string, string>): void {
+  for (const name of CARRIED_OVER_REDIRECTS) {
+    const value = message.headers[name];
+    // The first to say it is the one the client asked.
+    if (typeof value === "string" && !carried.has(name)) carried.set(name, value);
+  }
+}
+
+function discardRedirect(message: IncomingMessage): void {
+  message.on("error", () => {});
+  const length = Number(message.headers["content-length"] ?? Number.NaN);
+  if (length <= REDIRECT_BODY_BYTES_MAX) message.resume();
+  else message.destroy();
+}
+
+function responseOf(answer: {
+  readonly message: IncomingMessage;
+  readonly carried: ReadonlyMap<string, string>;
+  readonly url: URL;
+  readonly method: "GET" | "HEAD";
+  readonly signal: AbortSignal;
+}): OriginResponse {
+  const { message, carried, url, method, signal } = answer;
+  const own = endToEndHeaders(headersOfFlat(message.rawHeaders));
+  const added = [...carried].filter(([name]) => headerOf(own, name) === undefined);
+  const headers: HeaderList = [...own, ...added];
+  const length = /^\d{1,16}$/.exec(message.headers["content-length"] ?? "")?.[0];
+  const bodyLength = length === undefined ? undefined : Number(length);
+  const hasBody = method === "GET" && message.statusCode !== 304 && message.statusCode !== 204;
+  return {
+    status: message.statusCode ?? 0,
+    headers,
+    header: (name) => headerOf(headers, name),
+    bodyLength,
+    ...readBody({ message, url, expectedBytes: hasBody ? bodyLength : 0, signal }),
+  };
+}

@@ -1,0 +1,130 @@
+import { Agent as HttpAgent, type RequestOptions } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
+import { connect as tlsConnect, getCACertificates } from "node:tls";
+import { loopbackLookup } from "./loopback-lookup.ts";
+
+/** Connections to one origin at a time: more downloads than that from one host of ours would be a flood for it. */
+const SOCKETS_PER_ORIGIN_MAX = 256;
+/** Connections to all origins together. */
+const SOCKETS_MAX = 2048;
+/** Kept open per origin for the next request. */
+const IDLE_SOCKETS_PER_ORIGIN_MAX = 16;
+/** Many servers close idle connections after 5 s or more; what they announce by `Keep-Alive` shortens this. */
+const IDLE_SOCKET_MS = 4_000;
+/** TCP probes find a peer that vanished without a word. */
+export const TCP_KEEP_ALIVE_MS = 30_000;
+
+/** A TCP and TLS connection must stand within this. */
+export const CONNECT_TIMEOUT_MS = 10_000;
+/** The head of an answer must come within this after the request was started. */
+export const HEAD_TIMEOUT_MS = 30_000;
+
+/** Certificates in PEM that are trusted besides the system's and `NODE_EXTRA_CA_CERTS`. */
+export interface OriginTrust {
+  readonly everywhere: readonly string[];
+  /** By host name in lower case. */
+  readonly byHost: ReadonlyMap<string, readonly string[]>;
+}
+
+/** Nothing but what the system and `NODE_EXTRA_CA_CERTS` trust. */
+export const SYSTEM_TRUST: OriginTrust = { everywhere: [], byHost: new Map() };
+
+/**
+ * The connections to origins, shared by downloads and by requests that are passed through. Certificates are always verified:
+ * there is no switch to turn that off, only a way to trust more.
+ */
+export class OriginConnections {
+  readonly #kept: { readonly http: HttpAgent; readonly https: HttpsAgent };
+  readonly #fresh: { readonly http: HttpAgent; readonly https: HttpsAgent };
+  readonly #trust: OriginTrust;
+  readonly #caByHost = new Map<string, string[]>();
+
+  constructor(trust: OriginTrust = SYSTEM_TRUST) {
+    this.#trust = trust;
+    const limits = {
+      maxSockets: SOCKETS_PER_ORIGIN_MAX,
+      maxTotalSockets: SOCKETS_MAX,
+      keepAliveMsecs: TCP_KEEP_ALIVE_MS,
+    };
+    const kept = {
+      ...limits,
+      keepAlive: true,
+      maxFreeSockets: IDLE_SOCKETS_PER_ORIGIN_MAX,
+      timeout: IDLE_SOCKET_MS,
+      scheduling: "lifo" as const,
+    };
+    this.#kept = { http: new HttpAgent(kept), https: new HttpsAgent(kept) };
+    this.#fresh = { http: new HttpAgent(limits), https: new HttpsAgent(limits) };
+  }
+
+  /**
+   * What `http.request` needs to reach the origin of a URL.
+   *
+   * @param connection `kept`: may be one that was used before, which the origin may just be closing, so the caller must be
+   *   ready to repeat the request. `fresh`: for requests that must not be sent twice.
+   */
+  optionsFor(url: URL, connection: "kept" | "fresh"): RequestOptions {
+    const agents = connection === "kept" ? this.#kept : this.#fresh;
+    const host = url.hostname.replace(/^\[|\]$/g, "");
+    const shared = {
+      protocol: url.protocol,
+      host,
+      port: portOf(url),
+      lookup: loopbackLookup,
+      setDefaultHeaders: false,
+      insecureHTTPParser: false,
+      maxHeaderSize: ANSWER_HEAD_BYTES_MAX,
+    };
+    if (url.protocol === "http:") return { ...shared, agent: agents.http };
+    const ca = this.#caOf(url.hostname);
+    return { ...shared, agent: agents.https, ...(ca === undefined ? {} : { ca }) };
+  }
+
+  /** Whether the host of a URL completes a TLS handshake with a certificate we trust on port 443, within `timeoutMs`. */
+  async speaksTls(hostname: string, timeoutMs: number): Promise<boolean> {
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const ca = this.#caOf(hostname);
+    return new Promise<boolean>((resolve) => {
+      const socket = tlsConnect({
+        host,
+        port: 443,
+        lookup: loopbackLookup,
+        // A literal address is no server name (RFC 6066 section 3).
+        ...(/[a-z]/i.test(host) && !host.includes(":") ? { servername: host } : {}),
+        ...(ca === undefined ? {} : { ca }),
+      });
+      const settle = (speaks: boolean): void => {
+        resolve(speaks);
+        socket.destroy();
+      };
+      socket.setTimeout(timeoutMs, () => settle(false));
+      socket.once("secureConnect", () => settle(socket.authorized));
+      socket.once("error", () => settle(false));
+    });
+  }
+
+  close(): void {
+    for (const agents of [this.#kept, this.#fresh]) {
+      agents.http.destroy();
+      agents.https.destroy();
+    }
+  }
+
+  #caOf(hostname: string): string[] | undefined {
+    const ofHost = this.#trust.byHost.get(hostname.toLowerCase());
+    if (ofHost === undefined && this.#trust.everywhere.length === 0) return undefined;
+    const known = this.#caByHost.get(ofHost === undefined ? "" : hostname.toLowerCase());
+    if (known !== undefined) return known;
+    const ca = [...getCACertificates("default"), ...this.#trust.everywhere, ...(ofHost ?? [])];
+    this.#caByHost.set(ofHost === undefined ? "" : hostname.toLowerCase(), ca);
+    return ca;
+  }
+}
+
+/** The head of an answer; hubs and stores send long signed redirects. */
+const ANSWER_HEAD_BYTES_MAX = 64 * 1024;
+
+function portOf(url: URL): number {
+  if (url.port !== "") return Number(url.port);
+  return url.protocol === "https:" ? 443 : 80;
+}

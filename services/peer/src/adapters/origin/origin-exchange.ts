@@ -1,0 +1,91 @@
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import { request as httpsRequest, type RequestOptions } from "node:https";
+import { CONNECT_TIMEOUT_MS, HEAD_TIMEOUT_MS } from "./origin-connections.ts";
+import { codeOf, OriginError, originErrorOf } from "./origin-error.ts";
+
+/** Starts a request by the URL's scheme; nothing is sent before its body is ended or its headers are flushed. */
+export function startRequest(url: URL, options: RequestOptions): ClientRequest {
+  return url.protocol === "https:" ? httpsRequest(options) : httpRequest(options);
+}
+
+/**
+ * Destroys the request with an `OriginError` when no connection stands within {@link CONNECT_TIMEOUT_MS}.
+ * The name lookup and the TLS handshake count.
+ */
+export function limitConnectTime(request: ClientRequest, url: URL): void {
+  request.once("socket", (socket) => {
+    if (!socket.connecting) return;
+    const timer = setTimeout(() => {
+      request.destroy(
+        new OriginError(
+          "origin_timeout",
+          `cannot reach ${url.host}: no connection within ${CONNECT_TIMEOUT_MS} ms`,
+        ),
+      );
+    }, CONNECT_TIMEOUT_MS);
+    const stop = (): void => clearTimeout(timer);
+    socket.once(url.protocol === "https:" ? "secureConnect" : "connect", stop);
+    socket.once("close", stop);
+  });
+}
+
+/**
+ * Sends a request without a body and waits for the head of its answer. A kept connection that the origin closed just then
+ * is replaced once: nothing was processed, and GET and HEAD may be repeated (RFC 9110 section 9.2.2).
+ *
+ * @throws {OriginError} `origin_unreachable` or `origin_timeout`; the signal's reason when it aborts.
+ */
+export async function exchangeHead(
+  url: URL,
+  optionsFor: (connection: "kept" | "fresh") => RequestOptions,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const first = startRequest(url, optionsFor("kept"));
+  try {
+    return await headOf(first, url, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    const cause = error instanceof Error ? error.cause : undefined;
+    const isStale = first.reusedSocket && ["ECONNRESET", "EPIPE"].includes(codeOf(cause));
+    if (!isStale) throw error;
+    return headOf(startRequest(url, optionsFor("fresh")), url, signal);
+  }
+}
+
+async function headOf(
+  request: ClientRequest,
+  url: URL,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  signal.throwIfAborted();
+  limitConnectTime(request, url);
+  let onAbort: () => void = () => {};
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<IncomingMessage>((resolve, reject) => {
+      onAbort = () => request.destroy();
+      signal.addEventListener("abort", onAbort, { once: true });
+      timer = setTimeout(() => {
+        const message = `${url.host} did not answer within ${HEAD_TIMEOUT_MS} ms`;
+        request.destroy(new OriginError("origin_timeout", message));
+      }, HEAD_TIMEOUT_MS);
+      request.once("response", resolve);
+      // Stays for the life of the request: an error after the head also ends the body, which its reader sees.
+      request.on("error", (error) => {
+        reject(signal.aborted ? error : originErrorOf(error, url, "origin_unreachable"));
+      });
+      // An answer that is none (an unasked 101) closes the connection without an error.
+      request.once("close", () => {
+        const message = `cannot reach ${url.host}: it did not answer in HTTP`;
+        reject(new OriginError("origin_unreachable", message));
+      });
+      request.end();
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  }
+}

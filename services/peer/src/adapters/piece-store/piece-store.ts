@@ -1,0 +1,361 @@
+import { statfsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import type {
+  DroppedTask,
+  PieceStore,
+  StoredTask,
+  StoreRefusal,
+  StoreUsage,
+  TaskDescription,
+} from "../../app/ports.ts";
+import { bytesToEvict, chooseEvictions } from "../../core/eviction.ts";
+import { type HeldDataDir, holdDataDir } from "./data-dir.ts";
+import { DigestPool } from "./digest-pool.ts";
+import { FileStamp } from "./file-stamp.ts";
+import { IncarnationCounter } from "./incarnation-counter.ts";
+import { emptyState, JournalWriter, newJournal } from "./journal-file.ts";
+import { pathsOf, type RecoveredTask, recoverTasks } from "./recovery.ts";
+import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
+import {
+  OpenTaskFiles,
+  setLength,
+  STORE_DIR_MODE,
+  type TaskPaths,
+  writeAll,
+} from "./task-files.ts";
+
+export interface PieceStoreOptions {
+  readonly dataDir: string;
+  /** Default: 20 GiB or 20 % of the disk, the smaller. */
+  readonly quotaBytes?: number | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Threads that hash; one does about 0.9 GB/s of new content (each byte is hashed twice: its piece and the whole). Default 2. */
+  readonly hashWorkers?: number | undefined;
+}
+
+const QUOTA_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
+const QUOTA_DISK_SHARE_DEFAULT = 0.2;
+/** What the disk keeps free for everybody else: 1 GiB or 1 %, the smaller. */
+const FLOOR_BYTES_MAX = 2 ** 30;
+const FLOOR_DISK_SHARE = 0.01;
+const HASH_WORKER_COUNT_DEFAULT = 2;
+/** Tasks in the store: empty and tiny ones take memory and files but hardly any quota. */
+const TASK_COUNT_MAX = 1_000_000;
+
+/**
+ * Opens the store of a data directory and recovers what it holds.
+ *
+ * @throws {SettingsError} when the directory belongs to another user or another live process, or cannot be made.
+ */
+export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPieceStore> {
+  const startedAtMs = options.clock.monotonic();
+  const log = options.log.child({ part: "piece_store" });
+  const dir = await holdDataDir(options.dataDir);
+  try {
+    const recovered = await recoverTasks(dir.contentPath, log);
+    const seenMax = recovered.reduce((max, task) => Math.max(max, incarnationOf(task)), 0);
+    const { countersPath } = dir;
+    const incarnations = await IncarnationCounter.load(countersPath, seenMax, options.clock.now());
+    const store = new DiskPieceStore(options, log, dir, incarnations, recovered);
+    log.info("store.opened", {
+      taskCount: recovered.length,
+      ...store.usage(),
+      costMs: Math.round(options.clock.monotonic() - startedAtMs),
+    });
+    return store;
+  } catch (error) {
+    await dir.release();
+    throw error;
+  }
+}
+
+/** All content on this host's disk. Made by {@link openPieceStore}. */
+export class DiskPieceStore implements PieceStore {
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #dir: HeldDataDir;
+  readonly #shared: TaskSurroundings;
+  readonly #tasks = new Map<TaskId, DiskStoredTask>();
+  readonly #creating = new Map<TaskId, Promise<StoredTask | StoreRefusal>>();
+  /** Tasks whose files are being removed: the same task must not be made anew before that is done. */
+  readonly #leaving = new Map<TaskId, Promise<void>>();
+  readonly #listeners = new Set<(dropped: DroppedTask) => void>();
+  readonly #quotaBytes: number;
+  readonly #floorBytes: number;
+  #usedBytes = 0;
+  /** Reserved by tasks that are being made and are not in the map yet. */
+  #reservedBytes = 0;
+  #freeBytes = 0;
+  /** Reservations happen one after the other, or two would take the same room. */
+  #lastReservation: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    options: PieceStoreOptions,
+    log: Log,
+    dir: HeldDataDir,
+    incarnations: IncarnationCounter,
+    recovered: readonly RecoveredTask[],
+  ) {
+    this.#clock = options.clock;
+    this.#log = log;
+    this.#dir = dir;
+    const diskBytes = this.#measureDisk();
+    this.#quotaBytes =
+      options.quotaBytes ??
+      Math.floor(Math.min(QUOTA_BYTES_DEFAULT_MAX, diskBytes * QUOTA_DISK_SHARE_DEFAULT));
+    this.#floorBytes = Math.floor(Math.min(FLOOR_BYTES_MAX, diskBytes * FLOOR_DISK_SHARE));
+    this.#shared = {
+      files: new OpenTaskFiles(),
+      digests: new DigestPool(options.hashWorkers ?? HASH_WORKER_COUNT_DEFAULT),
+      incarnations,
+      clock: options.clock,
+      log,
+      piecesGivenUp: (task) => this.#tellDropped(task, task.incarnation, "damaged"),
+      journalFailed: async (task) => this.#drop(task, "damaged"),
+    };
+    for (const task of recovered) this.#adopt(task);
+  }
+
+  get(taskId: TaskId): DiskStoredTask | undefined {
+    return this.#tasks.get(taskId);
+  }
+
+  list(): IterableIterator<DiskStoredTask> {
+    return this.#tasks.values();
+  }
+
+  usage(): StoreUsage {
+    this.#measureDisk();
+    return {
+      usedBytes: this.#usedBytes + this.#reservedBytes,
+      quotaBytes: this.#quotaBytes,
+      freeBytes: this.#freeBytes,
+    };
+  }
+
+  onDropped(listener: (dropped: DroppedTask) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  async create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+    const { taskId } = description;
+    const creating = this.#creating.get(taskId);
+    const known = this.#tasks.get(taskId) ?? (creating === undefined ? undefined : await creating);
+    if (known !== undefined) {
+      if (typeof known === "string") return known;
+      if (hasSameLayout(known.description, description)) return known;
+      return this.#replace(description);
+    }
+    const creation = this.#create(description).finally(() => this.#creating.delete(taskId));
+    this.#creating.set(taskId, creation);
+    return creation;
+  }
+
+  async remove(taskId: TaskId): Promise<void> {
+    const task = this.#tasks.get(taskId);
+    if (task !== undefined) await this.#drop(task, "removed");
+    else await this.#leaving.get(taskId);
+  }
+
+  /** Lets running writes end, then lets everything go. The store is of no use afterwards. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#creating.values());
+    await Promise.all([...this.#tasks.values()].map(async (task) => task.idle()));
+    await Promise.all(this.#leaving.values());
+    await this.#shared.digests.close();
+    this.#shared.files.close();
+    await this.#dir.release();
+  }
+
+  /** The same task with another length: one description is wrong. What is verified or in use stays. */
+  async #replace(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+    const task = this.#tasks.get(description.taskId);
+    if (task === undefined) return this.create(description);
+    this.#log.warn("store.length_differs", {
+      task: description.taskId,
+      lengthBytes: description.lengthBytes,
+      storedLengthBytes: task.description.lengthBytes,
+    });
+    if (task.isPinned || task.isVerified) return "store_failed";
+    await this.#drop(task, "removed");
+    return this.create(description);
+  }
+
+  async #create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+    const { taskId, lengthBytes } = description;
+    if (pieceCountOf(description) > PIECE_COUNT_MAX) return "store_failed";
+    if (this.#tasks.size >= TASK_COUNT_MAX) return "no_room";
+    await this.#leaving.get(taskId);
+    const reservation = this.#lastReservation.then(async () => this.#reserve(lengthBytes));
+    this.#lastReservation = reservation.catch(() => {});
+    if (!(await reservation)) {
+      this.#log.warn("store.no_room", { task: taskId, lengthBytes, ...this.usage() });
+      return "no_room";
+    }
+    const paths = pathsOf(this.#dir.contentPath, taskId);
+    try {
+      const task = await this.#makeFiles(description, paths);
+      this.#add(task);
+      // Nothing evicts the task before whoever asked for it had a chance to pin it.
+      setImmediate(task.pin());
+      return task;
+    } catch (error) {
+      this.#log.error("store.create_failed", { task: taskId, error: messageOf(error) });
+      this.#shared.files.abandon(paths);
+      await Promise.allSettled([
+        rm(paths.journal, { force: true }),
+        rm(paths.data, { force: true }),
+      ]);
+      return "store_failed";
+    } finally {
+      this.#reservedBytes -= lengthBytes;
+    }
+  }
+
+  /** Takes room for `lengthBytes`, evicting idle tasks when there is too little. @returns whether there is room now. */
+  async #reserve(lengthBytes: number): Promise<boolean> {
+    this.#measureDisk();
+    const needed = bytesToEvict(
+      {
+        usedBytes: this.#usedBytes + this.#reservedBytes,
+        quotaBytes: this.#quotaBytes,
+        freeBytes: this.#freeBytes,
+        unwrittenBytes: this.#unwrittenBytes(),
+        floorBytes: this.#floorBytes,
+      },
+      lengthBytes,
+    );
+    const chosen = needed === 0 ? [] : chooseEvictions(this.#idleTasks(), needed);
+    if (chosen === undefined) return false;
+    this.#reservedBytes += lengthBytes;
+    for (const { taskId } of chosen) {
+      const task = this.#tasks.get(taskId);
+      // In use again since it was chosen: the store is over its quota by that much until the next reservation.
+      if (task !== undefined && !task.isPinned) await this.#drop(task, "evicted");
+    }
+    return true;
+  }
+
+  async #makeFiles(description: TaskDescription, paths: TaskPaths): Promise<DiskStoredTask> {
+    const incarnation = await this.#shared.incarnations.next();
+    const journal = newJournal(description, incarnation);
+    await mkdir(dirname(paths.data), { recursive: true, mode: STORE_DIR_MODE });
+    await this.#shared.files.create(paths, async (files) => {
+      await setLength(files.dataFd, description.lengthBytes);
+      await writeAll(files.journalFd, journal, 0);
+    });
+    const isEmpty = description.lengthBytes === 0;
+    const usedAtMs = this.#clock.now();
+    return new DiskStoredTask(this.#shared, {
+      description,
+      paths,
+      state: { ...emptyState(description), incarnation, isVerified: isEmpty },
+      journal: new JournalWriter(this.#shared.files, paths, journal.length),
+      stamp: new FileStamp(paths, usedAtMs),
+      usedAtMs,
+    });
+  }
+
+  #adopt({ journal, paths, usedAtMs }: RecoveredTask): void {
+    const stamp = new FileStamp(paths, usedAtMs);
+    stamp.settle();
+    this.#add(
+      new DiskStoredTask(this.#shared, {
+        description: journal.description,
+        paths,
+        state: journal.state,
+        journal: new JournalWriter(this.#shared.files, paths, journal.soundBytes),
+        stamp,
+        usedAtMs,
+      }),
+    );
+  }
+
+  #add(task: DiskStoredTask): void {
+    this.#tasks.set(task.description.taskId, task);
+    this.#usedBytes += task.description.lengthBytes;
+  }
+
+  async #drop(task: DiskStoredTask, reason: DroppedTask["reason"]): Promise<void> {
+    const { taskId, lengthBytes } = task.description;
+    if (this.#tasks.get(taskId) !== task) return;
+    this.#tasks.delete(taskId);
+    this.#usedBytes -= lengthBytes;
+    task.abandon();
+    this.#log.info("store.task_dropped", { task: taskId, reason, lengthBytes });
+    const leaving = this.#removeFiles(task).finally(() => this.#leaving.delete(taskId));
+    this.#leaving.set(taskId, leaving);
+    await leaving;
+    this.#tellDropped(task, await this.#incarnationAfter(task), reason);
+  }
+
+  /** The journal first: data without a journal is swept up at the next start, a journal without data too. */
+  async #removeFiles(task: DiskStoredTask): Promise<void> {
+    try {
+      await rm(task.paths.journal, { force: true });
+      await rm(task.paths.data, { force: true });
+    } catch (error) {
+      this.#log.error("store.remove_failed", {
+        task: task.description.taskId,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** Where not even a number can be made durable, the next one is told: whoever creates the task again gets that or more. */
+  async #incarnationAfter(task: DiskStoredTask): Promise<number> {
+    try {
+      return await this.#shared.incarnations.next();
+    } catch (error) {
+      this.#log.error("store.incarnation_failed", { error: messageOf(error) });
+      return task.incarnation + 1;
+    }
+  }
+
+  #tellDropped(task: StoredTask, incarnation: number, reason: DroppedTask["reason"]): void {
+    for (const listener of this.#listeners) {
+      listener({ taskId: task.description.taskId, incarnation, reason });
+    }
+  }
+
+  *#idleTasks() {
+    for (const task of this.#tasks.values()) {
+      const { taskId, lengthBytes } = task.description;
+      if (!task.isPinned) yield { taskId, reservedBytes: lengthBytes, usedAtMs: task.usedAtMs };
+    }
+  }
+
+  #unwrittenBytes(): number {
+    let sum = this.#reservedBytes;
+    for (const task of this.#tasks.values()) sum += task.unwrittenBytes;
+    return sum;
+  }
+
+  /** Notes what the disk has free. @returns its whole size. */
+  #measureDisk(): number {
+    try {
+      const disk = statfsSync(this.#dir.contentPath);
+      this.#freeBytes = disk.bavail * disk.bsize;
+      return disk.blocks * disk.bsize;
+    } catch (error) {
+      this.#log.warn("store.disk_unknown", { error: messageOf(error) });
+      return 0;
+    }
+  }
+}
+
+function incarnationOf(task: RecoveredTask): number {
+  return task.journal.state.incarnation;
+}
+
+function hasSameLayout(a: TaskDescription, b: TaskDescription): boolean {
+  return a.lengthBytes === b.lengthBytes && a.pieceLengthBytes === b.pieceLengthBytes;
+}

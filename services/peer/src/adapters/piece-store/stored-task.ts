@@ -1,0 +1,390 @@
+import { createHash } from "node:crypto";
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { type Digest, digestOfHex } from "@lacewing/contracts/ids.ts";
+import { type PieceLayout, pieceSpan, piecesCovering } from "@lacewing/contracts/pieces.ts";
+import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { StoredTask, TaskDescription } from "../../app/ports.ts";
+import { type JournalState, PIECE_DIGEST_BYTES } from "../../core/journal-records.ts";
+import { ContentHasher } from "./content-hasher.ts";
+import type { DigestPool } from "./digest-pool.ts";
+import type { FileStamp } from "./file-stamp.ts";
+import type { IncarnationCounter } from "./incarnation-counter.ts";
+import type { JournalWriter } from "./journal-file.ts";
+import { readSmallDigest, SMALL_PIECE_BYTES_MAX } from "./small-digest.ts";
+import { type OpenTaskFiles, readExactly, type TaskPaths, writeAll } from "./task-files.ts";
+import { WritesInFlight } from "./writes-in-flight.ts";
+
+/** What a stored task shares with the rest of its store. */
+export interface TaskSurroundings {
+  readonly files: OpenTaskFiles;
+  readonly digests: DigestPool;
+  readonly incarnations: IncarnationCounter;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Pieces were found damaged and are given up. */
+  piecesGivenUp(task: DiskStoredTask): void;
+  /** Damage could not even be journaled: the whole task has to go. */
+  journalFailed(task: DiskStoredTask): Promise<void>;
+}
+
+export interface StoredTaskParts {
+  readonly description: TaskDescription;
+  readonly paths: TaskPaths;
+  readonly state: JournalState;
+  readonly journal: JournalWriter;
+  readonly stamp: FileStamp;
+  readonly usedAtMs: number;
+}
+
+/**
+ * One task's bytes on disk.
+ *
+ * A piece is first *missing*: writes may touch its bytes. While it is *being committed* (its digest is taken) and while it is *held* no
+ * write reaches its bytes, so what was hashed is what stays. A held piece is *proven* when this process hashed it and nobody
+ * else has written to the file since; only proven pieces may be served.
+ */
+export class DiskStoredTask implements StoredTask {
+  readonly description: TaskDescription;
+  readonly paths: TaskPaths;
+  readonly #shared: TaskSurroundings;
+  readonly #state: JournalState;
+  readonly #journal: JournalWriter;
+  readonly #stamp: FileStamp;
+  readonly #hasher: ContentHasher;
+  readonly #writes = new WritesInFlight();
+  readonly #proven: Bitmap;
+  readonly #committing = new Map<number, Promise<unknown>>();
+  readonly #proving = new Map<number, Promise<boolean>>();
+  #pinCount = 0;
+  #usedAtMs: number;
+  #isGone = false;
+
+  constructor(shared: TaskSurroundings, parts: StoredTaskParts) {
+    this.#shared = shared;
+    this.description = parts.description;
+    this.paths = parts.paths;
+    this.#state = parts.state;
+    this.#journal = parts.journal;
+    this.#stamp = parts.stamp;
+    this.#usedAtMs = parts.usedAtMs;
+    this.#proven = new Bitmap(parts.state.held.size);
+    this.#hasher = new ContentHasher(shared.digests, {
+      layout: parts.description,
+      held: parts.state.held,
+      digestOf: (pieceIndex) => this.digestOf(pieceIndex),
+      withData: async (use) => this.#withData(use),
+      onSound: (pieceIndex) => this.#proven.add(pieceIndex),
+    });
+  }
+
+  get layout(): PieceLayout {
+    return this.description;
+  }
+
+  get incarnation(): number {
+    return this.#state.incarnation;
+  }
+
+  get held(): Bitmap {
+    return this.#state.held;
+  }
+
+  get isVerified(): boolean {
+    return this.#state.isVerified;
+  }
+
+  get usedAtMs(): number {
+    return this.#usedAtMs;
+  }
+
+  get isPinned(): boolean {
+    return this.#pinCount > 0;
+  }
+
+  /** Bytes of the reservation that the disk has not given yet; pieces in the making count as not written. */
+  get unwrittenBytes(): number {
+    const { held } = this.#state;
+    if (held.isFull) return 0;
+    return Math.max(0, this.layout.lengthBytes - held.count * this.layout.pieceLengthBytes);
+  }
+
+  digestOf(pieceIndex: number): Uint8Array | undefined {
+    if (!this.held.has(pieceIndex)) return undefined;
+    const at = pieceIndex * PIECE_DIGEST_BYTES;
+    return this.#state.digests.subarray(at, at + PIECE_DIGEST_BYTES);
+  }
+
+  /**
+   * Writes what belongs to missing pieces and leaves the rest out: a late or lying writer cannot touch a held piece, nor one
+   * whose digest is being taken.
+   */
+  async write(buffer: Uint8Array, offset: number): Promise<void> {
+    this.#mustExist("store_write_failed");
+    const end = offset + buffer.length;
+    if (offset < 0 || end > this.layout.lengthBytes) {
+      throw new InvariantViolation(
+        `write of bytes ${offset}-${end} into content of ${this.layout.lengthBytes} bytes`,
+      );
+    }
+    const spans = this.#writableSpans(offset, end);
+    if (spans.length === 0) return;
+    this.#stamp.noteOwnWrite();
+    const writing = this.#withData(async (fd) => {
+      for (const span of spans) {
+        await writeAll(fd, buffer.subarray(span.start - offset, span.end - offset), span.start);
+      }
+    });
+    await this.#writes.track(offset, end, writing);
+  }
+
+  async read(buffer: Uint8Array, offset: number, length: number): Promise<void> {
+    this.#mustExist("store_read_failed");
+    await this.#withData(async (fd) => readExactly(fd, buffer, length, offset));
+  }
+
+  async commitPiece(pieceIndex: number, expected: Uint8Array | undefined) {
+    this.#mustExist("store_write_failed");
+    if (pieceIndex < 0 || pieceIndex >= this.held.size) {
+      throw new InvariantViolation(`piece ${pieceIndex} of ${this.held.size} committed`);
+    }
+    // Whoever comes second finds the piece held, or takes its own turn.
+    while (this.#committing.has(pieceIndex)) {
+      await this.#committing.get(pieceIndex)?.catch(() => {});
+    }
+    const held = this.digestOf(pieceIndex);
+    if (held !== undefined) return { ok: agrees(held, expected), sha256: held.slice() };
+    const commit = this.#commitMissing(pieceIndex, expected).finally(() =>
+      this.#committing.delete(pieceIndex),
+    );
+    this.#committing.set(pieceIndex, commit);
+    return commit;
+  }
+
+  async prove(pieceIndex: number): Promise<boolean> {
+    if (this.isProven(pieceIndex)) return true;
+    if (!this.held.has(pieceIndex) || this.#isGone) return false;
+    const known = this.#proving.get(pieceIndex);
+    if (known !== undefined) return known;
+    const proof = this.#proveHeld(pieceIndex).finally(() => this.#proving.delete(pieceIndex));
+    this.#proving.set(pieceIndex, proof);
+    return proof;
+  }
+
+  isProven(pieceIndex: number): boolean {
+    return !this.#isGone && this.held.has(pieceIndex) && this.#proven.has(pieceIndex);
+  }
+
+  async recheck(pieceIndexes: readonly number[]): Promise<readonly number[]> {
+    const held = pieceIndexes.filter((pieceIndex) => this.held.has(pieceIndex));
+    const damaged: number[] = [];
+    for (const pieceIndex of held) {
+      if (!(await this.#isSoundOnDisk(pieceIndex))) damaged.push(pieceIndex);
+      else this.#proven.add(pieceIndex);
+    }
+    await this.#giveUp(damaged);
+    return damaged;
+  }
+
+  async contentDigest(): Promise<Digest> {
+    this.#mustExist("store_read_failed");
+    if (!this.held.isFull) {
+      throw new PortError(
+        "store_piece_missing",
+        `${this.held.count} of ${this.held.size} pieces are held: the content has no digest yet`,
+        { retryable: false },
+      );
+    }
+    const sha256 = await this.#wholeDigest();
+    const digest = digestOfHex(Buffer.from(sha256).toString("hex"));
+    if (digest === undefined) throw new InvariantViolation("a SHA-256 that is no digest");
+    return digest;
+  }
+
+  async markVerified(): Promise<void> {
+    this.#mustExist("store_write_failed");
+    if (this.isVerified) return;
+    await this.#journal.append({ kind: "verified" });
+    // Given up meanwhile: the journal's order tells the same.
+    if (this.held.isFull) this.#state.isVerified = true;
+  }
+
+  pin(): () => void {
+    if (this.#pinCount++ === 0) this.#beginUse();
+    let isPinned = true;
+    return () => {
+      if (!isPinned) return;
+      isPinned = false;
+      this.#usedAtMs = this.#shared.clock.now();
+      this.#pinCount--;
+      this.#settleStamp();
+    };
+  }
+
+  /** The task was evicted or removed: everybody who still holds it gets errors from now on. */
+  abandon(): void {
+    this.#isGone = true;
+    this.#hasher.reset();
+    this.#shared.files.abandon(this.paths);
+  }
+
+  /** Resolves when nothing is being written any more. */
+  async idle(): Promise<void> {
+    await this.#writes.settled(0, this.layout.lengthBytes);
+    await this.#journal.idle();
+  }
+
+  #beginUse(): void {
+    this.#usedAtMs = this.#shared.clock.now();
+    this.#stamp.noteUse(this.#usedAtMs);
+    if (this.#isGone || this.#writes.count > 0 || !this.#stamp.hasForeignWrite()) return;
+    this.#shared.log.warn("store.file_changed", { task: this.description.taskId });
+    this.#proven.clear();
+    this.#hasher.reset();
+    // The path may name another file now.
+    this.#shared.files.forget(this.paths);
+  }
+
+  /** Between uses the file should stay as it is now; while it is used we write to it ourselves. */
+  #settleStamp(): void {
+    if (this.#pinCount === 0 && this.#writes.count === 0) this.#stamp.settle();
+  }
+
+  /** The parts of a span that lie in pieces neither held nor being committed, joined where they touch. */
+  #writableSpans(start: number, end: number): { start: number; end: number }[] {
+    const spans: { start: number; end: number }[] = [];
+    const pieces = piecesCovering(this.layout, { start, end });
+    for (let pieceIndex = pieces.start; pieceIndex < pieces.end; pieceIndex++) {
+      if (this.held.has(pieceIndex) || this.#committing.has(pieceIndex)) continue;
+      const piece = pieceSpan(this.layout, pieceIndex);
+      const part = { start: Math.max(start, piece.start), end: Math.min(end, piece.end) };
+      const last = spans.at(-1);
+      if (last?.end === part.start) last.end = part.end;
+      else spans.push(part);
+    }
+    return spans;
+  }
+
+  async #commitMissing(pieceIndex: number, expected: Uint8Array | undefined) {
+    const span = pieceSpan(this.layout, pieceIndex);
+    await this.#writes.settled(span.start, span.end);
+    const sha256 = await this.#hash(pieceIndex, expected);
+    if (!agrees(sha256, expected)) return { ok: false, sha256 };
+    await this.#journal.append({ kind: "piece", pieceIndex, sha256 });
+    this.#mustExist("store_write_failed");
+    this.#state.digests.set(sha256, pieceIndex * PIECE_DIGEST_BYTES);
+    this.held.add(pieceIndex);
+    this.#proven.add(pieceIndex);
+    this.#settleStamp();
+    if (this.held.size > 1) this.#hasher.pieceHeld();
+    return { ok: true, sha256 };
+  }
+
+  /** The digest of a missing piece's bytes; extends the content's running hash when the piece is next in it. */
+  async #hash(pieceIndex: number, expected: Uint8Array | undefined): Promise<Uint8Array> {
+    const span = pieceSpan(this.layout, pieceIndex);
+    const isAlone = this.held.size === 1;
+    return this.#withData(async (fd) => {
+      if (span.end - span.start <= SMALL_PIECE_BYTES_MAX && isAlone) {
+        return readSmallDigest(fd, span);
+      }
+      if (isAlone) return (await this.#shared.digests.hashSpan({ fd, ...span })).sha256;
+      return this.#hasher.hashPiece(fd, pieceIndex, expected);
+    });
+  }
+
+  async #proveHeld(pieceIndex: number): Promise<boolean> {
+    if (!(await this.#isSoundOnDisk(pieceIndex))) {
+      await this.#giveUp([pieceIndex]);
+      return false;
+    }
+    if (!this.held.has(pieceIndex)) return false;
+    this.#proven.add(pieceIndex);
+    return true;
+  }
+
+  /** Bytes that cannot be read are as lost as bytes that are wrong. */
+  async #isSoundOnDisk(pieceIndex: number): Promise<boolean> {
+    const span = pieceSpan(this.layout, pieceIndex);
+    const expected = this.digestOf(pieceIndex);
+    if (expected === undefined) return false;
+    try {
+      const sha256 = await this.#withData(async (fd) =>
+        span.end - span.start <= SMALL_PIECE_BYTES_MAX
+          ? readSmallDigest(fd, span)
+          : (await this.#shared.digests.hashSpan({ fd, ...span })).sha256,
+      );
+      return agrees(sha256, expected);
+    } catch (error) {
+      if (!(error instanceof PortError) || error.retryable) throw error;
+      this.#shared.log.warn("store.read_failed", {
+        task: this.description.taskId,
+        pieceIndex,
+        error: messageOf(error),
+      });
+      return false;
+    }
+  }
+
+  async #giveUp(pieceIndexes: readonly number[]): Promise<void> {
+    const lost = pieceIndexes.filter((pieceIndex) => this.held.delete(pieceIndex));
+    if (lost.length === 0 || this.#isGone) return;
+    for (const pieceIndex of lost) this.#proven.delete(pieceIndex);
+    this.#state.isVerified = false;
+    this.#hasher.reset();
+    this.#shared.log.error("store.pieces_damaged", {
+      task: this.description.taskId,
+      pieceIndexes: lost.slice(0, LOGGED_PIECE_COUNT_MAX),
+      pieceCount: lost.length,
+    });
+    try {
+      const incarnation = await this.#shared.incarnations.next();
+      this.#state.incarnation = Math.max(this.#state.incarnation, incarnation);
+      await this.#journal.append({ kind: "given_up", incarnation, pieceIndexes: lost });
+    } catch (error) {
+      this.#shared.log.error("store.journal_failed", {
+        task: this.description.taskId,
+        error: messageOf(error),
+      });
+      await this.#shared.journalFailed(this);
+      return;
+    }
+    this.#shared.piecesGivenUp(this);
+  }
+
+  async #wholeDigest(): Promise<Uint8Array> {
+    if (this.held.size === 0) return createHash("sha256").digest();
+    // The digest of the only piece is the digest of the whole.
+    if (this.held.size === 1) {
+      const only = this.digestOf(0);
+      if (only !== undefined) return only;
+    }
+    try {
+      return await this.#hasher.digest();
+    } catch (error) {
+      if (error instanceof PortError && error.code === "store_piece_damaged") {
+        await this.recheck([...this.held]);
+      }
+      throw error;
+    }
+  }
+
+  async #withData<T>(use: (fd: number) => Promise<T>): Promise<T> {
+    return this.#shared.files.use(this.paths, async (files) => use(files.dataFd));
+  }
+
+  #mustExist(code: "store_read_failed" | "store_write_failed"): void {
+    if (!this.#isGone) return;
+    throw new PortError(code, `task ${this.description.taskId} was removed from the store`, {
+      retryable: false,
+    });
+  }
+}
+
+/** A log line lists at most this many pieces by number. */
+const LOGGED_PIECE_COUNT_MAX = 20;
+
+function agrees(sha256: Uint8Array, expected: Uint8Array | undefined): boolean {
+  return expected === undefined || Buffer.compare(sha256, expected) === 0;
+}

@@ -1,0 +1,264 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { LeaseTokenClaims } from "@lacewing/contracts/gen/lacewing/assignments/v1/lease_token.ts";
+import { type HostId, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { LEASE_TOKEN_LENGTH_MAX } from "@lacewing/contracts/lease-token.ts";
+import { type ByteSpan, piecesCovering } from "@lacewing/contracts/pieces.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import { type Counter, METRICS_CONTENT_TYPE } from "@lacewing/observability/metrics.ts";
+import type { Secret } from "@lacewing/observability/secret.ts";
+import { traceparentFromHttp } from "@lacewing/observability/trace.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import { type SocketAddress, SettingsError } from "@lacewing/runtime/settings.ts";
+import type { PieceStore, StoredTask } from "../../app/ports.ts";
+import { leaseCovers } from "../../core/piece-http-lease.ts";
+import { formatContentRange, parsePieceRange } from "../../core/piece-http-range.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { LEASE_HEADER, LeaseCheck } from "./lease-check.ts";
+import { sendBody, SLOW_READER_MS } from "./piece-answer.ts";
+import { ServeSpans } from "./serve-spans.ts";
+
+export interface PieceServerOptions {
+  readonly listen: SocketAddress;
+  readonly hostId: HostId;
+  readonly clusterSecret: Secret;
+  readonly store: PieceStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Whether the service can do its work; `/readyz` answers 200 or 503. */
+  readonly isReady: () => boolean;
+  /** The text of `/metrics`. */
+  readonly metrics: () => string;
+  /** Counts bytes sent to other hosts. */
+  readonly serveBytes: Pick<Counter, "add">;
+  /** Answers with content that run at once; beyond, children are told to come back. */
+  readonly uploadSlotCount?: number;
+  /** See {@link SLOW_READER_MS}. */
+  readonly slowReaderMs?: number;
+}
+
+export interface PieceServer {
+  /** host:port where it listens. */
+  readonly address: string;
+  /** Answers with content that run now. */
+  readonly uploadCount: number;
+  close(): Promise<void>;
+}
+
+export const UPLOAD_SLOT_COUNT_DEFAULT = 16;
+/** Reads without a scheduler's lease get only slots that would otherwise stay empty: never more than this share is taken then. */
+const DEGRADED_SLOT_SHARE = 0.5;
+/** What a child that found no slot is told to wait. */
+const RETRY_AFTER_SECONDS = 1;
+/** Longer than any child keeps an idle connection, so that it is the child who closes. */
+const KEEP_ALIVE_MS = 75_000;
+/** A head, or a request without a body, that takes longer is an attack or a dead connection. */
+const REQUEST_MS_MAX = 10_000;
+/** A token and a few short headers. */
+const REQUEST_HEAD_BYTES_MAX = 2 * LEASE_TOKEN_LENGTH_MAX;
+const CONNECTION_COUNT_MAX = 2_048;
+/** Answers that run when the server closes get this long. */
+const CLOSE_GRACE_MS = 1_000;
+
+/** Why a request for content is refused; the one table from refusals to the wire. */
+const REFUSAL_STATUS = {
+  lease_missing: 401,
+  lease_malformed: 401,
+  lease_forged: 401,
+  lease_expired: 401,
+  lease_other_host: 403,
+  lease_other_task: 403,
+  lease_not_covered: 403,
+  not_held: 404,
+  range_not_satisfiable: 416,
+  busy: 503,
+} as const satisfies Record<string, number>;
+type ContentRefusal = keyof typeof REFUSAL_STATUS;
+
+/** Serves pieces to other hosts over HTTP/1.1, plain enough for `curl -r`. @throws {SettingsError} when it cannot listen. */
+export async function startPieceServer(options: PieceServerOptions): Promise<PieceServer> {
+  const service = new PieceService(options);
+  const server = createServer(
+    {
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      headersTimeout: REQUEST_MS_MAX,
+      requestTimeout: REQUEST_MS_MAX,
+      maxHeaderSize: REQUEST_HEAD_BYTES_MAX,
+      noDelay: true,
+    },
+    (request, response) => service.handle(request, response),
+  );
+  server.maxConnections = CONNECTION_COUNT_MAX;
+  const address = await listen(server, options.listen);
+  return {
+    address,
+    get uploadCount() {
+      return service.uploadCount;
+    },
+    close: async () => {
+      await closeServer(server);
+      service.close();
+    },
+  };
+}
+
+class PieceService {
+  uploadCount = 0;
+  readonly #options: PieceServerOptions;
+  readonly #leases: LeaseCheck;
+  readonly #spans: ServeSpans;
+  readonly #pool = new BufferPool();
+  readonly #log: Log;
+
+  constructor(options: PieceServerOptions) {
+    this.#options = options;
+    this.#leases = new LeaseCheck(options.clusterSecret, options.hostId);
+    this.#spans = new ServeSpans(options.hostId, options.clock);
+    this.#log = options.log.child({ part: "piece_server" });
+  }
+
+  close(): void {
+    this.#spans.close();
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    // A body has no business here; what comes of one is thrown away.
+    request.resume();
+    // The connection's own errors end the answer through "close".
+    response.on("error", () => {});
+    const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    if (request.method !== "GET")
+      return answer(response, 405, "method_not_allowed", { allow: "GET" });
+    if (path === "/healthz") return answer(response, 200, "alive");
+    if (path === "/readyz") {
+      return this.#options.isReady()
+        ? answer(response, 200, "ready")
+        : answer(response, 503, "not_ready");
+    }
+    if (path === "/metrics") {
+      return answer(response, 200, this.#options.metrics(), {
+        "content-type": METRICS_CONTENT_TYPE,
+      });
+    }
+    const taskId = parseTaskId(/^\/v1\/tasks\/([0-9a-f]{64})\/content$/.exec(path)?.[1] ?? "");
+    if (taskId === undefined) return answer(response, 404, "no_such_path");
+    this.#serve(taskId, request, response).catch((error: unknown) => {
+      this.#log.error("piece_server.answer_failed", { task: taskId, error: messageOf(error) });
+      response.destroy();
+    });
+  }
+
+  async #serve(taskId: TaskId, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const token = request.headers[LEASE_HEADER];
+    if (typeof token !== "string") return refuse(response, "lease_missing");
+    const claims = this.#leases.check(token, taskId, this.#options.clock.now());
+    if (typeof claims === "string") return refuse(response, `lease_${claims}`);
+    const task = this.#options.store.get(taskId);
+    if (task === undefined) return refuse(response, "not_held");
+    const span = parsePieceRange(request.headers.range);
+    if (span === undefined || span.end > task.layout.lengthBytes) {
+      const contentRange = { "content-range": `bytes */${task.layout.lengthBytes}` };
+      return refuse(response, "range_not_satisfiable", contentRange);
+    }
+    if (!leaseCovers(claims.pieces, piecesCovering(task.layout, span))) {
+      return refuse(response, "lease_not_covered");
+    }
+    if (!this.#hasSlotFor(claims)) {
+      return refuse(response, "busy", { "retry-after": String(RETRY_AFTER_SECONDS) });
+    }
+    this.uploadCount++;
+    const unpin = task.pin();
+    try {
+      await this.#answerContent(task, span, claims, request, response);
+    } finally {
+      unpin();
+      this.uploadCount--;
+    }
+  }
+
+  async #answerContent(
+    task: StoredTask,
+    span: ByteSpan,
+    claims: LeaseTokenClaims,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { taskId } = task.description;
+    const pieces = piecesCovering(task.layout, span);
+    for (let pieceIndex = pieces.start; pieceIndex < pieces.end; pieceIndex++) {
+      if (!task.held.has(pieceIndex)) return refuse(response, "not_held");
+    }
+    // Later pieces are proven as their turn comes: hashing them all first would keep the child waiting.
+    if (!(await task.prove(pieces.start))) return refuse(response, "not_held");
+    const traceparent = traceparentFromHttp(request.headers);
+    const { childHostId, leaseId } = claims;
+    const endServe = this.#spans.begin({ traceparent, taskId, childHostId, leaseId });
+    response.writeHead(206, {
+      "content-type": "application/octet-stream",
+      "content-length": span.end - span.start,
+      "content-range": formatContentRange(span, task.layout.lengthBytes),
+    });
+    const slowReaderMs = this.#options.slowReaderMs ?? SLOW_READER_MS;
+    const sent = await sendBody(response, task, span, this.#pool, slowReaderMs);
+    endServe({ bytes: sent.bytes, pieceCount: pieces.end - pieces.start });
+    this.#options.serveBytes.add(sent.bytes);
+    if (sent.end === "complete") return;
+    this.#log.warn("piece_server.broken_off", {
+      task: taskId,
+      childHostId,
+      why: sent.end,
+      bytes: sent.bytes,
+      wantedBytes: span.end - span.start,
+    });
+  }
+
+  #hasSlotFor(claims: LeaseTokenClaims): boolean {
+    const slotCount = this.#options.uploadSlotCount ?? UPLOAD_SLOT_COUNT_DEFAULT;
+    return this.uploadCount < slotCount * (claims.degraded ? DEGRADED_SLOT_SHARE : 1);
+  }
+}
+
+function refuse(
+  response: ServerResponse,
+  refusal: ContentRefusal,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  answer(response, REFUSAL_STATUS[refusal], refusal, headers);
+}
+
+/** A short answer whose body is a word for people; programs go by the status. */
+function answer(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  const body = Buffer.from(text.endsWith("\n") ? text : `${text}\n`);
+  const length = { "content-type": "text/plain", "content-length": body.length };
+  response.writeHead(status, { ...length, ...headers }).end(body);
+}
+
+async function listen(server: Server, at: SocketAddress): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => {
+      reject(new SettingsError(`cannot listen on ${at.host}:${at.port}: ${error.message}`));
+    });
+    server.listen(at.port, at.host, resolve);
+  });
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") throw new SettingsError("not a TCP address");
+  return bound.family === "IPv6"
+    ? `[${bound.address}]:${bound.port}`
+    : `${bound.address}:${bound.port}`;
+}
+
+async function closeServer(server: Server): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const cutOff = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
+    server.close(() => {
+      clearTimeout(cutOff);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}

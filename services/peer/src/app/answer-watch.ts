@@ -1,0 +1,97 @@
+import type { Clock } from "@lacewing/runtime/clock.ts";
+
+/** After a lease ended or new demand arose, the scheduler has this long to say what comes next. */
+const NEXT_WORD_MS = 1000;
+/** How long a repeated request waits before silence is concluded; a quarter more or less, so that hosts do not move together. */
+const ASK_AGAIN_MS = 800;
+/** A promise may be this late. */
+const PROMISE_SLACK_MS = 300;
+
+/** Who is asked what when an answer is overdue. */
+export interface AnswerWatchActions {
+  /** Somebody waits for pieces that nobody fetches. */
+  isWaiting(): boolean;
+  /** An answer can be expected at all. */
+  isResponsive(): boolean;
+  askAgain(): void;
+  goOnAlone(): void;
+}
+
+/**
+ * No wait without a deadline: while somebody waits for pieces that nobody fetches, the scheduler's next word is due by a
+ * certain time. When it is overdue the request is repeated once; when that stays unanswered the host goes on alone.
+ */
+export class AnswerWatch {
+  readonly #actions: AnswerWatchActions;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  #dueAtMs = 0;
+  #hasAskedAgain = false;
+  #timer: NodeJS.Timeout | undefined;
+  #isStopped = false;
+
+  constructor(
+    options: AnswerWatchActions & { readonly clock: Clock; readonly random: () => number },
+  ) {
+    this.#actions = options;
+    this.#clock = options.clock;
+    this.#random = options.random;
+  }
+
+  /** The scheduler spoke: whatever was overdue is not any more. */
+  heard(): void {
+    this.#hasAskedAgain = false;
+    this.expectSoon();
+  }
+
+  /** The scheduler knows enough to give the next word. */
+  expectSoon(): void {
+    this.#expectBy(NEXT_WORD_MS);
+  }
+
+  /** The scheduler promised its next word within `ms`. */
+  promised(ms: number): void {
+    this.#hasAskedAgain = false;
+    this.#expectBy(ms + PROMISE_SLACK_MS);
+  }
+
+  /** Nothing is to be expected: look at once. */
+  expectNothing(): void {
+    this.#hasAskedAgain = true;
+    this.#expectBy(0);
+  }
+
+  /** Makes sure that the deadline is watched. */
+  check(): void {
+    if (this.#isStopped || this.#timer !== undefined) return;
+    const waitMs = Math.max(0, this.#dueAtMs - this.#clock.monotonic());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#look();
+    }, waitMs);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #expectBy(ms: number): void {
+    this.#dueAtMs = this.#clock.monotonic() + ms;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.check();
+  }
+
+  #look(): void {
+    if (!this.#actions.isWaiting()) return;
+    if (this.#actions.isResponsive() && !this.#hasAskedAgain) {
+      this.#hasAskedAgain = true;
+      this.#actions.askAgain();
+      this.#expectBy(ASK_AGAIN_MS * (0.75 + this.#random() / 2));
+      return;
+    }
+    this.#hasAskedAgain = false;
+    this.#actions.goOnAlone();
+  }
+}

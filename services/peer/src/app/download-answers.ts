@@ -1,0 +1,220 @@
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
+import { withheldFrom } from "../core/fetch-plan.ts";
+import { headerOf, withoutHeaders } from "../core/http-headers.ts";
+import { planResponse, type ResponsePlan, wantedSpan } from "../core/ranges.ts";
+import { originBody, plannedBody } from "./answer-bodies.ts";
+import type { DownloadRecord } from "./download-record.ts";
+import type { DownloadTarget } from "./download-target.ts";
+import type { OriginAccess } from "./origin-access.ts";
+import type {
+  ClientRequest,
+  DeliveryEnd,
+  DownloadAnswer,
+  HeaderList,
+  OriginClient,
+  OriginRequest,
+  OriginResponse,
+  StoredTask,
+} from "./ports.ts";
+import { AnchorMismatch, type DownloadServices } from "./task-download.ts";
+import { TaskReader } from "./task-reader.ts";
+import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
+
+/** Written by `planResponse` from the content, or meaningless between us and the client. */
+const REPLACED_HEADERS: ReadonlySet<string> = new Set([
+  "content-length",
+  "content-range",
+  "content-type",
+  "accept-ranges",
+  "etag",
+  "last-modified",
+  "transfer-encoding",
+  "connection",
+  "keep-alive",
+  "date",
+]);
+
+/** One request on its way through the download service. */
+export interface Flow {
+  readonly request: ClientRequest;
+  readonly target: DownloadTarget;
+  readonly record: DownloadRecord;
+  readonly access: OriginAccess;
+}
+
+/** Turns what was found out about a request into the answer its client gets. */
+export class DownloadAnswers {
+  readonly #options: {
+    readonly origin: OriginClient;
+    readonly registry: TaskRegistry;
+    readonly services: Omit<DownloadServices, "forget">;
+  };
+
+  constructor(options: {
+    readonly origin: OriginClient;
+    readonly registry: TaskRegistry;
+    readonly services: Omit<DownloadServices, "forget">;
+  }) {
+    this.#options = options;
+  }
+
+  plan(flow: Flow, stored: StoredTask, originHeaders: HeaderList): ResponsePlan {
+    const { lengthBytes, etag, lastModified, contentType, taskId } = stored.description;
+    const extraHeaders: HeaderList = [
+      ...withoutHeaders(originHeaders, REPLACED_HEADERS),
+      ["lacewing-task", taskId],
+      // Ranges of a task that was not hashed as a whole yet are verified piece by piece only.
+      ["lacewing-verified", stored.isVerified ? "content" : "pieces"],
+    ];
+    return planResponse({
+      method: flow.request.method,
+      requestHeaders: flow.request.headers,
+      representation: { lengthBytes, etag, lastModified, contentType, extraHeaders },
+      boundary: flow.record.requestId.replaceAll("-", ""),
+    });
+  }
+
+  /** Attaches the client to the task's download and answers from it. */
+  deliver(
+    flow: Flow,
+    stored: StoredTask,
+    originHeaders: HeaderList,
+    how: { readonly first: FirstAnswer | undefined; readonly asked?: TaskRequested },
+  ): DownloadAnswer {
+    const { record, request } = flow;
+    const plan = this.plan(flow, stored, originHeaders);
+    const wanted = wantedSpan(plan) ?? { start: 0, end: 0 };
+    const { taskId, lengthBytes, anchor } = stored.description;
+    record.taskId = taskId;
+    record.contentLengthBytes = lengthBytes;
+    const isWhole = plan.status === 200 && wanted.end - wanted.start === lengthBytes;
+    const { registry, services } = this.#options;
+    const asked = {
+      ...(how.asked ?? requestOf(flow, taskId, wanted, false)),
+      wantedStart: wanted.start,
+      wantedEnd: wanted.end,
+    };
+    if (how.first === "silence") record.isDegraded = true;
+    if (how.first !== undefined && how.first !== "from_others")
+      services.link.describe(stored, record.traceparent, asked);
+    const download = registry.downloadOf(stored);
+    const reader = new TaskReader({
+      requestId: record.requestId,
+      span: wanted,
+      task: download,
+      withheldFrom: isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined,
+      signal: request.signal,
+    });
+    record.delivered = reader.delivered;
+    const attached = {
+      reader,
+      access: flow.access,
+      asked,
+      isAsked: how.first !== undefined,
+      traceparent: record.traceparent,
+      fetched: record.fetched,
+      onDegraded: () => {
+        record.isDegraded = true;
+      },
+    };
+    registry.attach(stored, attached, how.first === "silence");
+    return {
+      status: plan.status,
+      headers: plan.headers,
+      body: plan.parts.length === 0 ? undefined : plannedBody(plan, reader, record),
+      bodyLength: plan.bodyLength,
+      ended: (end) => {
+        record.end(outcomeOf(end, download.failure), download.failure?.message ?? "");
+        reader.detach();
+      },
+    };
+  }
+
+  /** The origin's answer as it is: an error, or content that cannot be shared and was asked for whole. */
+  passOn(flow: Flow, response: OriginResponse, reason: string): DownloadAnswer {
+    const { record } = flow;
+    const isContent = response.status < 400;
+    record.httpStatus = response.status;
+    record.contentLengthBytes = response.bodyLength ?? 0;
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: originBody(response, record),
+      bodyLength: response.bodyLength,
+      ended: (end) => {
+        response.discard();
+        if (!isContent) record.end("origin_error", `${reason}: ${response.status}`);
+        else
+          record.end(outcomeOf(end, undefined), end === "broken_off" ? "the origin broke off" : "");
+      },
+    };
+  }
+
+  /** Content that does not become a task: streamed, with the client's own ranges and conditions left to the origin. */
+  async passThrough(flow: Flow, opened: OriginResponse, reason: string): Promise<DownloadAnswer> {
+    const { request, target } = flow;
+    this.#options.services.log.info("passed through", { url: target.shownUrl, reason });
+    const isOwnAnswer =
+      opened.status === 200 && target.openingHeaders.length === request.headers.length;
+    if (isOwnAnswer) return this.passOn(flow, opened, reason);
+    opened.discard();
+    const { url, rule } = target;
+    const response = await this.#options.origin.open(
+      {
+        method: "GET",
+        url,
+        headers: request.headers,
+        range: singleRange(headerOf(request.headers, "range")),
+        ifRange: headerOf(request.headers, "if-range"),
+        useTls: rule.useTls,
+      },
+      request.signal,
+    );
+    return this.passOn(flow, response, reason);
+  }
+}
+
+/** A request for bytes of a task, as the scheduler is told of it; without `wanted` for all of it. */
+export function requestOf(
+  flow: Flow,
+  taskId: TaskId,
+  wanted: ByteSpan | undefined,
+  originOpen: boolean,
+): TaskRequested {
+  const { target, record } = flow;
+  return {
+    taskId,
+    requestId: record.requestId,
+    url: target.shownUrl,
+    sharingDomain: target.sharingDomain,
+    anchor: target.anchor ?? "",
+    tag: target.rule.tag,
+    application: target.rule.application,
+    priority: target.rule.priority,
+    wantedStart: wanted?.start ?? 0,
+    wantedEnd: wanted?.end ?? 0,
+    canReadOrigin: true,
+    originOpen,
+  };
+}
+
+/** A client's range that has a start; others are answered with the whole, as RFC 9110 section 14.2 allows. */
+function singleRange(field: string | undefined): OriginRequest["range"] {
+  const match = /^\s*bytes\s*=\s*(\d{1,15})-(\d{0,15})\s*$/i.exec(field ?? "");
+  if (match === null) return undefined;
+  const end = match[2] === "" ? undefined : Number(match[2]) + 1;
+  return end !== undefined && end <= Number(match[1])
+    ? undefined
+    : { start: Number(match[1]), end };
+}
+
+function outcomeOf(
+  end: DeliveryEnd,
+  failure: Error | undefined,
+): "finished" | "client_gone" | "anchor_mismatch" | "failed" {
+  if (end === "complete") return "finished";
+  if (end === "client_gone") return "client_gone";
+  return failure instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
+}

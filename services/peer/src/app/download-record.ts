@@ -1,0 +1,167 @@
+import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
+import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { RequestId, TaskId } from "@lacewing/contracts/ids.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
+import {
+  contextFromTraceparent,
+  endSpan,
+  runInSpan,
+  type Span,
+  startSpan,
+  traceIdOf,
+  traceparentOf,
+} from "@lacewing/observability/trace.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { SchedulerLink } from "./scheduler-link.ts";
+import { noBytes, type TrafficBytes } from "./task-reader.ts";
+
+/** What is known of a download when it begins. */
+export interface DownloadBeginning {
+  readonly requestId: RequestId;
+  /** Without secrets. */
+  readonly url: string;
+  readonly method: string;
+  readonly tag: string;
+  readonly application: string;
+  readonly priority: number;
+  readonly range: string;
+  readonly receivedAtMs: number;
+  /** The client's own, or empty. */
+  readonly traceparent: string;
+  readonly hostId: string;
+}
+
+/**
+ * The account of one client request, from its head to its last byte: one root span, one journaled fact, one log line, all
+ * with the same figures.
+ */
+export class DownloadRecord {
+  readonly span: Span;
+  readonly traceparent: string;
+  /** Bytes this request made the host fetch. */
+  readonly fetched: TrafficBytes = noBytes();
+  /** Bytes handed to the client. */
+  delivered: TrafficBytes = noBytes();
+  taskId: TaskId | undefined;
+  httpStatus = 0;
+  contentLengthBytes = 0;
+  probeBytes = 0;
+  isDegraded = false;
+  readonly #beginning: DownloadBeginning;
+  readonly #startedAtMs: number;
+  readonly #services: { readonly link: SchedulerLink; readonly clock: Clock; readonly log: Log };
+  #ttfbMs: number | undefined;
+  #isEnded = false;
+
+  constructor(
+    beginning: DownloadBeginning,
+    services: { readonly link: SchedulerLink; readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#beginning = beginning;
+    this.#services = services;
+    this.#startedAtMs = Math.round(services.clock.now());
+    this.span = startSpan(SPAN.download, {
+      parent: contextFromTraceparent(beginning.traceparent),
+      side: "server",
+      attributes: {
+        [ATTRIBUTE.hostId]: beginning.hostId,
+        [ATTRIBUTE.requestId]: beginning.requestId,
+        [ATTRIBUTE.url]: beginning.url,
+        [ATTRIBUTE.httpRequestMethod]: beginning.method,
+      },
+    });
+    this.traceparent = traceparentOf(this.span) ?? "";
+    services.link.downloadBegan(this.#fact("interrupted", ""));
+  }
+
+  get requestId(): RequestId {
+    return this.#beginning.requestId;
+  }
+
+  get traceId(): string {
+    return traceIdOf(this.span) ?? "";
+  }
+
+  /** The first body byte is on its way to the client. */
+  firstByte(): void {
+    this.#ttfbMs ??= this.#elapsedMs();
+  }
+
+  /** Closes the account; only the first call counts. */
+  end(outcome: DownloadOutcome, error = ""): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    const fact = this.#fact(outcome, error);
+    this.#services.link.downloadEnded(fact, this.traceparent);
+    const traffic = trafficLabel(this.delivered);
+    const { delivered } = this;
+    runInSpan(this.span, () =>
+      this.#services.log.info("peer task done", {
+        costMs: fact.costMs,
+        peer: this.#beginning.hostId,
+        task: fact.taskId,
+        trace: fact.traceId,
+        traffic,
+        outcome,
+        status: fact.httpStatus,
+        url: fact.url,
+        deliveredBytes: delivered,
+        fetchedBytes: this.fetched,
+        ...(this.isDegraded ? { degraded: true } : {}),
+        ...(error === "" ? {} : { error }),
+      }),
+    );
+    endSpan(this.span, {
+      attributes: {
+        ...(this.taskId === undefined ? {} : { [ATTRIBUTE.taskId]: this.taskId }),
+        [ATTRIBUTE.traffic]: traffic,
+        [ATTRIBUTE.bytesLocalPeer]: delivered.localPeer,
+        [ATTRIBUTE.bytesRemotePeer]: delivered.remotePeer,
+        [ATTRIBUTE.bytesBackToSource]: delivered.backToSource,
+        [ATTRIBUTE.degraded]: this.isDegraded,
+        [ATTRIBUTE.outcome]: outcome,
+        [ATTRIBUTE.costMs]: fact.costMs,
+        [ATTRIBUTE.httpResponseStatusCode]: fact.httpStatus,
+      },
+      ...(outcome === "finished" || outcome === "client_gone" ? {} : { error: new Error(error) }),
+    });
+  }
+
+  #elapsedMs(): number {
+    return Math.max(0, Math.round(this.#services.clock.monotonic() - this.#beginning.receivedAtMs));
+  }
+
+  #fact(outcome: DownloadOutcome, error: string): DownloadFinished {
+    const { requestId, url, method, tag, application, priority, range } = this.#beginning;
+    return {
+      downloadId: requestId,
+      taskId: this.taskId ?? "",
+      url,
+      method,
+      tag,
+      application,
+      priority,
+      startedAtMs: this.#startedAtMs,
+      ttfbMs: this.#ttfbMs ?? 0,
+      costMs: this.#elapsedMs(),
+      outcome,
+      httpStatus: this.httpStatus,
+      fetched: { ...this.fetched },
+      delivered: { ...this.delivered },
+      probeBytes: this.probeBytes,
+      contentLengthBytes: this.contentLengthBytes,
+      range,
+      degraded: this.isDegraded,
+      traceId: this.traceId,
+      error,
+    };
+  }
+}
+
+/** Where most of the bytes came from. */
+function trafficLabel(delivered: TrafficBytes): "local_peer" | "remote_peer" | "back_to_source" {
+  if (delivered.backToSource > 0 && delivered.backToSource >= delivered.remotePeer)
+    return "back_to_source";
+  return delivered.remotePeer > delivered.localPeer ? "remote_peer" : "local_peer";
+}

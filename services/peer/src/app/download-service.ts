@@ -1,0 +1,344 @@
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import {
+  parseRequestId,
+  type RequestId,
+  type Sha256Hex,
+  type TaskId,
+} from "@lacewing/contracts/ids.ts";
+import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
+import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
+import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import { isCovered } from "../core/fetch-plan.ts";
+import { headerOf } from "../core/http-headers.ts";
+import { wantedSpan } from "../core/ranges.ts";
+import type { Rule } from "../core/rules.ts";
+import { AccessCache } from "./access-cache.ts";
+import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
+import { DownloadRecord } from "./download-record.ts";
+import { anchoredTaskId, describe, type DownloadTarget, targetOf } from "./download-target.ts";
+import { OriginAccess } from "./origin-access.ts";
+import type {
+  ClientRequest,
+  DownloadAnswer,
+  OriginClient,
+  OriginResponse,
+  PieceStore,
+  StoredTask,
+} from "./ports.ts";
+import type { DownloadServices } from "./task-download.ts";
+import type { TrafficBytes } from "./task-reader.ts";
+import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
+
+/** Canonical URLs whose newest task is remembered, so that a repeated download opens with one byte. */
+const KNOWN_URL_COUNT_MAX = 10_000;
+/** The opening request when the content is held somewhere: access check, description and identity in one byte. */
+const PROBE = { start: 0, end: 1 } as const;
+
+export interface DownloadServiceOptions {
+  readonly store: PieceStore;
+  readonly origin: OriginClient;
+  readonly registry: TaskRegistry;
+  readonly services: Omit<DownloadServices, "forget">;
+  readonly hostId: string;
+  readonly sha256: Sha256Hex;
+  /** A new unique id, 1–64 letters, digits, `-`. */
+  readonly newId: () => string;
+}
+
+/** An answer together with the account that is kept of it. */
+export interface AccountedAnswer extends DownloadAnswer {
+  /** Empty: the content does not become a task. */
+  readonly taskId: TaskId | "";
+  readonly traceId: string;
+  /** Handed to the client so far. */
+  delivered(): Readonly<TrafficBytes>;
+}
+
+/**
+ * Answers clients' requests for content that a rule wants: from the disk when it is held, from peers when others hold it,
+ * from the origin otherwise. One request to the origin with the client's own credentials is access check, description
+ * and identity at once.
+ */
+export class DownloadService {
+  readonly #options: DownloadServiceOptions;
+  readonly #answers: DownloadAnswers;
+  readonly #accessCache: AccessCache;
+  readonly #knownUrls = new Map<string, TaskId>();
+
+  constructor(options: DownloadServiceOptions) {
+    this.#options = options;
+    this.#answers = new DownloadAnswers(options);
+    this.#accessCache = new AccessCache(options.services.clock);
+  }
+
+  /**
+   * @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then.
+   */
+  async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
+    const target = targetOf(request, rule, this.#options.sha256);
+    if (request.method === "HEAD") return this.#answerHead(request, target);
+    return this.#answerGet(request, target);
+  }
+
+  /** Like {@link answer} for GET, with the account of the download. */
+  async download(request: ClientRequest, rule: Rule): Promise<AccountedAnswer> {
+    return this.#answerGet(request, targetOf(request, rule, this.#options.sha256));
+  }
+
+  async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
+    const flow = this.#begin(request, target);
+    try {
+      const answer = (await this.#answerHeld(flow)) ?? (await this.#answerOpened(flow));
+      const { record } = flow;
+      record.httpStatus = answer.status;
+      return {
+        ...answer,
+        taskId: record.taskId ?? "",
+        traceId: record.traceId,
+        delivered: () => record.delivered,
+      };
+    } catch (error) {
+      flow.access.dropOpen();
+      flow.record.end(request.signal.aborted ? "client_gone" : "failed", messageOf(error));
+      throw error;
+    }
+  }
+
+  #begin(request: ClientRequest, target: DownloadTarget): Flow {
+    const { services, hostId, origin } = this.#options;
+    const requestId = this.#newRequestId();
+    const { tag, application, priority, useTls } = target.rule;
+    const record = new DownloadRecord(
+      {
+        requestId,
+        url: target.shownUrl,
+        method: request.method,
+        tag,
+        application,
+        priority,
+        range: headerOf(request.headers, "range") ?? "",
+        receivedAtMs: request.receivedAtMs,
+        traceparent: headerOf(request.headers, "traceparent") ?? "",
+        hostId,
+      },
+      services,
+    );
+    const access = new OriginAccess({
+      requestId,
+      origin,
+      url: target.url,
+      headers: target.openingHeaders,
+      useTls,
+    });
+    return { request, target, record, access };
+  }
+
+  #newRequestId(): RequestId {
+    const id = parseRequestId(this.#options.newId());
+    if (id === undefined) throw new InvariantViolation("a new request id is malformed");
+    return id;
+  }
+
+  async #answerHead(request: ClientRequest, target: DownloadTarget): Promise<DownloadAnswer> {
+    const { url, rule } = target;
+    const response = await this.#options.origin.open(
+      {
+        method: "HEAD",
+        url,
+        headers: request.headers,
+        range: undefined,
+        ifRange: undefined,
+        useTls: rule.useTls,
+      },
+      request.signal,
+    );
+    const { status, headers } = response;
+    return {
+      status,
+      headers,
+      body: undefined,
+      bodyLength: response.bodyLength,
+      ended: () => response.discard(),
+    };
+  }
+
+  // ---------------------------------------------------------------------------------------------- held on this host
+
+  /** From the disk, when all that the client wants is there and the origin lets this client have it. */
+  async #answerHeld(flow: Flow): Promise<DownloadAnswer | undefined> {
+    const { target } = flow;
+    const taskId =
+      anchoredTaskId(target, this.#options.sha256) ?? this.#knownUrls.get(target.canonicalUrl);
+    const stored = taskId === undefined ? undefined : this.#options.store.get(taskId);
+    if (stored === undefined) return undefined;
+    const plan = this.#answers.plan(flow, stored, []);
+    const wanted = wantedSpan(plan);
+    if (wanted !== undefined && !isCovered(stored.layout, stored.held, wanted)) return undefined;
+    const isAnchored = target.anchor !== undefined;
+    if (
+      isAnchored &&
+      (target.rule.access === "public" || this.#accessCache.isGranted(target.accessKey))
+    ) {
+      return this.#answers.deliver(flow, stored, [], { first: undefined });
+    }
+    return this.#answerProbed(flow, stored);
+  }
+
+  async #answerProbed(flow: Flow, stored: StoredTask): Promise<DownloadAnswer | undefined> {
+    const { target, request } = flow;
+    let probe: OriginResponse;
+    try {
+      probe = await this.#open(flow, PROBE);
+    } catch (error) {
+      const mayServe = target.rule.whenOriginDown === "serve" && target.anchor !== undefined;
+      if (!mayServe || request.signal.aborted || !(error instanceof PortError)) throw error;
+      this.#options.services.log.warn("origin down, serving held content", {
+        task: stored.description.taskId,
+      });
+      return this.#answers.deliver(flow, stored, [], { first: undefined });
+    }
+    const described = describe(
+      target,
+      probe,
+      this.#options.services.clock.now(),
+      this.#options.sha256,
+    );
+    const isSame =
+      described.kind === "task" &&
+      described.description.taskId === stored.description.taskId &&
+      described.description.lengthBytes === stored.description.lengthBytes;
+    if (isSame) {
+      probe.discard();
+      this.#accessCache.grant(target.accessKey, target.rule.accessTtlMs);
+      return this.#answers.deliver(flow, stored, probe.headers, { first: undefined });
+    }
+    if (probe.status !== 200 && probe.status !== 206)
+      return this.#answers.passOn(flow, probe, "origin refused");
+    probe.discard();
+    return undefined;
+  }
+
+  // ------------------------------------------------------------------------------------------ not (all) held here
+
+  async #answerOpened(flow: Flow): Promise<DownloadAnswer> {
+    const anchored = anchoredTaskId(flow.target, this.#options.sha256);
+    return anchored === undefined ? this.#openThenAsk(flow) : this.#askThenOpen(flow, anchored);
+  }
+
+  /** The URL names the content: the scheduler says first who has it, and the opening request takes its form from that. */
+  async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
+    const asked = requestOf(flow, taskId, undefined, false);
+    const first = await this.#ask(flow, asked);
+    let isAttached = false;
+    try {
+      const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;
+      const isWhole =
+        first !== "from_others" &&
+        holdsNothing &&
+        headerOf(flow.request.headers, "range") === undefined;
+      const response = await this.#open(flow, isWhole ? undefined : PROBE);
+      const answer = await this.#answerFrom(
+        flow,
+        response,
+        async (stored) => {
+          isAttached = true;
+          return this.#answers.deliver(flow, stored, response.headers, { first, asked });
+        },
+        taskId,
+      );
+      return answer;
+    } finally {
+      if (!isAttached)
+        this.#options.registry.abandon(
+          taskId,
+          asked.requestId,
+          "the opening request brought no content",
+        );
+    }
+  }
+
+  /** Only the origin's answer says which content it is. */
+  async #openThenAsk(flow: Flow): Promise<DownloadAnswer> {
+    const isKnown = this.#knownUrls.has(flow.target.canonicalUrl);
+    const isWhole = !isKnown && headerOf(flow.request.headers, "range") === undefined;
+    const response = await this.#open(flow, isWhole ? undefined : PROBE);
+    return this.#answerFrom(flow, response, async (stored) => {
+      const { taskId } = stored.description;
+      this.#rememberUrl(flow.target.canonicalUrl, taskId);
+      const wanted = wantedSpan(this.#answers.plan(flow, stored, []));
+      if (wanted === undefined || isCovered(stored.layout, stored.held, wanted)) {
+        flow.access.dropOpen();
+        return this.#answers.deliver(flow, stored, response.headers, { first: undefined });
+      }
+      const asked = requestOf(flow, taskId, wanted, flow.access.hasOpenAnswer);
+      const first = await this.#ask(flow, asked);
+      if (first === "from_others") flow.access.dropOpen();
+      return this.#answers.deliver(flow, stored, response.headers, { first, asked });
+    });
+  }
+
+  /** What the opening answer makes possible: a task, or the origin's answer handed on as it is. */
+  async #answerFrom(
+    flow: Flow,
+    response: OriginResponse,
+    answerTask: (stored: StoredTask) => Promise<DownloadAnswer>,
+    expected?: TaskId,
+  ): Promise<DownloadAnswer> {
+    const { clock } = this.#options.services;
+    if (response.status !== 200 && response.status !== 206)
+      return this.#answers.passOn(flow, response, "origin refused");
+    const described = describe(flow.target, response, clock.now(), this.#options.sha256);
+    if (described.kind === "not_shareable")
+      return this.#answers.passThrough(flow, response, described.reason);
+    if (expected !== undefined && described.description.taskId !== expected) {
+      return this.#answers.passThrough(flow, response, "identity_differs");
+    }
+    const stored = await this.#options.store.create(described.description);
+    if (typeof stored === "string") return this.#answers.passThrough(flow, response, stored);
+    if (response.status === 200) flow.access.keepOpen({ response, start: 0 });
+    else response.discard();
+    this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
+    return answerTask(stored);
+  }
+
+  async #ask(flow: Flow, asked: TaskRequested): Promise<FirstAnswer> {
+    const span = startSpan(SPAN.taskRequest, {
+      parent: flow.record.span,
+      side: "client",
+      attributes: { [ATTRIBUTE.taskId]: asked.taskId, [ATTRIBUTE.requestId]: asked.requestId },
+    });
+    const first = await this.#options.registry.ask(asked, traceparentOf(span) ?? "");
+    endSpan(span, { attributes: { [ATTRIBUTE.outcome]: first } });
+    return first;
+  }
+
+  /** The opening request; a probe's byte is counted apart. */
+  async #open(
+    flow: Flow,
+    range: { readonly start: number; readonly end: number } | undefined,
+  ): Promise<OriginResponse> {
+    const span = startSpan(SPAN.originOpen, {
+      parent: flow.record.span,
+      side: "client",
+      attributes: { [ATTRIBUTE.url]: flow.target.shownUrl, "lacewing.probe": range !== undefined },
+    });
+    try {
+      const response = await flow.access.request(range, undefined, flow.request.signal);
+      if (range !== undefined && response.status === 206)
+        flow.record.probeBytes += response.bodyLength ?? 0;
+      endSpan(span, { attributes: { [ATTRIBUTE.httpResponseStatusCode]: response.status } });
+      return response;
+    } catch (error) {
+      endSpan(span, { error });
+      throw error;
+    }
+  }
+
+  #rememberUrl(canonicalUrl: string, taskId: TaskId): void {
+    this.#knownUrls.delete(canonicalUrl);
+    this.#knownUrls.set(canonicalUrl, taskId);
+    const oldest = this.#knownUrls.keys().next();
+    if (this.#knownUrls.size > KNOWN_URL_COUNT_MAX && oldest.done !== true)
+      this.#knownUrls.delete(oldest.value);
+  }
+}

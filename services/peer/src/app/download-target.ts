@@ -1,0 +1,118 @@
+import { type Digest, type Sha256Hex, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
+import { headerOf, withoutHeaders } from "../core/http-headers.ts";
+import {
+  anchorFromHeaders,
+  anchorFromUrl,
+  canonicalUrl,
+  contentLengthOf,
+  type ShareRefusal,
+  sharingDomainOf,
+  strongValidatorOf,
+  taskKey,
+  urlWithoutSecrets,
+  whyNotShareable,
+} from "../core/identity.ts";
+import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
+import type { Rule } from "../core/rules.ts";
+import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
+
+/** Not sent with an opening request: ranges and conditions are answered here, from the content itself. */
+const OPENING_OMITS: ReadonlySet<string> = new Set([
+  "range",
+  "if-range",
+  "if-match",
+  "if-none-match",
+  "if-modified-since",
+  "if-unmodified-since",
+]);
+
+/** What a client's request is about: which content, whose, and with what credentials. */
+export interface DownloadTarget {
+  readonly url: URL;
+  readonly rule: Rule;
+  /** For events, logs and traces. */
+  readonly shownUrl: string;
+  readonly canonicalUrl: string;
+  readonly sharingDomain: string;
+  /** Known before the origin is asked, because the URL names it. */
+  readonly anchor: Digest | undefined;
+  /** Names who asks for what: the origin's yes to it may be remembered. Holds no secret itself. */
+  readonly accessKey: string;
+  /** The client's headers for an opening request. */
+  readonly openingHeaders: HeaderList;
+}
+
+export function targetOf(request: ClientRequest, rule: Rule, sha256: Sha256Hex): DownloadTarget {
+  const url = redirected(request.url, rule);
+  const canonical = canonicalUrl(url, rule);
+  const credential = [
+    headerOf(request.headers, "authorization") ?? "",
+    headerOf(request.headers, "cookie") ?? "",
+    url.username,
+    url.password,
+    // A signature is a credential: content that one signature opened is not open to another.
+    url.search,
+  ];
+  return {
+    url,
+    rule,
+    shownUrl: urlWithoutSecrets(url, rule),
+    canonicalUrl: canonical,
+    sharingDomain: sharingDomainOf(url, rule),
+    anchor: anchorFromUrl(url),
+    accessKey: sha256(
+      [canonical, ...credential].map((field) => `${field.length}:${field}`).join(""),
+    ),
+    openingHeaders: withoutHeaders(request.headers, OPENING_OMITS),
+  };
+}
+
+function redirected(url: URL, rule: Rule): URL {
+  if (rule.redirect === undefined) return url;
+  const target = new URL(url);
+  target.host = rule.redirect;
+  return target;
+}
+
+/** The task that a target's URL names by itself, before the origin is asked. */
+export function anchoredTaskId(target: DownloadTarget, sha256: Sha256Hex): TaskId | undefined {
+  if (target.anchor === undefined) return undefined;
+  return taskIdOf(target.sharingDomain, ["anchor", target.anchor], sha256);
+}
+
+/** What the origin's opening answer makes of a target. */
+export type Described =
+  | { readonly kind: "task"; readonly description: TaskDescription }
+  | { readonly kind: "not_shareable"; readonly reason: ShareRefusal | "empty" };
+
+export function describe(
+  target: DownloadTarget,
+  response: OriginResponse,
+  nowMs: number,
+  sha256: Sha256Hex,
+): Described {
+  const anchor = target.anchor ?? anchorFromHeaders(target.url, response.headers);
+  const reason = whyNotShareable(response, anchor !== undefined);
+  if (reason !== undefined) return { kind: "not_shareable", reason };
+  const lengthBytes = contentLengthOf(response);
+  const etag = strongValidatorOf(response.headers);
+  const key = taskKey({ anchor, canonicalUrl: target.canonicalUrl, strongValidator: etag });
+  if (lengthBytes === undefined) return { kind: "not_shareable", reason: "length_unknown" };
+  if (key === undefined) return { kind: "not_shareable", reason: "no_identity" };
+  if (lengthBytes === 0) return { kind: "not_shareable", reason: "empty" };
+  return {
+    kind: "task",
+    description: {
+      taskId: taskIdOf(target.sharingDomain, key, sha256),
+      url: target.shownUrl,
+      sharingDomain: target.sharingDomain,
+      anchor,
+      lengthBytes,
+      pieceLengthBytes: pieceLengthOf(lengthBytes),
+      etag: etag ?? "",
+      lastModified: response.header("last-modified") ?? "",
+      contentType: response.header("content-type") ?? "",
+      createdAtMs: Math.round(nowMs),
+    },
+  };
+}

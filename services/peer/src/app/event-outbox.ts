@@ -1,0 +1,167 @@
+import { EVENT_VERSION } from "@lacewing/contracts/events/decode.ts";
+import { Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { BootId, HostId } from "@lacewing/contracts/ids.ts";
+import { eventsSubject, hostSubject } from "@lacewing/contracts/subjects.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import { backoffMs } from "@lacewing/runtime/backoff.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import type { ControlPlane } from "./control-plane.ts";
+
+/** What waits longer than this is published with whatever else waits for the same subject. */
+const PACK_MS = 25;
+/** Messages published and not yet acknowledged; more wait, packed. */
+const UNACKNOWLEDGED_COUNT_MAX = 64;
+/** Events that wait while the broker is away; beyond this they are dropped and a full announce repairs the rest. */
+const WAITING_EVENT_COUNT_MAX = 20_000;
+/** Events packed in one message, by number and by size: well below the broker's largest message. */
+const PACKED_EVENT_COUNT_MAX = 512;
+const PACKED_BYTES_MAX = 512 * 1024;
+const RETRY = { firstMs: 200, maxMs: 5000 };
+/** A message that was refused this often is given up and a full announce repairs what it said. */
+const ATTEMPT_COUNT_MAX = 8;
+
+/** Events that go to one subject: a slice, or the host subject. */
+export type EventTarget = number | "host";
+
+/**
+ * Packs events by subject, publishes them with a bounded window, and repeats a message under the same id until it is
+ * acknowledged. What overflows or cannot be delivered is dropped and reported through `onLoss`, after which the caller
+ * announces its whole state: availability is a state, not a log.
+ */
+export class EventOutbox {
+  readonly #controlPlane: ControlPlane;
+  readonly #identity: { readonly hostId: HostId; readonly bootId: BootId };
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #onLoss: () => void;
+  readonly #random: () => number;
+  readonly #waiting = new Map<EventTarget, Event[]>();
+  #waitingCount = 0;
+  #unacknowledged = 0;
+  #sequence = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #beforeFlush: () => void = () => {};
+  #isClosed = false;
+
+  constructor(options: {
+    readonly controlPlane: ControlPlane;
+    readonly identity: { readonly hostId: HostId; readonly bootId: BootId };
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly random: () => number;
+    readonly onLoss: () => void;
+  }) {
+    this.#controlPlane = options.controlPlane;
+    this.#identity = options.identity;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#random = options.random;
+    this.#onLoss = options.onLoss;
+  }
+
+  /** Called right before each flush, to add what is kept as state rather than as events. */
+  set beforeFlush(collect: () => void) {
+    this.#beforeFlush = collect;
+  }
+
+  /** Queues an event; an urgent one goes out at once with everything queued before it. */
+  add(target: EventTarget, event: Event, isUrgent = false): void {
+    if (this.#waitingCount >= WAITING_EVENT_COUNT_MAX) {
+      this.#waiting.clear();
+      this.#waitingCount = 0;
+      this.#log.warn("outbox overflow", { waitingEventCountMax: WAITING_EVENT_COUNT_MAX });
+      this.#onLoss();
+    }
+    const events = this.#waiting.get(target);
+    if (events === undefined) this.#waiting.set(target, [event]);
+    else events.push(event);
+    this.#waitingCount++;
+    if (isUrgent) this.flush();
+    else this.schedule();
+  }
+
+  /** Makes sure that a flush comes within the packing time. */
+  schedule(): void {
+    if (this.#isClosed) return;
+    this.#timer ??= setTimeout(() => this.flush(), PACK_MS);
+  }
+
+  /** Publishes what waits, as far as the window allows. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#controlPlane.isConnected) return;
+    this.#beforeFlush();
+    for (const [target, events] of this.#waiting) {
+      while (events.length > 0) {
+        if (this.#unacknowledged >= UNACKNOWLEDGED_COUNT_MAX) return;
+        const packed = events.splice(0, packableCount(events));
+        this.#waitingCount -= packed.length;
+        void this.#deliver(target, packed);
+      }
+      this.#waiting.delete(target);
+    }
+  }
+
+  /** Gives what waits one last chance. */
+  async close(deadlineMs: number): Promise<void> {
+    this.flush();
+    const until = this.#clock.monotonic() + deadlineMs;
+    while (this.#unacknowledged > 0 && this.#clock.monotonic() < until) await this.#clock.sleep(10);
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #deliver(target: EventTarget, events: readonly Event[]): Promise<void> {
+    const { hostId, bootId } = this.#identity;
+    const sequence = ++this.#sequence;
+    const data = EventMessage.encode({
+      version: EVENT_VERSION,
+      hostId,
+      bootId,
+      sequence,
+      sentAtMs: Math.round(this.#clock.now()),
+      events: [...events],
+    }).finish();
+    const subject = target === "host" ? hostSubject(hostId) : eventsSubject(target, hostId);
+    const traceparent = events.find((event) => event.traceparent !== "")?.traceparent ?? "";
+    this.#unacknowledged++;
+    try {
+      await this.#publish(subject, data, `${hostId}:${bootId}:${sequence}`, traceparent);
+    } finally {
+      this.#unacknowledged--;
+      if (this.#waitingCount > 0) this.schedule();
+    }
+  }
+
+  async #publish(
+    subject: string,
+    data: Uint8Array,
+    id: string,
+    traceparent: string,
+  ): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX && !this.#isClosed; attempt++) {
+      try {
+        await this.#controlPlane.publish(subject, data, id, traceparent);
+        return;
+      } catch (error) {
+        this.#log.debug("event publish failed", { subject, attempt, error: messageOf(error) });
+        await this.#clock.sleep(backoffMs(attempt, RETRY, this.#random()));
+      }
+    }
+    this.#onLoss();
+  }
+}
+
+/** How many events from the front fit in one message; at least one. */
+function packableCount(events: readonly Event[]): number {
+  let bytes = 0;
+  let count = 0;
+  for (const event of events) {
+    bytes += Event.encode(event).finish().length;
+    if (count > 0 && (bytes > PACKED_BYTES_MAX || count >= PACKED_EVENT_COUNT_MAX)) break;
+    count++;
+  }
+  return count;
+}

@@ -1,0 +1,119 @@
+import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
+import {
+  contextFromTraceparent,
+  endSpan,
+  type Span,
+  startSpan,
+  traceparentOf,
+} from "@lacewing/observability/trace.ts";
+import type { FetchEnd, FetchSource } from "./lease-fetch.ts";
+
+/** A span ends when its source had nothing to do for this long. */
+const IDLE_MS = 1000;
+
+/** One fetch as its tracer follows it. */
+export interface TracedFetch {
+  /** For the parent: its `serve` span hangs under this fetch. */
+  readonly traceparent: string;
+  ended(end: FetchEnd, pieceCount: number): void;
+}
+
+interface OpenSpan {
+  readonly span: Span;
+  running: number;
+  fetches: number;
+  pieces: number;
+  bytes: number;
+  failure: FetchEnd | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * One span per request and source, however many leases it takes: a download that follows another one piece by piece
+ * would otherwise make hundreds of spans. Failures are told apart by their reason on the span.
+ */
+export class FetchTracer {
+  readonly #hostId: string;
+  readonly #open = new Map<string, OpenSpan>();
+
+  constructor(hostId: string) {
+    this.#hostId = hostId;
+  }
+
+  fetchBegan(
+    source: FetchSource,
+    traceparent: string,
+    taskId: string,
+    lease: Lease | undefined,
+  ): TracedFetch {
+    const parentHostId = source.kind === "parent" ? source.hostId : "";
+    const key = `${traceparent}|${parentHostId}`;
+    const open = this.#open.get(key) ?? this.#start(key, source, traceparent, taskId, lease);
+    open.running++;
+    open.fetches++;
+    clearTimeout(open.timer);
+    return {
+      traceparent: traceparentOf(open.span) ?? "",
+      ended: (end, pieceCount) => {
+        open.running--;
+        open.pieces += end.ok ? pieceCount : 0;
+        open.bytes += end.bytes;
+        if (!end.ok && end.reason !== "cancelled") open.failure = end;
+        if (open.running === 0) open.timer = setTimeout(() => this.#end(key, open), IDLE_MS);
+      },
+    };
+  }
+
+  /** Ends what is open, so that nothing is lost at shutdown. */
+  close(): void {
+    for (const [key, open] of this.#open) this.#end(key, open);
+  }
+
+  #start(
+    key: string,
+    source: FetchSource,
+    traceparent: string,
+    taskId: string,
+    lease: Lease | undefined,
+  ): OpenSpan {
+    const span = startSpan(source.kind === "origin" ? SPAN.originFetch : SPAN.pieceFetch, {
+      parent: contextFromTraceparent(traceparent),
+      side: "client",
+      attributes: {
+        [ATTRIBUTE.taskId]: taskId,
+        [ATTRIBUTE.hostId]: this.#hostId,
+        ...(source.kind === "parent" ? { [ATTRIBUTE.parentHostId]: source.hostId } : {}),
+        ...(lease === undefined
+          ? { [ATTRIBUTE.degraded]: true }
+          : { [ATTRIBUTE.leaseId]: lease.leaseId, [ATTRIBUTE.leaseReason]: lease.reason }),
+      },
+    });
+    const open: OpenSpan = {
+      span,
+      running: 0,
+      fetches: 0,
+      pieces: 0,
+      bytes: 0,
+      failure: undefined,
+      timer: undefined,
+    };
+    this.#open.set(key, open);
+    return open;
+  }
+
+  #end(key: string, open: OpenSpan): void {
+    clearTimeout(open.timer);
+    this.#open.delete(key);
+    const failure = open.failure;
+    endSpan(open.span, {
+      attributes: {
+        [ATTRIBUTE.pieceCount]: open.pieces,
+        [ATTRIBUTE.httpResponseBodySize]: open.bytes,
+        "lacewing.lease.count": open.fetches,
+        [ATTRIBUTE.outcome]: failure === undefined || failure.ok ? "finished" : failure.reason,
+      },
+      ...(failure === undefined || failure.ok ? {} : { error: new Error(failure.detail) }),
+    });
+  }
+}

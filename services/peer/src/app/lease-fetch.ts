@@ -1,0 +1,148 @@
+import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import { pieceSpan } from "@lacewing/contracts/pieces.ts";
+import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import { runSpan } from "../core/fetch-plan.ts";
+import { type OriginAccess, readFromOrigin } from "./origin-access.ts";
+import { type PieceClient, type StoredTask, TransferError, type TransferSink } from "./ports.ts";
+
+/** Where a fetch reads. */
+export type FetchSource =
+  | { readonly kind: "origin"; readonly access: OriginAccess }
+  | {
+      readonly kind: "parent";
+      readonly hostId: string;
+      readonly address: string;
+      readonly token: string;
+      /** SHA-256 by piece: a parent's bytes count only when they agree. */
+      readonly digests: ReadonlyMap<number, Uint8Array>;
+    };
+
+/** What a fetch tells while it runs. */
+export interface FetchEvents {
+  /** Content bytes that arrived, wanted or not. */
+  received(bytes: number): void;
+  /** A piece is verified and held now. */
+  held(pieceIndex: number): void;
+  /** Bytes of the origin are on disk below this absolute offset, in a piece that is not complete yet. */
+  partial(pieceIndex: number, endOffset: number): void;
+}
+
+export type FetchEnd =
+  | { readonly ok: true; readonly bytes: number }
+  | {
+      readonly ok: false;
+      readonly bytes: number;
+      readonly reason: FailureReason;
+      readonly detail: string;
+      /** The piece that was wrong, when one was. */
+      readonly wrongPiece: number | undefined;
+    };
+
+/** A piece's bytes do not have its digest. */
+class WrongPiece extends TransferError {
+  readonly pieceIndex: number;
+  constructor(pieceIndex: number) {
+    super("digest_mismatch", `piece ${pieceIndex} does not have its digest`);
+    this.pieceIndex = pieceIndex;
+  }
+}
+
+/**
+ * Carries out one lease: reads its runs of pieces from the source into the store, and commits each piece as soon as its
+ * last byte is written, while the next bytes arrive.
+ */
+export async function runFetch(options: {
+  readonly task: StoredTask;
+  readonly source: FetchSource;
+  readonly runs: readonly PieceRange[];
+  readonly pieceClient: PieceClient;
+  readonly traceparent: string;
+  readonly events: FetchEvents;
+  readonly signal: AbortSignal;
+}): Promise<FetchEnd> {
+  let bytes = 0;
+  const events: FetchEvents = {
+    ...options.events,
+    received: (count) => {
+      bytes += count;
+      options.events.received(count);
+    },
+  };
+  try {
+    for (const run of options.runs) await readRun({ ...options, events }, run);
+    return { ok: true, bytes };
+  } catch (error) {
+    return { ok: false, bytes, ...failureOf(error, options.signal) };
+  }
+}
+
+async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange): Promise<void> {
+  const { task, source, events } = options;
+  const span = runSpan(task.layout, run);
+  const wrong = new AbortController();
+  const signal = AbortSignal.any([options.signal, wrong.signal]);
+  const commits: Promise<void>[] = [];
+  let next = run.start;
+  let writtenEnd = span.start;
+  const commit = async (pieceIndex: number): Promise<void> => {
+    const expected = source.kind === "parent" ? source.digests.get(pieceIndex) : undefined;
+    const result = await task.commitPiece(pieceIndex, expected);
+    if (result.ok) events.held(pieceIndex);
+    else wrong.abort(new WrongPiece(pieceIndex));
+  };
+  const sink: TransferSink = {
+    write: (buffer, offset) => task.write(buffer, offset),
+    written: (endOffset) => {
+      if (source.kind === "parent") events.received(endOffset - writtenEnd);
+      writtenEnd = endOffset;
+      while (next < run.start + run.count && pieceSpan(task.layout, next).end <= endOffset) {
+        const committing = commit(next);
+        committing.catch((error: unknown) => wrong.abort(error));
+        commits.push(committing);
+        next++;
+      }
+      if (source.kind === "origin" && next < run.start + run.count) events.partial(next, endOffset);
+    },
+  };
+  try {
+    if (source.kind === "origin") {
+      const { description } = task;
+      await readFromOrigin({
+        access: source.access,
+        description,
+        span,
+        sink,
+        received: events.received,
+        signal,
+      });
+    } else {
+      const { address, token } = source;
+      const { taskId } = task.description;
+      const read = { address, taskId, span, token, traceparent: options.traceparent };
+      await options.pieceClient.read(read, sink, signal);
+    }
+  } finally {
+    // What has arrived in full is kept, however the read ended.
+    await Promise.allSettled(commits);
+  }
+  signal.throwIfAborted();
+}
+
+function failureOf(
+  error: unknown,
+  signal: AbortSignal,
+): {
+  readonly reason: FailureReason;
+  readonly detail: string;
+  readonly wrongPiece: number | undefined;
+} {
+  const detail = messageOf(error);
+  if (signal.aborted) return { reason: "cancelled", detail, wrongPiece: undefined };
+  if (error instanceof WrongPiece)
+    return { reason: error.reason, detail, wrongPiece: error.pieceIndex };
+  if (error instanceof TransferError)
+    return { reason: error.reason, detail, wrongPiece: undefined };
+  if (error instanceof PortError) return { reason: "storage", detail, wrongPiece: undefined };
+  throw error;
+}

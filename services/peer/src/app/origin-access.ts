@@ -1,0 +1,210 @@
+import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
+import type {
+  HeaderList,
+  OriginClient,
+  OriginResponse,
+  TaskDescription,
+  TransferSink,
+} from "./ports.ts";
+import { TransferError } from "./ports.ts";
+
+/** No byte from the origin for this long ends the read; it is resumed by range. Clients such as git-lfs give up after 30 s. */
+const ORIGIN_STALL_MS = 10_000;
+
+/** An answer of the origin that is open and not read yet; its body begins at `start` of the content. */
+export interface OpenAnswer {
+  readonly response: OriginResponse;
+  readonly start: number;
+}
+
+/**
+ * The right to read the origin for one client request: its URL and credentials, which never leave this host. May carry
+ * the opening answer, whose body is the first bytes of the download.
+ */
+export class OriginAccess {
+  readonly requestId: string;
+  readonly #origin: OriginClient;
+  readonly #url: URL;
+  readonly #headers: HeaderList;
+  readonly #useTls: boolean | "auto";
+  #open: OpenAnswer | undefined;
+
+  constructor(options: {
+    readonly requestId: string;
+    readonly origin: OriginClient;
+    readonly url: URL;
+    readonly headers: HeaderList;
+    readonly useTls: boolean | "auto";
+  }) {
+    this.requestId = options.requestId;
+    this.#origin = options.origin;
+    this.#url = options.url;
+    this.#headers = options.headers;
+    this.#useTls = options.useTls;
+  }
+
+  get hasOpenAnswer(): boolean {
+    return this.#open !== undefined;
+  }
+
+  keepOpen(answer: OpenAnswer): void {
+    this.#open = answer;
+  }
+
+  /** The opening answer when its body begins at `start`; it is the caller's then. */
+  takeOpen(start: number): OpenAnswer | undefined {
+    const open = this.#open?.start === start ? this.#open : undefined;
+    if (open !== undefined) this.#open = undefined;
+    return open;
+  }
+
+  /** Breaks the opening answer off: the bytes come from elsewhere. */
+  dropOpen(): void {
+    this.#open?.response.discard();
+    this.#open = undefined;
+  }
+
+  /** Asks for [start, end), or the whole content with neither. */
+  request(
+    range: { readonly start: number; readonly end: number | undefined } | undefined,
+    ifRange: string | undefined,
+    signal: AbortSignal,
+  ): Promise<OriginResponse> {
+    const request = {
+      method: "GET",
+      url: this.#url,
+      headers: this.#headers,
+      useTls: this.#useTls,
+    } as const;
+    return this.#origin.open({ ...request, range, ifRange }, signal);
+  }
+}
+
+/**
+ * Reads a span of the content from the origin into the sink, in order.
+ *
+ * @param received told every content byte that arrived, those included that had to be skipped.
+ * @throws {TransferError} when the origin refuses, changed, stalls or ends early.
+ */
+export async function readFromOrigin(options: {
+  readonly access: OriginAccess;
+  readonly description: TaskDescription;
+  readonly span: ByteSpan;
+  readonly sink: TransferSink;
+  readonly received: (bytes: number) => void;
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  const { access, description, span, sink, received } = options;
+  const stall = new AbortController();
+  const signal = AbortSignal.any([options.signal, stall.signal]);
+  const timer = setTimeout(
+    () =>
+      stall.abort(
+        new TransferError("stalled", `the origin sent nothing for ${ORIGIN_STALL_MS} ms`),
+      ),
+    ORIGIN_STALL_MS,
+  );
+  let answer: OpenAnswer | undefined;
+  const abandon = (): void => answer?.response.discard();
+  signal.addEventListener("abort", abandon, { once: true });
+  try {
+    answer = access.takeOpen(span.start) ?? (await openSpan(access, description, span, signal));
+    await pump(answer, span, sink, (bytes) => {
+      timer.refresh();
+      received(bytes);
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof TransferError) throw error;
+    throw new TransferError("short", "the origin broke off", error);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abandon);
+    answer?.response.discard();
+  }
+}
+
+async function openSpan(
+  access: OriginAccess,
+  description: TaskDescription,
+  span: ByteSpan,
+  signal: AbortSignal,
+): Promise<OpenAnswer> {
+  const isWhole = span.start === 0 && span.end === description.lengthBytes;
+  const range = isWhole ? undefined : { start: span.start, end: span.end };
+  const ifRange = isWhole || description.etag === "" ? undefined : description.etag;
+  let response: OriginResponse;
+  try {
+    response = await access.request(range, ifRange, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new TransferError("unreachable", "the origin cannot be reached", error);
+  }
+  const problem = problemOf(response, description, span);
+  if (problem === undefined) return { response, start: response.status === 206 ? span.start : 0 };
+  response.discard();
+  throw problem;
+}
+
+/** Why an answer is not the wanted bytes of the task. */
+function problemOf(
+  response: OriginResponse,
+  description: TaskDescription,
+  span: ByteSpan,
+): TransferError | undefined {
+  const etag = response.header("etag");
+  if (description.etag !== "" && etag !== undefined && etag !== description.etag) {
+    return new TransferError("origin_changed", "the origin's validator is no longer the task's");
+  }
+  if (response.status === 206) {
+    const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.header("content-range") ?? "");
+    if (range === null || Number(range[1]) !== span.start) {
+      return new TransferError("malformed", "the origin answered another range than was asked for");
+    }
+    const total = range[3] === "*" ? description.lengthBytes : Number(range[3]);
+    return total === description.lengthBytes ? undefined : lengthChanged(total, description);
+  }
+  if (response.status === 200) {
+    const length = response.bodyLength;
+    return length === undefined || length === description.lengthBytes
+      ? undefined
+      : lengthChanged(length, description);
+  }
+  return new TransferError("origin_refused", `the origin answered ${response.status}`);
+}
+
+function lengthChanged(actual: number, description: TaskDescription): TransferError {
+  return new TransferError(
+    "origin_changed",
+    `the origin has ${actual} bytes, the task ${description.lengthBytes} bytes`,
+  );
+}
+
+async function pump(
+  answer: OpenAnswer,
+  span: ByteSpan,
+  sink: TransferSink,
+  received: (bytes: number) => void,
+): Promise<void> {
+  let offset = answer.start;
+  // One write is under way while the next bytes are read.
+  let writing: Promise<void> = Promise.resolve();
+  for await (const chunk of answer.response.body) {
+    received(chunk.length);
+    const end = Math.min(offset + chunk.length, span.end);
+    const from = Math.max(offset, span.start);
+    if (end > from) {
+      const bytes = chunk.subarray(from - offset, end - offset);
+      await writing;
+      writing = sink.write(bytes, from).then(() => sink.written(end));
+      // The rejection is seen at the next await; until then it must not count as unhandled.
+      writing.catch(() => undefined);
+    }
+    offset += chunk.length;
+    if (offset >= span.end) break;
+  }
+  await writing;
+  if (offset < span.end) {
+    throw new TransferError("short", `the origin ended at byte ${offset} of ${span.end}`);
+  }
+}

@@ -1,0 +1,295 @@
+import type {
+  Assignment,
+  AssignmentMessage,
+  DropTask,
+  Lease,
+  LeaseEnd,
+  Pending,
+  Recheck,
+} from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import type {
+  DownloadFinished,
+  Event,
+  LeaseEnded,
+  PiecesFailed,
+  TaskRequested,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import { parseTaskId } from "@lacewing/contracts/ids.ts";
+import { ANNOUNCE_INTERVAL_MS } from "@lacewing/contracts/limits.ts";
+import { HOST_SLICE, sliceOf } from "@lacewing/contracts/slices.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { type HostFacts, announcement, availability, description } from "./announce.ts";
+import type { ControlPlane, FactJournal } from "./control-plane.ts";
+import type { EventOutbox } from "./event-outbox.ts";
+import type { PieceStore, StoredTask } from "./ports.ts";
+
+/** What the scheduler's word is about, on this host. */
+export interface AssignmentTarget {
+  lease(lease: Lease): void;
+  pending(pending: Pending): void;
+  leaseEnd(end: LeaseEnd): void;
+  recheck(recheck: Recheck): void;
+  dropTask(drop: DropTask): void;
+  liveLeaseIds(): readonly string[];
+  liveRequests(): Iterable<{ readonly request: TaskRequested; readonly traceparent: string }>;
+}
+
+/** After a silence nobody waits for the scheduler for this long; what it says later is still used. */
+const SILENCE_REMEMBERED_MS = 10_000;
+/** Facts without a receipt are sent again this often. */
+const FACT_RESEND_MS = 10_000;
+/** Facts sent again at once; the rest follows with the next round. */
+const FACT_RESEND_COUNT_MAX = 500;
+
+/** What changed on a task since its last `pieces.available`. */
+interface DirtyTask {
+  /** Pieces read from the origin: their digests are news. */
+  readonly originPieces: Set<number>;
+  readonly leasesEnded: LeaseEnded[];
+}
+
+/** This host's end of the conversation with the scheduler: events out, assignments in, and who has been heard when. */
+export class SchedulerLink {
+  readonly #controlPlane: ControlPlane;
+  readonly #outbox: EventOutbox;
+  readonly #store: PieceStore;
+  readonly #journal: FactJournal;
+  readonly #facts: HostFacts;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #dirty = new Map<TaskId, DirtyTask>();
+  /** Highest epoch heard of, by slice: lower ones come from a paused old owner. */
+  readonly #epochs = new Map<number, number>();
+  #target: AssignmentTarget | undefined;
+  #silentUntilMs = 0;
+  #announceTimer: NodeJS.Timeout | undefined;
+  #resendTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly controlPlane: ControlPlane;
+    readonly outbox: EventOutbox;
+    readonly store: PieceStore;
+    readonly journal: FactJournal;
+    readonly facts: HostFacts;
+    readonly clock: Clock;
+    readonly log: Log;
+  }) {
+    this.#controlPlane = options.controlPlane;
+    this.#outbox = options.outbox;
+    this.#store = options.store;
+    this.#journal = options.journal;
+    this.#facts = options.facts;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#outbox.beforeFlush = () => this.#collectAvailability();
+  }
+
+  start(target: AssignmentTarget): void {
+    this.#target = target;
+    this.#controlPlane.onAssignments((message) => this.#receive(message));
+    this.#controlPlane.onConnected(() => this.announce(true));
+    this.#announceTimer = setInterval(() => this.announce(false), ANNOUNCE_INTERVAL_MS);
+    this.#resendTimer = setInterval(() => this.#resendFacts(), FACT_RESEND_MS);
+    if (this.#controlPlane.isConnected) this.announce(true);
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    clearInterval(this.#announceTimer);
+    clearInterval(this.#resendTimer);
+    this.#outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } });
+    await this.#outbox.close(deadlineMs);
+  }
+
+  /** Whether an answer can be expected at all: connected, and not silent a moment ago. */
+  get isResponsive(): boolean {
+    return this.#controlPlane.isConnected && this.#clock.monotonic() >= this.#silentUntilMs;
+  }
+
+  /** An answer stayed out although it was asked for again. */
+  concludeSilence(): void {
+    this.#silentUntilMs = this.#clock.monotonic() + SILENCE_REMEMBERED_MS;
+  }
+
+  request(request: TaskRequested, traceparent: string): void {
+    this.#add(
+      request.taskId,
+      { traceparent, kind: { $case: "taskRequested", value: request } },
+      true,
+    );
+  }
+
+  endRequest(taskId: TaskId, requestId: string): void {
+    this.#add(taskId, {
+      traceparent: "",
+      kind: { $case: "requestEnded", value: { taskId, requestId } },
+    });
+  }
+
+  /** `last` is published with it, in order: a request whose wanted range is known only now. */
+  describe(task: StoredTask, traceparent: string, last?: TaskRequested): void {
+    const taskId = task.description.taskId;
+    if (last !== undefined) {
+      this.#outbox.add(sliceOf(taskId), {
+        traceparent,
+        kind: { $case: "taskRequested", value: last },
+      });
+    }
+    this.#add(taskId, { ...description(task), traceparent }, true);
+  }
+
+  pieceHeld(taskId: TaskId, pieceIndex: number, isFromOrigin: boolean): void {
+    const dirty = this.#dirtyOf(taskId);
+    if (isFromOrigin) dirty.originPieces.add(pieceIndex);
+    this.#outbox.schedule();
+  }
+
+  leaseEnded(taskId: TaskId, ended: LeaseEnded): void {
+    this.#dirtyOf(taskId).leasesEnded.push(ended);
+    this.#outbox.flush();
+  }
+
+  piecesFailed(failed: PiecesFailed, traceparent: string): void {
+    this.#add(failed.taskId, { traceparent, kind: { $case: "piecesFailed", value: failed } }, true);
+  }
+
+  taskVerified(task: StoredTask, digest: string): void {
+    const { taskId } = task.description;
+    const value = { taskId, incarnation: task.incarnation, digest };
+    this.#add(taskId, { traceparent: "", kind: { $case: "taskVerified", value } });
+  }
+
+  taskPoisoned(taskId: TaskId, expectedDigest: string, actualDigest: string): void {
+    const value = { taskId, expectedDigest, actualDigest, reason: "anchor_mismatch" };
+    this.#add(taskId, { traceparent: "", kind: { $case: "taskPoisoned", value } }, true);
+  }
+
+  /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
+  peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
+    this.#dirty.delete(taskId);
+    const value = { taskId, incarnation, reason };
+    this.#add(taskId, { traceparent: "", kind: { $case: "peerDropped", value } });
+    const task = this.#store.get(taskId);
+    if (task !== undefined && task.held.count > 0) this.#addAvailability(task, { isFull: true });
+    this.#outbox.flush();
+  }
+
+  downloadBegan(fact: DownloadFinished): void {
+    this.#journal.begin(fact);
+  }
+
+  downloadEnded(fact: DownloadFinished, traceparent: string): void {
+    this.#journal.end(fact);
+    this.#addFact(fact, traceparent);
+  }
+
+  /** Says that this host is alive; in full, also everything it holds and every request that waits here. */
+  announce(isFull: boolean): void {
+    if (!this.#controlPlane.isConnected || this.#target === undefined) return;
+    const requests = [...this.#target.liveRequests()];
+    const announced = announcement(this.#facts, this.#store, {
+      liveLeaseIds: this.#target.liveLeaseIds(),
+      liveRequestIds: requests.map(({ request }) => request.requestId),
+      isFull,
+    });
+    this.#outbox.add("host", announced, true);
+    if (!isFull) return;
+    for (const task of this.#store.list()) {
+      if (task.held.count === 0) continue;
+      this.#add(task.description.taskId, description(task));
+      this.#addAvailability(task, { isFull: true });
+    }
+    for (const { request, traceparent } of requests) this.request(request, traceparent);
+    this.#resendFacts();
+  }
+
+  #receive(message: AssignmentMessage): void {
+    const known = this.#epochs.get(message.slice) ?? 0;
+    if (message.epoch < known) {
+      this.#log.warn("assignment of an old epoch refused", {
+        slice: message.slice,
+        epoch: message.epoch,
+        known,
+      });
+      return;
+    }
+    this.#epochs.set(message.slice, message.epoch);
+    this.#silentUntilMs = 0;
+    for (const assignment of message.assignments) this.#dispatch(assignment);
+  }
+
+  #dispatch(assignment: Assignment): void {
+    const { kind } = assignment;
+    switch (kind?.$case) {
+      case "lease":
+        return this.#target?.lease(kind.value);
+      case "pending":
+        return this.#target?.pending(kind.value);
+      case "leaseEnd":
+        return this.#target?.leaseEnd(kind.value);
+      case "recheck":
+        return this.#target?.recheck(kind.value);
+      case "dropTask":
+        return this.#target?.dropTask(kind.value);
+      case "receipts":
+        return this.#journal.receipted(kind.value.downloadIds);
+      case "announceFull":
+        this.#log.info("full announce asked for", { reason: kind.value.reason });
+        return this.announce(true);
+      case undefined:
+        return this.#log.debug("assignment of an unknown kind ignored");
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  #add(taskId: string, event: Event, isUrgent = false): void {
+    const parsed = parseTaskId(taskId);
+    this.#outbox.add(parsed === undefined ? HOST_SLICE : sliceOf(parsed), event, isUrgent);
+  }
+
+  #addFact(fact: DownloadFinished, traceparent: string): void {
+    this.#add(fact.taskId, { traceparent, kind: { $case: "downloadFinished", value: fact } });
+  }
+
+  #resendFacts(): void {
+    if (!this.#controlPlane.isConnected) return;
+    let count = 0;
+    const settledBeforeMs = this.#clock.now() - FACT_RESEND_MS;
+    for (const fact of this.#journal.pending()) {
+      if (fact.startedAtMs + fact.costMs > settledBeforeMs) continue;
+      this.#addFact(fact, "");
+      if (++count >= FACT_RESEND_COUNT_MAX) return;
+    }
+  }
+
+  #dirtyOf(taskId: TaskId): DirtyTask {
+    let dirty = this.#dirty.get(taskId);
+    if (dirty === undefined) {
+      dirty = { originPieces: new Set(), leasesEnded: [] };
+      this.#dirty.set(taskId, dirty);
+    }
+    return dirty;
+  }
+
+  #collectAvailability(): void {
+    const dirtyTasks = [...this.#dirty];
+    this.#dirty.clear();
+    for (const [taskId, dirty] of dirtyTasks) {
+      const task = this.#store.get(taskId);
+      if (task !== undefined) this.#addAvailability(task, { isFull: false, dirty });
+    }
+  }
+
+  #addAvailability(
+    task: StoredTask,
+    what: { readonly isFull: true } | { readonly isFull: false; readonly dirty: DirtyTask },
+  ): void {
+    const pieces = what.isFull ? task.held : what.dirty.originPieces;
+    const leasesEnded = what.isFull ? [] : what.dirty.leasesEnded;
+    for (const event of availability(task, pieces, leasesEnded))
+      this.#add(task.description.taskId, event);
+    if (what.isFull && task.isVerified) this.taskVerified(task, task.description.anchor ?? "");
+  }
+}

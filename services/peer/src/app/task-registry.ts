@@ -1,0 +1,240 @@
+import type {
+  DropTask,
+  Lease,
+  LeaseEnd,
+  Pending,
+  Recheck,
+} from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { parseDigest, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { ASSIGN_TIMEOUT_MS } from "@lacewing/contracts/limits.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
+import type { AssignmentTarget } from "./scheduler-link.ts";
+import { type AttachedRequest, type DownloadServices, TaskDownload } from "./task-download.ts";
+
+/** What the scheduler's first word about a request says. */
+export type FirstAnswer =
+  /** Read the origin: nobody else holds the content or fetches it. */
+  | "read_origin"
+  /** Others hold it or fetch it. */
+  | "from_others"
+  | "silence";
+
+/** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
+const SECOND_ANSWER_MS = 800;
+/** Leases whose client is still being opened. */
+const PARKED_LEASE_COUNT_MAX = 1000;
+const PARKED_MS_MAX = 30_000;
+
+interface Opening {
+  readonly request: TaskRequested;
+  readonly traceparent: string;
+  readonly answer: (answer: FirstAnswer) => void;
+}
+
+interface Parked {
+  readonly taskId: TaskId;
+  readonly lease: Lease;
+  readonly atMs: number;
+}
+
+/** All downloads of this host by task, and the switchboard between the scheduler's word and them. */
+export class TaskRegistry implements AssignmentTarget {
+  readonly #store: PieceStore;
+  readonly #services: DownloadServices;
+  readonly #downloads = new Map<TaskId, TaskDownload>();
+  /** Requests that are being opened: leases for them wait until their client is attached. */
+  readonly #openings = new Map<string, Opening>();
+  #parked: Parked[] = [];
+
+  constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
+    this.#store = store;
+    this.#services = { ...services, forget: (taskId) => this.#forget(taskId) };
+  }
+
+  /**
+   * Asks the scheduler for content and waits for its first word, never longer than a second: at once "silence" when
+   * it has been silent a moment ago or cannot be reached. Leases for the request wait from now on until it is
+   * {@link attach}ed or {@link abandon}ed; one of these must follow.
+   */
+  async ask(request: TaskRequested, traceparent: string): Promise<FirstAnswer> {
+    const { link, clock } = this.#services;
+    const answered = Promise.withResolvers<FirstAnswer>();
+    this.#openings.set(request.requestId, { request, traceparent, answer: answered.resolve });
+    const patience = new AbortController();
+    const silence = async (): Promise<FirstAnswer> => {
+      await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
+      link.request(request, traceparent);
+      await clock.sleep(SECOND_ANSWER_MS, patience.signal);
+      return "silence";
+    };
+    try {
+      const isWorthWaiting = link.isResponsive;
+      link.request(request, traceparent);
+      if (!isWorthWaiting) return "silence";
+      return await Promise.race([answered.promise, silence()]);
+    } finally {
+      patience.abort();
+    }
+  }
+
+  /** The download of a stored task; begins one when none is under way. */
+  downloadOf(stored: StoredTask): TaskDownload {
+    const { taskId } = stored.description;
+    const running = this.#downloads.get(taskId);
+    if (running !== undefined && running.stored === stored && running.failure === undefined)
+      return running;
+    const download = new TaskDownload(stored, this.#services, () => {
+      if (this.#downloads.get(taskId) === download) this.#downloads.delete(taskId);
+    });
+    this.#downloads.set(taskId, download);
+    return download;
+  }
+
+  /** Takes a client on and hands its download the leases that waited for it. */
+  attach(stored: StoredTask, request: AttachedRequest, isSilent: boolean): TaskDownload {
+    const download = this.downloadOf(stored);
+    this.#openings.delete(request.asked.requestId);
+    download.attach(request, isSilent);
+    for (const lease of this.#unpark(stored.description.taskId)) download.accept(lease);
+    return download;
+  }
+
+  /** The client of an asked request will not be attached: what it was given is free for others. */
+  abandon(taskId: TaskId, requestId: string, detail: string): void {
+    this.#openings.delete(requestId);
+    const isOurs = (lease: Lease): boolean => lease.requestId === requestId;
+    for (const lease of this.#unpark(taskId, isOurs)) this.#refuse(lease, "cancelled", detail);
+    this.#services.link.endRequest(taskId, requestId);
+  }
+
+  // ------------------------------------------------------------------------------------------ the scheduler's word
+
+  lease(lease: Lease): void {
+    const taskId = parseTaskId(lease.taskId);
+    if (taskId === undefined) return;
+    const opening = this.#openings.get(lease.requestId);
+    opening?.answer(lease.parentHostId === "" ? "read_origin" : "from_others");
+    const running = this.#downloads.get(taskId);
+    if (opening !== undefined) this.#park(taskId, lease);
+    else if (running !== undefined) running.accept(lease);
+    else if (lease.requestId === "") void this.#acceptForItself(taskId, lease);
+    else this.#refuse(lease, "cancelled", "the request is over");
+  }
+
+  pending(pending: Pending): void {
+    this.#openings.get(pending.requestId)?.answer("from_others");
+    const taskId = parseTaskId(pending.taskId);
+    if (taskId !== undefined) this.#downloads.get(taskId)?.promised(pending.nextByMs);
+  }
+
+  leaseEnd(end: LeaseEnd): void {
+    const taskId = parseTaskId(end.taskId);
+    if (taskId === undefined) return;
+    this.#downloads.get(taskId)?.revoke(end.leaseId, end.reason);
+    this.#unpark(taskId, (lease) => lease.leaseId === end.leaseId);
+  }
+
+  recheck(recheck: Recheck): void {
+    const taskId = parseTaskId(recheck.taskId);
+    const stored = taskId === undefined ? undefined : this.#store.get(taskId);
+    if (stored === undefined) return;
+    const report = async (): Promise<void> => {
+      const damaged = await stored.recheck(recheck.pieceIndexes);
+      this.#services.log.warn("pieces checked again", {
+        task: recheck.taskId,
+        damagedCount: damaged.length,
+      });
+    };
+    report().catch((error: unknown) => this.#services.log.error("recheck failed", { error }));
+  }
+
+  dropTask(drop: DropTask): void {
+    const taskId = parseTaskId(drop.taskId);
+    if (taskId === undefined) return;
+    this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
+    this.#downloads.get(taskId)?.fail(new Error(`the task was dropped: ${drop.reason}`));
+    this.#forget(taskId);
+  }
+
+  liveLeaseIds(): readonly string[] {
+    const parked = this.#parked.map(({ lease }) => lease.leaseId);
+    return [
+      ...[...this.#downloads.values()].flatMap((download) => [...download.leaseIds]),
+      ...parked,
+    ];
+  }
+
+  *liveRequests(): Generator<{ readonly request: TaskRequested; readonly traceparent: string }> {
+    yield* this.#openings.values();
+    for (const download of this.#downloads.values()) yield* download.liveRequests();
+  }
+
+  // --------------------------------------------------------------------------------------------------------- inside
+
+  /** A lease for content that no client here has described: the lease itself says what it is. */
+  async #acceptForItself(taskId: TaskId, lease: Lease): Promise<void> {
+    const stored =
+      this.#store.get(taskId) ?? (await this.#store.create(this.#descriptionOf(taskId, lease)));
+    if (typeof stored === "string") {
+      this.#refuse(
+        lease,
+        "storage",
+        stored === "no_room" ? "no room in the store" : "the store failed",
+      );
+      return;
+    }
+    this.downloadOf(stored).accept(lease);
+  }
+
+  #descriptionOf(taskId: TaskId, lease: Lease): TaskDescription {
+    return {
+      taskId,
+      url: lease.task?.url ?? "",
+      sharingDomain: lease.task?.sharingDomain ?? "",
+      anchor: parseDigest(lease.task?.anchor ?? ""),
+      lengthBytes: lease.lengthBytes,
+      pieceLengthBytes: lease.pieceLengthBytes,
+      etag: lease.task?.etag ?? "",
+      lastModified: "",
+      contentType: lease.task?.contentType ?? "",
+      createdAtMs: Math.round(this.#services.clock.now()),
+    };
+  }
+
+  #park(taskId: TaskId, lease: Lease): void {
+    const nowMs = this.#services.clock.monotonic();
+    this.#parked = this.#parked.filter(({ atMs }) => nowMs - atMs < PARKED_MS_MAX);
+    if (this.#parked.length >= PARKED_LEASE_COUNT_MAX) {
+      this.#refuse(lease, "cancelled", "too many leases wait for their client");
+    } else if (!this.#parked.some((parked) => parked.lease.leaseId === lease.leaseId)) {
+      this.#parked.push({ taskId, lease, atMs: nowMs });
+    }
+  }
+
+  /** Takes waiting leases of a task out. */
+  #unpark(taskId: TaskId, isWanted: (lease: Lease) => boolean = () => true): Lease[] {
+    const isTaken = (parked: Parked): boolean => parked.taskId === taskId && isWanted(parked.lease);
+    const taken = this.#parked.filter(isTaken);
+    if (taken.length > 0) this.#parked = this.#parked.filter((parked) => !isTaken(parked));
+    return taken.map(({ lease }) => lease);
+  }
+
+  #refuse(lease: Lease, reason: "storage" | "cancelled", detail: string): void {
+    const { taskId, leaseId, parentHostId } = lease;
+    this.#services.link.piecesFailed(
+      { taskId, leaseId, parentHostId, pieceIndexes: [], reason, detail, bytes: 0, durationMs: 0 },
+      lease.traceparent,
+    );
+  }
+
+  #forget(taskId: TaskId): void {
+    this.#store.remove(taskId).catch((error: unknown) => {
+      this.#services.log.error("task could not be removed", {
+        task: taskId,
+        error: messageOf(error),
+      });
+    });
+  }
+}

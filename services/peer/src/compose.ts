@@ -1,0 +1,177 @@
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { type HostId, parseBootId } from "@lacewing/contracts/ids.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import { createMetricRegistry } from "@lacewing/observability/metrics.ts";
+import { METRIC } from "@lacewing/observability/semconv.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { InvariantViolation } from "@lacewing/runtime/errors.ts";
+import type { RunningService } from "@lacewing/runtime/lifecycle.ts";
+import { readClusterSecret, signSelfToken } from "./adapters/cluster-secret.ts";
+import { DiskFactJournal } from "./adapters/fact-journal/disk-fact-journal.ts";
+import { startPeerApi } from "./adapters/grpc/peer-api.ts";
+import { startHttpProxy } from "./adapters/http-proxy/proxy-server.ts";
+import { NatsControlPlane } from "./adapters/nats/nats-control-plane.ts";
+import { createOriginClient } from "./adapters/origin/origin-client.ts";
+import { OriginConnections } from "./adapters/origin/origin-connections.ts";
+import { openPieceStore } from "./adapters/piece-store/piece-store.ts";
+import { createPieceClient } from "./adapters/piece-transfer/piece-client.ts";
+import { startPieceServer } from "./adapters/piece-transfer/piece-server.ts";
+import { DownloadService } from "./app/download-service.ts";
+import { EventOutbox } from "./app/event-outbox.ts";
+import { FetchTracer } from "./app/fetch-tracer.ts";
+import { SchedulerLink } from "./app/scheduler-link.ts";
+import { TaskRegistry } from "./app/task-registry.ts";
+import type { PeerSettings } from "./config.ts";
+import { matchRule, ruleOf } from "./core/rules.ts";
+import type { PeerFileSettings } from "./rules-config.ts";
+
+/** What waits for the broker at a stop is given up after this long; a later start announces it again. */
+const STOP_FLUSH_MS = 2000;
+
+export interface PeerSurroundings {
+  readonly settings: PeerSettings;
+  readonly file: PeerFileSettings;
+  readonly hostId: HostId;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  /** A new UUID. */
+  readonly newId: () => string;
+}
+
+/** What a host holds, and how other hosts read it. */
+async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundings) {
+  const dataDir = settings.LACEWING_PEER_DATA_DIR;
+  const clusterSecret = readClusterSecret(settings.LACEWING_CLUSTER_SECRET_FILE);
+  const metrics = createMetricRegistry();
+  const store = await openPieceStore({
+    dataDir,
+    quotaBytes: settings.LACEWING_PEER_QUOTA ?? file.storeQuotaBytes,
+    clock,
+    log,
+    hashWorkers: settings.LACEWING_PEER_HASH_WORKERS,
+  });
+  const pieceServer = await startPieceServer({
+    listen: settings.LACEWING_PEER_TRANSFER_ADDRESS,
+    hostId,
+    clusterSecret,
+    store,
+    clock,
+    log,
+    isReady: () => true,
+    metrics: () => metrics.render(),
+    serveBytes: metrics.counter(METRIC.serveBytes),
+    uploadSlotCount: settings.LACEWING_PEER_UPLOAD_SLOTS,
+  });
+  return { dataDir, clusterSecret, store, pieceServer };
+}
+
+/** The conversation with the scheduler; it may be away for as long as it likes. */
+async function openLink(
+  { settings, hostId, log, clock, random, newId }: PeerSurroundings,
+  storage: Awaited<ReturnType<typeof openStorage>>,
+) {
+  const bootId = parseBootId(newId());
+  if (bootId === undefined) throw new InvariantViolation("a new boot id is malformed");
+  const { store, pieceServer } = storage;
+  const journal = await DiskFactJournal.open(join(storage.dataDir, "facts.log"), log);
+  const controlPlane = new NatsControlPlane({ url: settings.LACEWING_NATS_URL, hostId, log });
+  const identity = { hostId, bootId };
+  const onLoss = (): void => link.announce(true);
+  const outbox = new EventOutbox({ controlPlane, identity, clock, log, random, onLoss });
+  const facts = {
+    kind: settings.LACEWING_PEER_KIND,
+    transferAddress: settings.LACEWING_PEER_ADVERTISED_ADDRESS ?? pieceServer.address,
+    idc: settings.LACEWING_PEER_IDC,
+    location: settings.LACEWING_PEER_LOCATION,
+    uploadSlots: settings.LACEWING_PEER_UPLOAD_SLOTS,
+  };
+  const link: SchedulerLink = new SchedulerLink({
+    controlPlane,
+    outbox,
+    store,
+    journal,
+    facts,
+    clock,
+    log,
+  });
+  store.onDropped(({ taskId, incarnation, reason }) =>
+    link.peerDropped(taskId, incarnation, reason),
+  );
+  return {
+    link,
+    close: async () => {
+      await link.stop(STOP_FLUSH_MS);
+      await controlPlane.close();
+      await journal.close();
+    },
+  };
+}
+
+/** Puts the parts of a peer together and opens its doors; the only place that knows all of them. */
+export async function composePeer(surroundings: PeerSurroundings): Promise<RunningService> {
+  const { settings, file, hostId, log, clock, random, newId } = surroundings;
+  const storage = await openStorage(surroundings);
+  const { store, pieceServer, clusterSecret } = storage;
+  const { link, close: closeLink } = await openLink(surroundings, storage);
+  const pieceClient = createPieceClient();
+  const tracer = new FetchTracer(hostId);
+  const selfToken = (parentHostId: string, taskId: string, pieceCount: number): string =>
+    signSelfToken(clusterSecret, clock.now(), {
+      childHostId: hostId,
+      parentHostId,
+      taskId,
+      pieceCount,
+    });
+  const services = { link, pieceClient, clock, log, tracer, random, selfToken };
+  const registry = new TaskRegistry(store, services);
+  link.start(registry);
+
+  const connections = new OriginConnections(file.trust);
+  const origin = createOriginClient({ connections, clock });
+  const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+  const downloads = new DownloadService({
+    store,
+    origin,
+    registry,
+    services,
+    hostId,
+    sha256,
+    newId,
+  });
+  const { rules, connectPorts } = file;
+  const address = settings.LACEWING_PEER_PROXY_ADDRESS;
+  const viaName = `lacewing-${hostId}`;
+  const proxy = await startHttpProxy({
+    address,
+    rules,
+    downloads,
+    connections,
+    viaName,
+    connectPorts,
+    clock,
+    log,
+  });
+  const socketPath = settings.LACEWING_PEER_API_SOCKET ?? join(storage.dataDir, "api.sock");
+  const anyUrl = ruleOf({ regex: ".*" });
+  const ruleFor = (url: URL) => matchRule(rules, url) ?? anyUrl;
+  const api = await startPeerApi({ socketPath, store, downloads, ruleFor, clock, log });
+  return {
+    addresses: {
+      proxy: `${proxy.address.host}:${proxy.address.port}`,
+      transfer: pieceServer.address,
+      api: socketPath,
+    },
+    stop: async () => {
+      await Promise.all([proxy.close(), api.close()]);
+      await closeLink();
+      await pieceServer.close();
+      tracer.close();
+      pieceClient.close();
+      origin.close();
+      await store.close();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+import { LOG_LEVELS } from "@lacewing/observability/log.ts";
+import { byteSize, count, socketAddress } from "@lacewing/runtime/settings.ts";
+import { z } from "zod";
+
+/** Settings of the peer service, read from the environment. What clients' requests mean is in the settings file. */
+export const SETTINGS = z.object({
+  LACEWING_NATS_URL: z
+    .string()
+    .default("nats://127.0.0.1:4222")
+    .describe(
+      "NATS servers, `nats://user:password@host:port`, joined by commas. The peer also works while none answers.",
+    ),
+  LACEWING_CLUSTER_SECRET_FILE: z
+    .string()
+    .describe(
+      "File with the cluster's secret: hosts and scheduler prove to each other with it that they belong together.",
+    ),
+  LACEWING_PEER_HOST_ID: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, "1 to 64 letters, digits, - and _")
+    .describe("Stable name of this host, unique in the cluster."),
+  LACEWING_PEER_KIND: z
+    .enum(["normal", "seed"])
+    .default("normal")
+    .describe(
+      "A `seed` host takes a copy of every task, so that content outlives the host that asked for it.",
+    ),
+  LACEWING_PEER_DATA_DIR: z
+    .string()
+    .describe("Folder for content, journals and logs. Nobody else may use it."),
+  LACEWING_PEER_PROXY_ADDRESS: socketAddress("127.0.0.1:65001").describe(
+    "Where clients reach the proxy, host:port.",
+  ),
+  LACEWING_PEER_TRANSFER_ADDRESS: socketAddress("127.0.0.1:0").describe(
+    "Where other hosts read pieces, host:port. Port 0 takes a free one.",
+  ),
+  LACEWING_PEER_ADVERTISED_ADDRESS: z
+    .string()
+    .optional()
+    .describe(
+      "host:port of the piece server as other hosts reach it, when it differs from the address it listens on.",
+    ),
+  LACEWING_PEER_API_SOCKET: z
+    .string()
+    .optional()
+    .describe(
+      "Path of the unix socket for the command line, at most 107 bytes. Default: `api.sock` in the data folder.",
+    ),
+  LACEWING_PEER_IDC: z
+    .string()
+    .default("")
+    .describe("Name of the data centre; copies are fetched within it when possible."),
+  LACEWING_PEER_LOCATION: z.string().default("").describe("`region|rack|…`, most general first."),
+  LACEWING_PEER_UPLOAD_SLOTS: count(16, 1).describe(
+    "Transfers served to other hosts at once; more are told to come again.",
+  ),
+  LACEWING_PEER_QUOTA: byteSize(undefined).describe(
+    "Bytes of content kept at most, e.g. 200GiB. Default: 20 GiB or 20 % of the disk, whichever is less.",
+  ),
+  LACEWING_PEER_HASH_WORKERS: count(1, 1).describe("Threads that hash content."),
+  LACEWING_CONFIG: z
+    .string()
+    .optional()
+    .describe("YAML file with the proxy's rules (see the settings file below)."),
+  LACEWING_LOG_LEVEL: z.enum(LOG_LEVELS).default("info").describe("Least level that is logged."),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z
+    .string()
+    .optional()
+    .describe(
+      "Where traces go, as OTLP over HTTP: a base URL such as http://127.0.0.1:4318. Without it they go nowhere.",
+    ),
+  LACEWING_TRACE_RATIO: z.coerce
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe(
+      "Share of client requests that are traced, 0 to 1, unless the client's own traceparent decides.",
+    ),
+});
+
+export type PeerSettings = z.infer<typeof SETTINGS>;

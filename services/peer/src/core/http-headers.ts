@@ -1,0 +1,115 @@
+/** A header list as it travels: order and repeated names kept. */
+export type HeaderList = readonly (readonly [name: string, value: string])[];
+
+/** More fields than any client or origin sends; 32 KiB of one-letter fields would cost more to handle than to read. */
+export const HEADER_COUNT_MAX = 200;
+
+/**
+ * Fields that mean something only between two neighbours (RFC 9110 section 7.6.1), besides those that `Connection` names
+ * and all of `Proxy-*`. `Trailer` is not among them: RFC 9110 section 6.6.2 made it end-to-end.
+ */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+]);
+
+/**
+ * Fields that `Connection` cannot take away: a sender must not list fields meant for the final recipient (RFC 9110 section
+ * 7.6.1), and dropping these would change what the message says or where it ends.
+ */
+const NEVER_CONNECTION_OPTIONS: ReadonlySet<string> = new Set([
+  "authorization",
+  "cache-control",
+  "content-encoding",
+  "content-length",
+  "content-range",
+  "content-type",
+  "etag",
+  "host",
+  "range",
+  "via",
+]);
+
+/** Fields that may not come as trailers: framing, routing, authentication and content format (RFC 9110 section 6.5.1). */
+const NEVER_TRAILERS: ReadonlySet<string> = new Set([
+  "authorization",
+  "content-encoding",
+  "content-length",
+  "content-range",
+  "content-type",
+  "cookie",
+  "host",
+  "set-cookie",
+  "trailer",
+]);
+
+/** The first value of a header, by lower-case name. */
+export function headerOf(headers: HeaderList, lowerName: string): string | undefined {
+  return headers.find(([name]) => name.toLowerCase() === lowerName)?.[1];
+}
+
+/** Every value of a header, in order. */
+export function headerValues(headers: HeaderList, lowerName: string): readonly string[] {
+  return headers.filter(([name]) => name.toLowerCase() === lowerName).map(([, value]) => value);
+}
+
+/** The members of a comma-separated header, over all its lines, trimmed and without empty ones (RFC 9110 section 5.6.1). */
+export function headerItems(headers: HeaderList, lowerName: string): readonly string[] {
+  return headerValues(headers, lowerName)
+    .flatMap((value) => value.split(","))
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}
+
+/** The list without fields of these lower-case names. */
+export function withoutHeaders(headers: HeaderList, lowerNames: ReadonlySet<string>): HeaderList {
+  return headers.filter(([name]) => !lowerNames.has(name.toLowerCase()));
+}
+
+/** What is left for the next hop: RFC 9110 section 7.6.1 and everything called `Proxy-…`. */
+export function endToEndHeaders(headers: HeaderList): HeaderList {
+  const named = new Set(
+    headerItems(headers, "connection")
+      .map((option) => option.toLowerCase())
+      .filter((option) => !NEVER_CONNECTION_OPTIONS.has(option)),
+  );
+  return headers.filter(([name]) => {
+    const lower = name.toLowerCase();
+    return !HOP_BY_HOP.has(lower) && !lower.startsWith("proxy-") && !named.has(lower);
+  });
+}
+
+/** Trailers that may be forwarded (RFC 9110 section 6.5). */
+export function forwardableTrailers(trailers: HeaderList): HeaderList {
+  return withoutHeaders(endToEndHeaders(trailers), NEVER_TRAILERS);
+}
+
+/** The list with this proxy added to `Via` (RFC 9110 section 7.6.3). @param version of the message received, e.g. `1.1`. */
+export function withVia(headers: HeaderList, version: string, viaName: string): HeaderList {
+  return [...headers, ["Via", `${version} ${viaName}`]];
+}
+
+/** Whether a message has been through the proxy of this name before: it is going round in a circle. */
+export function hasVisited(headers: HeaderList, viaName: string): boolean {
+  return headerItems(headers, "via").some(
+    (item) => item.split(/\s+/)[1]?.toLowerCase() === viaName.toLowerCase(),
+  );
+}
+
+/** Names and values in turn (Node's `rawHeaders`) as a list. */
+export function headersOfFlat(flat: readonly string[]): HeaderList {
+  const headers: [string, string][] = [];
+  for (let index = 0; index + 1 < flat.length; index += 2) {
+    headers.push([flat[index] ?? "", flat[index + 1] ?? ""]);
+  }
+  return headers;
+}
+
+/** The list as names and values in turn. */
+export function flatOfHeaders(headers: HeaderList): string[] {
+  return headers.flatMap(([name, value]) => [name, value]);
+}

@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SettingsError } from "@lacewing/runtime/settings.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { matchRule } from "./core/rules.ts";
+import { loadPeerFileSettings } from "./rules-config.ts";
+
+let folder = "";
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "lw-rules-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function load(yaml: string) {
+  const path = join(folder, "peer.yaml");
+  writeFileSync(path, yaml);
+  return loadPeerFileSettings(path);
+}
+
+test("without a file there are the built-in rules and no limits", () => {
+  const settings = loadPeerFileSettings(undefined);
+  expect(settings.rules.length).toBeGreaterThan(0);
+  expect(settings).toMatchObject({ connectPorts: undefined, storeQuotaBytes: undefined });
+});
+
+test("an empty file is like none", () => {
+  expect(load("")).toEqual(loadPeerFileSettings(undefined));
+});
+
+test("a rule is read with its settings, and comes before the built-in ones", () => {
+  const settings = load(`
+proxy:
+  connectPorts: [443]
+  rules:
+    - regex: ^https?://mirror\\.example/
+      useTls: true
+      redirect: near.example:8443
+      filteredQueryParams: [session]
+      access: public
+      accessTtlMs: 1000
+      whenOriginDown: serve
+      share: mirrors
+      tag: nightly
+      application: ci
+      priority: 0
+    - regex: example
+      direct: true
+store:
+  quota: 200GiB
+`);
+  expect(settings.connectPorts).toEqual([443]);
+  expect(settings.storeQuotaBytes).toBe(200 * 2 ** 30);
+  expect(matchRule(settings.rules, new URL("http://mirror.example/x"))).toMatchObject({
+    useTls: true,
+    redirect: "near.example:8443",
+    filteredQueryParams: ["session"],
+    access: "public",
+    accessTtlMs: 1000,
+    whenOriginDown: "serve",
+    share: "mirrors",
+    tag: "nightly",
+    application: "ci",
+    priority: 0,
+    direct: false,
+  });
+  expect(matchRule(settings.rules, new URL("http://other.example/x"))?.direct).toBe(true);
+});
+
+test.each([
+  [
+    "proxy:\n  rules:\n    - regex: a\n    - regex: '('\n    - regex: '[z-a]'\n",
+    [/rule 2: the regex "\(" does not compile: .*unterminated group/i, /rule 3: .*out of order/],
+  ],
+  ["proxy:\n  rules:\n    - regx: a\n", [/unknown key "regx"; did you mean "regex"\?/]],
+  ["proxi: {}\n", [/unknown key "proxi"; did you mean "proxy"\?/]],
+  [
+    "proxy:\n  rules:\n    - { regex: a, redirect: 'https://b/' }\n",
+    [/rules\.0\.redirect: .*without scheme/],
+  ],
+  ["proxy:\n  rules:\n    - { regex: a, accessTtlMs: 90000000 }\n", [/at most 86400000 ms/]],
+  ["proxy:\n  connectPorts: [70000]\n", [/proxy\.connectPorts\.0/]],
+  ["store:\n  quota: lots\n", [/store\.quota: not a size/]],
+  ["origin:\n  caFile: /nowhere.pem\n", [/origin\.caFile: cannot read \/nowhere\.pem/]],
+])("%j is refused with what is wrong", (yaml, messages) => {
+  let told: unknown;
+  try {
+    load(yaml);
+  } catch (error) {
+    told = error;
+  }
+  expect(told).toBeInstanceOf(SettingsError);
+  for (const message of messages) expect(String(told)).toMatch(message);
+});
+
+test("a file that holds no certificate is not taken for one", () => {
+  const path = join(folder, "ca.pem");
+  writeFileSync(path, "no certificate");
+  expect(() => load(`origin:\n  hosts:\n    h.example:\n      caFile: ${path}\n`)).toThrow(
+    /origin\.hosts\.h\.example\.caFile: .* holds no certificate/,
+  );
+});

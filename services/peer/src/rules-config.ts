@@ -1,0 +1,183 @@
+import { readFileSync } from "node:fs";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import {
+  byteSize,
+  durationMs,
+  readSettingsFile,
+  SettingsError,
+} from "@lacewing/runtime/settings.ts";
+import { z } from "zod";
+import type { OriginTrust } from "./adapters/origin/origin-connections.ts";
+import {
+  ACCESS_TTL_MS_DEFAULT,
+  PRIORITY,
+  regexProblem,
+  ruleOf,
+  rulesInOrder,
+  type Rule,
+} from "./core/rules.ts";
+
+/** Rules are tried one after the other for every request. */
+const RULE_COUNT_MAX = 1000;
+/** As an event carries it; see `contracts/src/limits.ts` for the limit of all texts. */
+const NAME_LENGTH_MAX = 200;
+/** A permission that holds longer than a day is no check any more. */
+const ACCESS_TTL_MS_MAX = 24 * 60 * 60_000;
+
+const name = z.string().max(NAME_LENGTH_MAX);
+const authority = z
+  .string()
+  .refine(isAuthority, "must be a host or host:port, without scheme and path");
+const port = z.number().int().min(1).max(65_535);
+
+const ruleSchema = z.strictObject({
+  regex: z
+    .string()
+    .min(1)
+    .describe(
+      "Searched in the URL without user info, query and fragment; the first rule that matches decides.",
+    ),
+  useTls: z
+    .union([z.boolean(), z.literal("auto")])
+    .default("auto")
+    .describe(
+      "Ask a plain-http URL by TLS. auto: try TLS first on port 80, remembered per host for 10 minutes.",
+    ),
+  redirect: authority
+    .optional()
+    .describe("Host or host:port that replaces the URL's own, for example of a mirror nearby."),
+  direct: z.boolean().default(false).describe("Stream from the origin, without peers and store."),
+  filteredQueryParams: z
+    .array(z.string().min(1))
+    .default([])
+    .describe("Query parameters that do not name the content, besides the built-in ones."),
+  access: z
+    .enum(["origin", "public"])
+    .default("origin")
+    .describe(
+      "origin: ask the origin whether the client may read. public: do not ask when the digest is known.",
+    ),
+  accessTtlMs: durationMs(ACCESS_TTL_MS_DEFAULT)
+    .refine((ms) => ms <= ACCESS_TTL_MS_MAX, `must be at most ${ACCESS_TTL_MS_MAX} ms`)
+    .describe("Milliseconds for which the origin's yes to one credential and path holds."),
+  whenOriginDown: z
+    .enum(["refuse", "serve"])
+    .default("refuse")
+    .describe("What a client gets of held content while the origin cannot be asked."),
+  share: name
+    .min(1)
+    .optional()
+    .describe(
+      "Sharing domain: rules with the same name share copies across origins. Default: the origin's authority.",
+    ),
+  tag: name.default("").describe("Recorded with downloads, for reports."),
+  application: name.default("").describe("Recorded with downloads, for reports."),
+  priority: z
+    .number()
+    .int()
+    .min(PRIORITY.min)
+    .max(PRIORITY.max)
+    .default(PRIORITY.default)
+    .describe(`${PRIORITY.min} is served first, ${PRIORITY.max} last.`),
+});
+
+/** The peer's settings file. Every key may be left out. */
+export const peerFileSchema = z.strictObject({
+  proxy: z
+    .strictObject({
+      rules: z
+        .array(ruleSchema)
+        .max(RULE_COUNT_MAX)
+        .superRefine((rules, context) => {
+          for (const [index, { regex }] of rules.entries()) {
+            const problem = regexProblem(regex);
+            if (problem === undefined) continue;
+            const message = `rule ${index + 1}: the regex ${JSON.stringify(regex)} does not compile: ${problem}`;
+            context.addIssue({ code: "custom", path: [index, "regex"], message });
+          }
+        })
+        .default([])
+        .describe(
+          "Tried in order, before the built-in rules for LFS storage, registry blobs and hub files.",
+        ),
+      connectPorts: z
+        .array(port)
+        .optional()
+        .describe("Ports that CONNECT may reach. Default: any."),
+    })
+    .prefault({}),
+  store: z
+    .strictObject({
+      quota: byteSize(undefined).describe("Bytes of disk for content, e.g. 200GiB."),
+    })
+    .prefault({}),
+  origin: z
+    .strictObject({
+      caFile: z
+        .string()
+        .min(1)
+        .optional()
+        .describe("PEM file of certificates to trust besides the system's, for every origin."),
+      hosts: z
+        .record(z.string().min(1), z.strictObject({ caFile: z.string().min(1) }))
+        .default({})
+        .describe("Certificates to trust for single origins, by host name."),
+    })
+    .prefault({}),
+});
+
+/** The settings file as the peer uses it. */
+export interface PeerFileSettings {
+  /** The user's rules, then the built-in ones. */
+  readonly rules: readonly Rule[];
+  /** `undefined`: any. */
+  readonly connectPorts: readonly number[] | undefined;
+  /** `undefined`: the store's own default. */
+  readonly storeQuotaBytes: number | undefined;
+  readonly trust: OriginTrust;
+}
+
+/**
+ * Reads the peer's settings file and the certificates it names; without a path everything has its default.
+ *
+ * @throws {SettingsError} naming every key that is wrong, a regex that does not compile, or a file that cannot be read.
+ */
+export function loadPeerFileSettings(path: string | undefined): PeerFileSettings {
+  const settings =
+    path === undefined ? peerFileSchema.parse({}) : readSettingsFile(peerFileSchema, path);
+  const { caFile, hosts } = settings.origin;
+  const byHost = Object.entries(hosts).map(
+    ([host, trusted]) =>
+      [
+        host.toLowerCase(),
+        [readCertificates(trusted.caFile, `origin.hosts.${host}.caFile`)],
+      ] as const,
+  );
+  return {
+    rules: rulesInOrder(settings.proxy.rules.map((rule) => ruleOf(rule))),
+    connectPorts: settings.proxy.connectPorts,
+    storeQuotaBytes: settings.store.quota,
+    trust: {
+      everywhere: caFile === undefined ? [] : [readCertificates(caFile, "origin.caFile")],
+      byHost: new Map(byHost),
+    },
+  };
+}
+
+function readCertificates(path: string, key: string): string {
+  let pem: string;
+  try {
+    pem = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new SettingsError(`${key}: cannot read ${path}: ${messageOf(error)}`);
+  }
+  if (!pem.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new SettingsError(`${key}: ${path} holds no certificate in PEM`);
+  }
+  return pem;
+}
+
+function isAuthority(text: string): boolean {
+  const url = /[/?#@\s\\]/.test(text) ? null : URL.parse(`http://${text}/`);
+  return url !== null && url.hostname !== "";
+}
