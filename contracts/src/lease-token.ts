@@ -33,8 +33,18 @@ export function verifyLeaseToken(
   if (bytes === undefined || mac === undefined || rest.length > 0) return "malformed";
   const expected = verify.hmac(concat(CONTEXT, bytes));
   if (mac.length !== expected.length || !verify.equal(mac, expected)) return "forged";
-  const claims = LeaseTokenClaims.decode(bytes);
+  const claims = decodeClaims(bytes);
+  if (claims === undefined) return "malformed";
   return claims.expiresAtMs + CLOCK_SKEW_MS_MAX < nowMs ? "expired" : claims;
+}
+
+/** A newer signer may write claims that this version cannot read: a refusal, not a crash of the parent. */
+function decodeClaims(bytes: Uint8Array): LeaseTokenClaims | undefined {
+  try {
+    return LeaseTokenClaims.decode(bytes);
+  } catch {
+    return undefined;
+  }
 }
 
 function concat(a: Uint8Array, b: Uint8Array): Uint8Array {

@@ -25,8 +25,9 @@ export function pieceLengthOf(lengthBytes: number): number {
 /** Whether a piece length can have come from {@link pieceLengthOf} in this or a later version. */
 export function isPieceLength(value: number): boolean {
   return (
+    Number.isInteger(value) &&
     value >= PIECE_LENGTH_BYTES_MIN &&
     value <= PIECE_LENGTH_BYTES_MAX &&
-    Number.isInteger(Math.log2(value))
+    (value & (value - 1)) === 0
   );
 }

@@ -49,7 +49,8 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
     const hostId = parseHostId(third);
     return hostId === undefined ? undefined : { kind: "host", hostId };
   }
-  const slice = /^\d{1,2}$/.test(third) ? Number(third) : Number.NaN;
+  // Without leading zeros: one slice has one subject, else a log would have two names.
+  const slice = /^(?:0|[1-9]\d?)$/.test(third) ? Number(third) : Number.NaN;
   if (!isSlice(slice)) return undefined;
   if (kind === "dec" && fourth === undefined) return { kind: "decisions", slice };
   const hostId = fourth === undefined ? undefined : parseHostId(fourth);

@@ -119,6 +119,10 @@ function announceProblem(value: HostAnnounced): string | undefined {
   if (value.kind !== "normal" && value.kind !== "seed") return `host kind "${value.kind}"`;
   const idCount = value.liveLeaseIds.length + value.liveRequestIds.length;
   if (idCount > ANNOUNCED_IDS_MAX) return `${idCount} ids, more than ${ANNOUNCED_IDS_MAX}`;
+  if (value.liveLeaseIds.some((id) => parseLeaseId(id) === undefined))
+    return "lease id is malformed";
+  if (value.liveRequestIds.some((id) => parseRequestId(id) === undefined))
+    return "request id is malformed";
   return textProblem(value.transferAddress, value.idc, value.location, value.inventoryDigest);
 }
 
@@ -145,6 +149,8 @@ function availabilityProblem(value: PiecesAvailable): string | undefined {
   if (value.bitmap.length > PIECE_COUNT_MAX / 8) return `bitmap of ${value.bitmap.length} bytes`;
   if (value.digests.some((digest) => digest.sha256.length !== 32))
     return "a digest is not 32 bytes";
+  const strange = value.digests.find((digest) => digest.pieceIndex >= PIECE_COUNT_MAX);
+  if (strange !== undefined) return `piece ${strange.pieceIndex} is beyond ${PIECE_COUNT_MAX - 1}`;
   const hasStrangeLease = value.leasesEnded.some(
     (lease) => parseLeaseId(lease.leaseId) === undefined,
   );
@@ -156,6 +162,8 @@ function failureProblem(value: PiecesFailed): string | undefined {
   if (value.parentHostId !== "" && parseHostId(value.parentHostId) === undefined)
     return "parent id is malformed";
   if (value.pieceIndexes.length > PIECE_COUNT_MAX) return `${value.pieceIndexes.length} pieces`;
+  const strange = value.pieceIndexes.find((index) => index >= PIECE_COUNT_MAX);
+  if (strange !== undefined) return `piece ${strange} is beyond ${PIECE_COUNT_MAX - 1}`;
   return textProblem(value.detail, value.leaseId);
 }
 

@@ -1,4 +1,7 @@
-/** Closed lists of the words that travel as text. A reader that meets another word treats it as the last of its list. */
+/**
+ * Closed lists of the words that travel as text. An event with another word is refused at the edge: readers must know a
+ * new word before the first writer uses it.
+ */
 
 /** Why pieces of a lease did not arrive. */
 export const FAILURE_REASONS = [

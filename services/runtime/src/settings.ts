@@ -8,12 +8,22 @@ export class SettingsError extends Error {
 }
 
 /** A duration in milliseconds, given as a whole number. */
-export const durationMs = (fallbackMs: number) =>
-  z.coerce.number().int().min(0).default(fallbackMs);
+export const durationMs = (fallbackMs: number) => wholeNumber(0).default(fallbackMs);
 
 /** A count with a floor. */
-export const count = (fallback: number, min = 0) =>
-  z.coerce.number().int().min(min).default(fallback);
+export const count = (fallback: number, min = 0) => wholeNumber(min).default(fallback);
+
+/** Digits only: JavaScript's own conversion reads a blank as 0 and takes `0x10` and `1e3`. */
+const wholeNumber = (min: number) =>
+  z.union([z.number(), z.string()]).transform((value, context) => {
+    const number =
+      typeof value === "number" || /^\d+$/.test(value.trim()) ? Number(value) : Number.NaN;
+    if (!Number.isSafeInteger(number) || number < min) {
+      context.addIssue({ code: "custom", message: `not a whole number from ${min}` });
+      return z.NEVER;
+    }
+    return number;
+  });
 
 /** A number of bytes: `1048576`, `64KiB`, `20GiB`, `1.5GB`. */
 export const byteSize = (fallback: number | undefined) => {
@@ -111,7 +121,9 @@ export function readSettingsFile<T extends z.ZodType>(schema: T, path: string): 
 }
 
 function parseOrThrow<T extends z.ZodType>(schema: T, value: unknown, where: string): z.infer<T> {
-  const result = schema.safeParse(value);
+  const result = schema.safeParse(value, {
+    error: (issue) => (issue.input === undefined ? "is missing" : undefined),
+  });
   if (result.success) return result.data;
   const lines = result.error.issues.map((issue) => `  ${describeIssue(issue, schema)}`);
   throw new SettingsError(

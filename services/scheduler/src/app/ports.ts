@@ -1,5 +1,6 @@
 import type { DecisionMessage } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { AssignmentMessage } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import type { LeaseTokenClaims } from "@lacewing/contracts/gen/lacewing/assignments/v1/lease_token.ts";
 import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { HostId } from "@lacewing/contracts/ids.ts";
 
@@ -29,7 +30,11 @@ export interface StoredDecisions {
 export interface EventLog {
   /** First and last sequence kept; `last` is 0 and `first` 1 when nothing was ever stored. */
   bounds(): Promise<{ readonly first: number; readonly last: number }>;
-  /** Every stored message from `fromSequence` on, in order, for ever; ends when the signal aborts. */
+  /**
+   * Every stored message from `fromSequence` on, in order, for ever; ends when the signal aborts.
+   *
+   * @throws {PortError} retryable when the log does not continue there any more: load the state again.
+   */
   read(fromSequence: number, signal: AbortSignal): AsyncIterable<StoredEvents>;
 }
 
@@ -192,7 +197,10 @@ export interface ProjectionBatch {
   readonly downloads: readonly DownloadRow[];
   readonly deadLetters: readonly DeadLetterRow[];
   /** Before and after: a row whose `before` no longer stands means that somebody else owns the slice. */
-  readonly checkpoints: readonly { readonly before: CheckpointRow; readonly after: CheckpointRow }[];
+  readonly checkpoints: readonly {
+    readonly before: CheckpointRow;
+    readonly after: CheckpointRow;
+  }[];
 }
 
 /** What a scheduler starts from. */
@@ -217,4 +225,15 @@ export interface ProjectionStore {
    * @throws {PortError} retryable when Postgres did not answer; the same batch may be given again.
    */
   flush(batch: ProjectionBatch): Promise<"committed" | "fenced">;
+}
+
+/** Whether the broker can be reached: silence while it cannot proves nothing about anybody. */
+export interface BrokerLink {
+  isConnected(): boolean;
+}
+
+/** Signs what a parent checks by itself. */
+export interface LeaseSigner {
+  /** @returns the token's text. */
+  sign(claims: LeaseTokenClaims): string;
 }

@@ -1,0 +1,70 @@
+import type { TaskStat } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { formatAge, formatBytes, percentOf } from "./units.ts";
+
+/** As many as tell tasks apart and fit a table. */
+const ID_PREFIX_LENGTH = 12;
+/** A longer URL loses its middle. */
+const URL_LENGTH_MAX = 60;
+/** Cells of a piece map: fits 80 columns. */
+const MAP_CELLS_MAX = 64;
+
+export const LIST_HEAD = ["task", "size", "held", "verified", "url", "last used"] as const;
+
+/** One line of `lacewing ls`. */
+export function listRow(task: TaskStat, nowMs: number): string[] {
+  return [
+    task.taskId.slice(0, ID_PREFIX_LENGTH),
+    formatBytes(task.lengthBytes),
+    `${percentOf(task.heldPieceCount, task.pieceCount)} %`,
+    task.isVerified ? "yes" : "no",
+    shortened(withoutQuery(task.url)),
+    formatAge(task.usedAtMs, nowMs),
+  ];
+}
+
+/** What `lacewing stat` prints. */
+export function statLines(task: TaskStat, nowMs: number): string {
+  const rows = [
+    ["task", task.taskId],
+    ["url", withoutQuery(task.url)],
+    ["anchor", task.anchor || "none: held under its URL and validator"],
+    ["size", `${formatBytes(task.lengthBytes)} (${task.lengthBytes} bytes)`],
+    ["pieces", `${task.heldPieceCount} of ${task.pieceCount}, ${formatBytes(task.pieceLengthBytes)} each`],
+    ["verified", task.isVerified ? "yes, as a whole" : "each piece, not yet as a whole"],
+    ["incarnation", String(task.incarnation)],
+    ["created", formatAge(task.createdAtMs, nowMs)],
+    ["last used", formatAge(task.usedAtMs, nowMs)],
+    ["map", pieceMap(task)],
+  ];
+  return rows.map(([name = "", value = ""]) => `${name.padEnd(12)}${value}`).join("\n");
+}
+
+/** Which parts are held: `█` all of it, `▒` some, `·` none; at most 64 cells. */
+export function pieceMap(task: Pick<TaskStat, "pieceCount" | "bitmap">): string {
+  const held = new Bitmap(task.pieceCount, task.bitmap);
+  const cells = Math.min(MAP_CELLS_MAX, task.pieceCount);
+  const starts = Array.from({ length: cells + 1 }, (_, cell) =>
+    Math.floor((cell * task.pieceCount) / cells),
+  );
+  return starts
+    .slice(0, -1)
+    .map((start, cell) => {
+      const end = starts[cell + 1] ?? task.pieceCount;
+      let count = 0;
+      for (let index = start; index < end; index++) if (held.has(index)) count++;
+      return count === 0 ? "·" : count === end - start ? "█" : "▒";
+    })
+    .join("");
+}
+
+/** A query may carry a signature; a person at a screen does not need it. */
+function withoutQuery(url: string): string {
+  return url.split(/[?#]/, 1)[0] ?? url;
+}
+
+function shortened(text: string): string {
+  if (text.length <= URL_LENGTH_MAX) return text;
+  const half = Math.floor((URL_LENGTH_MAX - 1) / 2);
+  return `${text.slice(0, half)}…${text.slice(-half)}`;
+}

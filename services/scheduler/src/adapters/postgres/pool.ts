@@ -1,0 +1,101 @@
+import type { Log } from "@lacewing/observability/log.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import pg from "pg";
+import { toPortError } from "./postgres-error.ts";
+
+export interface PoolOptions {
+  /** Shown in `pg_stat_activity`. */
+  readonly applicationName: string;
+  readonly log: Log;
+  /** Milliseconds the server gives one statement. */
+  readonly statementTimeoutMs?: number;
+}
+
+/** Projection, ownership, and one to look with: the scheduler never works in parallel on the database. */
+const CONNECTION_COUNT_MAX = 4;
+const CONNECT_TIMEOUT_MS = 5_000;
+/** A flush of 5,000 facts takes some 100 ms; longer means that something blocks it. */
+const STATEMENT_TIMEOUT_MS = 15_000;
+/** A server that is frozen answers no time-out of its own: the client gives up this much later. */
+const ANSWER_GRACE_MS = 2_000;
+/** A scheduler that hangs in a transaction would hold its locks against its successor. */
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
+
+const BIGINT_OID = 20;
+
+/** Connections to the database; the caller ends the pool. */
+export function createPool(databaseUrl: string, options: PoolOptions): pg.Pool {
+  const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    application_name: options.applicationName,
+    max: CONNECTION_COUNT_MAX,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs + ANSWER_GRACE_MS,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    keepAlive: true,
+    types: { getTypeParser },
+  });
+  // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
+  pool.on("error", (error) =>
+    options.log.warn("postgres connection lost", { reason: messageOf(error) }),
+  );
+  return pool;
+}
+
+/**
+ * Runs `work` in a transaction that commits when `work` returns something other than `rollback`.
+ *
+ * @throws whatever `work` throws, or {@link PortError} when no connection is to be had. The connection is given back only
+ *   when its transaction has certainly ended.
+ */
+export async function inTransaction<Result>(
+  pool: pg.Pool,
+  begin: string,
+  work: (client: pg.PoolClient) => Promise<{ readonly commit: boolean; readonly result: Result }>,
+): Promise<Result> {
+  const client = await connected(pool);
+  let isClean = false;
+  try {
+    await client.query(begin);
+    const { commit, result } = await work(client);
+    await client.query(commit ? "COMMIT" : "ROLLBACK");
+    isClean = true;
+    return result;
+  } catch (error) {
+    isClean = await rolledBack(client);
+    throw error;
+  } finally {
+    client.release(!isClean);
+  }
+}
+
+async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    throw toPortError(error, "no connection to Postgres");
+  }
+}
+
+async function rolledBack(client: pg.PoolClient): Promise<boolean> {
+  try {
+    await client.query("ROLLBACK");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** 64-bit integers as numbers; one beyond 2^53 stays a text, which no reader takes for a number by mistake. */
+const getTypeParser: typeof pg.types.getTypeParser = (
+  oid: number,
+  format?: "text" | "binary",
+): ((value: string) => unknown) => {
+  if (oid !== BIGINT_OID || format === "binary") return pg.types.getTypeParser(oid, "text");
+  return (text) => {
+    const value = Number(text);
+    return Number.isSafeInteger(value) ? value : text;
+  };
+};

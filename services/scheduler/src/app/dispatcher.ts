@@ -1,0 +1,186 @@
+import {
+  type Assignment,
+  AssignmentMessage,
+  type TaskInfo,
+} from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { parseHostId } from "@lacewing/contracts/ids.ts";
+import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { Answer } from "../core/answer.ts";
+import type { Lease, State, Task } from "../core/state.ts";
+import {
+  ASSIGNMENT_MESSAGE_BYTES_MAX,
+  RECEIPTS_PER_MESSAGE_MAX,
+  TOKEN_GRACE_MS,
+} from "./limits.ts";
+import type { AssignmentSender, DownloadRow, LeaseSigner } from "./ports.ts";
+import type { ScheduleSpans } from "./schedule-spans.ts";
+
+/** The format of assignment messages that this code writes. */
+export const ASSIGNMENT_VERSION = 1;
+
+/** Turns answers into assignments and sends them, packed by host. */
+export class Dispatcher {
+  readonly #state: State;
+  readonly #ports: {
+    readonly sender: AssignmentSender;
+    readonly signer: LeaseSigner;
+    readonly clock: Clock;
+  };
+  readonly #spans: ScheduleSpans;
+
+  constructor(
+    state: State,
+    ports: {
+      readonly sender: AssignmentSender;
+      readonly signer: LeaseSigner;
+      readonly clock: Clock;
+    },
+    spans: ScheduleSpans,
+  ) {
+    this.#state = state;
+    this.#ports = ports;
+    this.#spans = spans;
+  }
+
+  /** Call it when the decisions that the answers rest on are in the log. */
+  send(slice: number, epoch: number, answers: readonly Answer[]): void {
+    const packs = new Map<
+      string,
+      { readonly hostId: string; traceparent: string; list: Assignment[] }
+    >();
+    for (const answer of answers) {
+      const assignment = this.#assignment(answer);
+      if (assignment === undefined) continue;
+      const traceparent = answer.kind === "lease" ? answer.lease.traceparent : "";
+      const key = `${answer.hostId} ${traceparent}`;
+      const pack = packs.get(key) ?? { hostId: answer.hostId, traceparent, list: [] };
+      packs.set(key, pack);
+      pack.list.push(assignment);
+    }
+    for (const pack of packs.values()) this.#sendPack(slice, epoch, pack);
+    for (const answer of answers) this.#spans.end(answer);
+  }
+
+  /** Tells hosts which download facts are safe in Postgres. */
+  sendReceipts(epoch: number, downloads: readonly DownloadRow[]): void {
+    const byHost = Map.groupBy(downloads, (row) => row.hostId);
+    for (const [hostId, rows] of byHost) {
+      for (let at = 0; at < rows.length; at += RECEIPTS_PER_MESSAGE_MAX) {
+        const downloadIds = rows
+          .slice(at, at + RECEIPTS_PER_MESSAGE_MAX)
+          .map((row) => row.download.downloadId);
+        const list: Assignment[] = [{ kind: { $case: "receipts", value: { downloadIds } } }];
+        this.#sendPack(HOST_SLICE, epoch, { hostId, traceparent: "", list });
+      }
+    }
+  }
+
+  #sendPack(
+    slice: number,
+    epoch: number,
+    pack: {
+      readonly hostId: string;
+      readonly traceparent: string;
+      readonly list: readonly Assignment[];
+    },
+  ): void {
+    const hostId = parseHostId(pack.hostId);
+    if (hostId === undefined) return;
+    const message: AssignmentMessage = {
+      version: ASSIGNMENT_VERSION,
+      slice,
+      epoch,
+      assignments: [...pack.list],
+    };
+    const isSmall =
+      AssignmentMessage.encode(message).finish().length <= ASSIGNMENT_MESSAGE_BYTES_MAX;
+    if (isSmall || pack.list.length < 2) {
+      this.#ports.sender.send(hostId, message, pack.traceparent);
+      return;
+    }
+    const middle = pack.list.length >> 1;
+    this.#sendPack(slice, epoch, { ...pack, list: pack.list.slice(0, middle) });
+    this.#sendPack(slice, epoch, { ...pack, list: pack.list.slice(middle) });
+  }
+
+  #assignment(answer: Answer): Assignment | undefined {
+    switch (answer.kind) {
+      case "lease":
+        // It may have ended while its decision was on its way to the log.
+        return answer.lease.outcome === "live" ? this.#lease(answer.lease) : undefined;
+      case "pending": {
+        const { taskId, requestId, nextByMs, reason } = answer;
+        return { kind: { $case: "pending", value: { taskId, requestId, nextByMs, reason } } };
+      }
+      case "lease_end": {
+        const { leaseId, taskId, reason } = answer;
+        return { kind: { $case: "leaseEnd", value: { leaseId, taskId, reason } } };
+      }
+      case "recheck":
+        return {
+          kind: {
+            $case: "recheck",
+            value: { taskId: answer.taskId, pieceIndexes: [...answer.pieceIndexes] },
+          },
+        };
+      case "drop_task":
+        return {
+          kind: { $case: "dropTask", value: { taskId: answer.taskId, reason: answer.reason } },
+        };
+      case "announce_full":
+        return { kind: { $case: "announceFull", value: { reason: answer.reason } } };
+      default:
+        return answer satisfies never;
+    }
+  }
+
+  #lease(lease: Lease): Assignment {
+    const task = this.#state.tasks.get(lease.taskId);
+    const parent = this.#state.hosts.get(lease.parentHostId);
+    const isFromOrigin = lease.parentHostId === "";
+    const { leaseId, taskId, childHostId, parentHostId, durationMs, reason } = lease;
+    const pieces = [...lease.pieces];
+    const expiresAtMs = Math.round(this.#ports.clock.now()) + durationMs + TOKEN_GRACE_MS;
+    const claims = {
+      leaseId,
+      taskId,
+      childHostId,
+      parentHostId,
+      pieces,
+      expiresAtMs,
+      degraded: false,
+    };
+    return {
+      kind: {
+        $case: "lease",
+        value: {
+          leaseId,
+          taskId,
+          parentHostId,
+          parentAddress: parent?.transferAddress ?? "",
+          pieces,
+          open: lease.isOpen,
+          pieceDigests: isFromOrigin
+            ? new Uint8Array()
+            : (task?.digests?.concatenated(indexesOf(pieces)) ?? new Uint8Array()),
+          lengthBytes: task?.layout?.lengthBytes ?? 0,
+          pieceLengthBytes: task?.layout?.pieceLengthBytes ?? 0,
+          durationMs,
+          reason,
+          token: isFromOrigin ? "" : this.#ports.signer.sign(claims),
+          traceparent: lease.traceparent,
+          requestId: lease.requestId,
+          task: task === undefined ? undefined : taskInfo(task),
+        },
+      },
+    };
+  }
+}
+
+/** What a host has to know of a task that no client of its own asked for. */
+function taskInfo(task: Task): TaskInfo {
+  const { url, sharingDomain, anchor, etag, contentType, tag, application, priority } = task;
+  return { url, sharingDomain, anchor, etag, contentType, tag, application, priority };
+}

@@ -1,0 +1,78 @@
+import { decodeEventMessage } from "@lacewing/contracts/events/decode.ts";
+import type { Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { EVENTS_STREAM } from "@lacewing/contracts/subjects.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import type { EventContext } from "../core/event-context.ts";
+import { evolveEvent, evolveMessage } from "../core/evolve-event.ts";
+import type { State } from "../core/state.ts";
+import { DEAD_LETTERS_MAX } from "./limits.ts";
+import type { DeadLetterRow, StoredEvents } from "./ports.ts";
+
+/** Folds stored event messages; parks what cannot be read or folded, so that one bad message stops nobody. */
+export class Folder {
+  readonly state: State;
+  readonly #log: Log;
+  readonly #onEvent: (event: Event, hostId: string) => Event;
+  #deadLetters: DeadLetterRow[] = [];
+  /** Stream sequence of the newest message that the state includes. */
+  sequence = 0;
+  lastMessageId = "";
+  /** Facts folded since the projection last asked. */
+  factCount = 0;
+
+  /** @param onEvent sees each event before it is folded, and may put its trace context in. */
+  constructor(state: State, log: Log, onEvent: (event: Event, hostId: string) => Event) {
+    this.state = state;
+    this.#log = log;
+    this.#onEvent = onEvent;
+  }
+
+  /** @param atMs the time it counts as heard: now, or on a replay when the broker stored it. */
+  fold(stored: StoredEvents, atMs: number): void {
+    const decoded = decodeEventMessage(stored.subject, stored.data);
+    if (decoded.ok) this.#foldMessage(stored, decoded.message, atMs);
+    else this.#park(stored, decoded.reason);
+    this.sequence = stored.streamSequence;
+    this.lastMessageId = stored.messageId;
+  }
+
+  takeDeadLetters(): readonly DeadLetterRow[] {
+    return this.#deadLetters.splice(0);
+  }
+
+  get hasDeadLetters(): boolean {
+    return this.#deadLetters.length > 0;
+  }
+
+  #foldMessage(stored: StoredEvents, message: EventMessage, atMs: number): void {
+    const context: EventContext = {
+      hostId: message.hostId,
+      bootId: message.bootId,
+      sequence: message.sequence,
+      atMs,
+    };
+    try {
+      evolveMessage(this.state, context);
+      for (const event of message.events)
+        evolveEvent(this.state, this.#onEvent(event, context.hostId), context);
+      this.factCount += message.events.length;
+    } catch (error) {
+      // Events before the bad one stay folded: each is a fact by itself.
+      this.#park(stored, `cannot be folded: ${messageOf(error)}`);
+    }
+  }
+
+  #park(stored: StoredEvents, reason: string): void {
+    const { subject, streamSequence } = stored;
+    this.#log.warn("event parked", { subject, streamSequence, reason });
+    if (this.#deadLetters.length >= DEAD_LETTERS_MAX) return;
+    this.#deadLetters.push({
+      stream: EVENTS_STREAM,
+      streamSequence,
+      subject,
+      reason,
+      payload: stored.data,
+    });
+  }
+}

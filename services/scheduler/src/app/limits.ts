@@ -1,0 +1,29 @@
+/** Messages folded before a turn is forced: a burst must not keep waiting clients from their answers. */
+export const FOLDED_PER_TURN_MAX = 256;
+/** Bytes of one decision message: half of what the broker takes, as the parts are only estimated. */
+export const DECISION_MESSAGE_BYTES_MAX = 512 * 1024;
+/** Bytes of one assignment message, likewise. */
+export const ASSIGNMENT_MESSAGE_BYTES_MAX = 512 * 1024;
+/** Download ids in one receipt message: 64 bytes each. */
+export const RECEIPTS_PER_MESSAGE_MAX = 4_096;
+/**
+ * Decision messages that a replay holds back to put them in order: only appends that were repeated after a lost connection come
+ * late, and there is at most one of each slice.
+ */
+export const REPLAY_WINDOW_MAX = 4_096;
+/** Messages that could not be read and wait for the projection; beyond it they are only logged. */
+export const DEAD_LETTERS_MAX = 10_000;
+/** Requests whose span waits for the answer; an answer takes milliseconds. */
+export const OPEN_SPANS_MAX = 10_000;
+/** Waits between tries of an append or a flush: short at first, as clients wait, and never so long that a recovery drags. */
+export const RETRY_BACKOFF = { firstMs: 50, maxMs: 2_000 } as const;
+/** Tries to become the newest writer of a slice while its former owner still appends. */
+export const FENCE_ATTEMPTS_MAX = 20;
+/** A token outlives its lease by this much: the child may work through a queue, and clocks differ. */
+export const TOKEN_GRACE_MS = 10 * 60_000;
+/** How often time itself is looked at: leases that ran out, answers that are due. */
+export const TICK_MS = 500;
+/** Facts folded before a flush is due, whatever the time. */
+export const FLUSH_FACTS_MAX = 5_000;
+/** A stop waits this long for the last flush: less than a supervisor's patience. */
+export const STOP_FLUSH_MS = 3_000;

@@ -1,0 +1,229 @@
+import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
+import type { Answer } from "../core/answer.ts";
+import { decide } from "../core/decide.ts";
+import type { State } from "../core/state.ts";
+import { decideLostHosts, listenAgain, tick } from "../core/tick.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { Folder } from "./folder.ts";
+import { FLUSH_FACTS_MAX, FOLDED_PER_TURN_MAX, TICK_MS } from "./limits.ts";
+import type { Projector } from "./projector.ts";
+import { askEverybody, type ReplayResult } from "./recovery.ts";
+import type { RetryTools } from "./retry.ts";
+import type { ScheduleSpans } from "./schedule-spans.ts";
+import type { SessionPorts } from "./session.ts";
+import { epochOf, type SliceLog } from "./slice-log.ts";
+
+export interface LiveParts {
+  readonly state: State;
+  readonly folder: Folder;
+  readonly spans: ScheduleSpans;
+  readonly replayed: ReplayResult;
+  readonly ports: SessionPorts;
+  readonly tools: RetryTools;
+  readonly sliceLogs: readonly SliceLog[];
+  readonly epochs: ReadonlyMap<number, number>;
+  readonly projector: Projector;
+  readonly flushIntervalMs: number;
+  readonly signal: AbortSignal;
+  readonly onVoid: () => void;
+  readonly onError: (error: unknown) => void;
+}
+
+/**
+ * The live part of a session. One loop folds events; each slice with something to decide has a turn as soon as its last append is
+ * acknowledged, so one append is under way per slice and carries everything decided since the last. A turn's answers leave when
+ * its append is acknowledged.
+ */
+export class Live {
+  readonly state: State;
+  readonly spans: ScheduleSpans;
+  readonly #parts: LiveParts;
+  readonly #dispatcher: Dispatcher;
+  #decisionsSequence: number;
+  #listeningSinceMs: number;
+  #isBrokerAway = false;
+  #isTurnDue = false;
+  /** Hosts are counted through once per tick, not once per turn. */
+  #isLossCheckDue = false;
+  /** Set while a capture waits for appends to end: no slice begins another. */
+  #quiet: PromiseWithResolvers<void> | undefined;
+  #flushing: Promise<void> = Promise.resolve();
+
+  constructor(parts: LiveParts) {
+    this.#parts = parts;
+    this.state = parts.state;
+    this.spans = parts.spans;
+    this.#dispatcher = new Dispatcher(parts.state, parts.ports, parts.spans);
+    this.#decisionsSequence = Math.max(
+      parts.replayed.decisionsSequence,
+      ...parts.sliceLogs.map((log) => log.lastSequence),
+    );
+    this.#listeningSinceMs = parts.ports.clock.now();
+    listenAgain(this.state, this.#listeningSinceMs);
+    this.#turnSoon();
+  }
+
+  async readLoop(): Promise<void> {
+    const { folder, ports, signal, replayed } = this.#parts;
+    let foldedCount = 0;
+    while (!signal.aborted) {
+      const stored = await replayed.cursor.peek();
+      replayed.cursor.take();
+      if (stored.streamSequence <= folder.sequence) continue;
+      if (stored.streamSequence > folder.sequence + 1 && folder.sequence > 0) {
+        ports.log.warn("events missing", { from: folder.sequence + 1, to: stored.streamSequence });
+        askEverybody(this.state, "events are missing");
+      }
+      folder.fold(stored, ports.clock.now());
+      if (++foldedCount % FOLDED_PER_TURN_MAX === 0) this.#turn();
+      else this.#turnSoon();
+    }
+  }
+
+  async tickLoop(): Promise<void> {
+    const { ports, signal } = this.#parts;
+    while (!signal.aborted) {
+      await ports.clock.sleep(TICK_MS, signal);
+      const isConnected = ports.link.isConnected();
+      if (!isConnected) this.#isBrokerAway = true;
+      else if (this.#isBrokerAway) this.#brokerIsBack();
+      if (isConnected) {
+        tick(this.state, ports.clock.now());
+        this.#isLossCheckDue = true;
+        this.#turnSoon();
+      }
+    }
+  }
+
+  async flushLoop(): Promise<void> {
+    const { ports, signal, flushIntervalMs, folder } = this.#parts;
+    const pollMs = Math.max(1, Math.floor(flushIntervalMs / 4));
+    let waitedMs = 0;
+    while (!signal.aborted) {
+      await ports.clock.sleep(pollMs, signal);
+      waitedMs += pollMs;
+      if (waitedMs < flushIntervalMs && folder.factCount < FLUSH_FACTS_MAX) continue;
+      waitedMs = 0;
+      await this.flushOnce();
+    }
+  }
+
+  /** Projects what changed. Waits for a flush that is under way. */
+  async flushOnce(): Promise<void> {
+    const before = this.#flushing;
+    const flush = (async () => {
+      await before;
+      await this.#flush();
+    })();
+    this.#flushing = flush.catch(() => {});
+    await flush;
+  }
+
+  async #flush(): Promise<void> {
+    const { projector, folder, tools, signal, epochs } = this.#parts;
+    if (!projector.isDue(this.#decisionsSequence)) return;
+    await this.#whenQuiet();
+    const batch = projector.capture({ epochs, decisionsSequence: this.#decisionsSequence });
+    folder.factCount = 0;
+    this.#resume();
+    if ((await projector.write(batch, tools, signal)) === "fenced") {
+      tools.log.warn("projection fenced");
+      this.#parts.onVoid();
+      return;
+    }
+    this.#dispatcher.sendReceipts(epochOf(epochs, HOST_SLICE), batch.downloads);
+  }
+
+  #turnSoon(): void {
+    if (this.#isTurnDue) return;
+    this.#isTurnDue = true;
+    setImmediate(() => {
+      this.#isTurnDue = false;
+      try {
+        this.#turn();
+      } catch (error) {
+        this.#parts.onError(error);
+      }
+    });
+  }
+
+  /** Lets every slice decide that has something to decide and no append under way. */
+  #turn(): void {
+    if (this.#quiet !== undefined || this.#parts.signal.aborted) return;
+    for (const log of this.#parts.sliceLogs) if (!log.isBusy) this.#turnOf(log);
+  }
+
+  #turnOf(log: SliceLog): void {
+    const { slice, epoch } = log;
+    const { ports, folder } = this.#parts;
+    const nowMs = ports.clock.now();
+    const context = { slice, epoch, nowMs, random: ports.random };
+    const lost: readonly Decision[] =
+      slice === HOST_SLICE && this.#isLossCheckDue
+        ? decideLostHosts(this.state, { ...context, listeningSinceMs: this.#listeningSinceMs })
+        : [];
+    if (slice === HOST_SLICE) this.#isLossCheckDue = false;
+    const isIdle =
+      this.state.work.dirtyTaskIds[slice]?.size === 0 &&
+      this.state.work.outbox[slice]?.length === 0;
+    if (isIdle && lost.length === 0) return;
+    const outcome = decide(this.state, context);
+    const decisions = [...lost, ...outcome.decisions];
+    if (decisions.length === 0) {
+      this.#dispatcher.send(slice, epoch, outcome.answers);
+      return;
+    }
+    this.#append(log, decisions, folder.sequence, outcome.answers).catch((error: unknown) => {
+      if (!this.#parts.signal.aborted) this.#parts.onError(error);
+    });
+  }
+
+  async #append(
+    log: SliceLog,
+    decisions: readonly Decision[],
+    eventsSequence: number,
+    answers: readonly Answer[],
+  ): Promise<void> {
+    const { ports, signal } = this.#parts;
+    const result = await log.append(decisions, eventsSequence, ports.clock.now(), signal);
+    if (result === "fenced") {
+
+      return;
+    }
+    this.#decisionsSequence = Math.max(this.#decisionsSequence, log.lastSequence);
+    this.#dispatcher.send(log.slice, log.epoch, answers);
+    if (this.#quiet !== undefined && !this.#isAppending()) this.#quiet.resolve();
+    this.#turnSoon();
+  }
+
+  #isAppending(): boolean {
+    return this.#parts.sliceLogs.some((log) => log.isBusy);
+  }
+
+  /** Waits until everything decided is in the log, letting nothing more be decided. */
+  async #whenQuiet(): Promise<void> {
+    this.#quiet = Promise.withResolvers<void>();
+    const { signal } = this.#parts;
+    const quiet = this.#quiet;
+    const giveUp = () => quiet.reject(signal.reason);
+    signal.addEventListener("abort", giveUp, { once: true });
+    if (!this.#isAppending()) quiet.resolve();
+    try {
+      await quiet.promise;
+    } finally {
+      signal.removeEventListener("abort", giveUp);
+    }
+  }
+
+  #resume(): void {
+    this.#quiet = undefined;
+    this.#turnSoon();
+  }
+
+  #brokerIsBack(): void {
+    this.#isBrokerAway = false;
+    this.#listeningSinceMs = this.#parts.ports.clock.now();
+    listenAgain(this.state, this.#listeningSinceMs);
+  }
+}

@@ -1,0 +1,143 @@
+import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+import { expect, test } from "vitest";
+import { MemoryBroker } from "../../../../test/support/memory-logs.ts";
+import { MemoryProjection } from "../../../../test/support/memory-projection.ts";
+import {
+  announcement,
+  requestBy,
+  taskIdOfSlice,
+} from "../../../../test/support/scheduler-world.ts";
+import { waitFor } from "../../../../test/support/wait-for.ts";
+import { Scheduler } from "./scheduler.ts";
+
+let startCount = 0;
+
+/** A scheduler on in-memory twins that ends with its scope. */
+async function start(broker: MemoryBroker, projection: MemoryProjection) {
+  const log = createMemoryLog();
+  const scheduler = new Scheduler(
+    {
+      eventLog: broker.eventLog,
+      decisionLog: broker.decisionLog,
+      sender: broker,
+      link: broker,
+      store: projection,
+      ownership: projection,
+      signer: { sign: (claims) => `token of ${claims.leaseId}` },
+      clock: systemClock,
+      log,
+      random: () => 0.5,
+    },
+    { ownerId: `owner-${++startCount}`, ownershipLeaseMs: 60_000, flushIntervalMs: 20 },
+  );
+  const running = scheduler.run();
+  await scheduler.isLive;
+  return {
+    log,
+    [Symbol.asyncDispose]: async () => {
+      scheduler.stop();
+      await running;
+    },
+  };
+}
+
+function ask(broker: MemoryBroker, hostId: string, slice: number): void {
+  const taskId = taskIdOfSlice(slice);
+  const requestId = `request-${slice}-of-${hostId}`;
+  broker.publish(hostId, slice, {
+    $case: "taskRequested",
+    value: requestBy(hostId, { taskId, requestId }),
+  });
+}
+
+function announce(broker: MemoryBroker, hostId: string): void {
+  broker.publish(hostId, "host", { $case: "hostAnnounced", value: announcement(hostId, {}) });
+}
+
+function leasesOf(broker: MemoryBroker, hostId: string) {
+  return broker.toldTo(hostId).flatMap((kind) => (kind.$case === "lease" ? [kind.value] : []));
+}
+
+test("a lease is told only after its decision is in the log", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  await using scheduler = await start(broker, projection);
+  announce(broker, "a");
+  await waitFor("the host is projected", () => projection.hosts.has("a"));
+
+  broker.isUp = false;
+  ask(broker, "a", 5);
+  await waitFor("the append fails", () =>
+    scheduler.log.entries.some((entry) => entry.event === "port failing"),
+  );
+  const early = leasesOf(broker, "a").length;
+  broker.isUp = true;
+  await waitFor("the lease", () => leasesOf(broker, "a").length > 0);
+
+  expect(early).toBe(0);
+  expect(broker.decisions.at(-1)?.message).toMatchObject({ slice: 5, eventsSequence: 2, epoch: 1 });
+});
+
+test("matching goes on while the database is away, and the projection catches up", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  const flush = projection.flush.bind(projection);
+  await using _scheduler = await start(broker, projection);
+  projection.flush = () =>
+    Promise.reject(new PortError("postgres_failed", "away", { retryable: true }));
+  announce(broker, "a");
+  ask(broker, "a", 5);
+  await waitFor("the lease", () => leasesOf(broker, "a").length > 0);
+  const projectedMeanwhile = projection.leases.size;
+
+  projection.flush = flush;
+  await waitFor("the lease is projected", () => projection.leases.size > 0);
+
+  expect(projectedMeanwhile).toBe(0);
+});
+
+test("a scheduler whose slice somebody else wrote to drops its state and loads it again", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  await using scheduler = await start(broker, projection);
+  announce(broker, "a");
+  const message = {
+    version: 1,
+    slice: 5,
+    epoch: 9,
+    eventsSequence: 0,
+    decidedAtMs: 0,
+    decisions: [],
+  };
+  const last = await broker.decisionLog.lastSequence(5);
+  await broker.append(5, message, last);
+
+  ask(broker, "a", 5);
+  const lease = await waitFor("the lease of the new session", () => leasesOf(broker, "a")[0]);
+
+  expect(lease.leaseId).not.toBe("5-1-1");
+  expect(scheduler.log.entries.map((entry) => entry.event)).toContain("slice fenced");
+});
+
+test("when the event log has forgotten what follows the checkpoint, every host is asked for everything", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  {
+    await using _first = await start(broker, projection);
+    announce(broker, "a");
+    await waitFor("the host is projected", () => projection.hosts.has("a"));
+  }
+  ask(broker, "a", 5);
+  ask(broker, "a", 6);
+  broker.forgetEvents(2);
+
+  await using scheduler = await start(broker, projection);
+  await waitFor("the question", () =>
+    broker.toldTo("a").some((kind) => kind.$case === "announceFull"),
+  );
+
+  expect(scheduler.log.entries.map((entry) => entry.event)).toContain("event log gap");
+  await waitFor("what is left is folded", () => leasesOf(broker, "a").length > 0);
+});

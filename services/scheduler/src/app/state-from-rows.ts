@@ -1,0 +1,130 @@
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { PieceDigests } from "../core/digests.ts";
+import { addLease, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
+import { newState, newTask, newTouched, type Request, type State } from "../core/state.ts";
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import type {
+  HostRow,
+  LeaseRow,
+  LiveRequest,
+  PeerRow,
+  ProjectionSnapshot,
+  TaskRow,
+} from "./ports.ts";
+import { parsePieces } from "./rows.ts";
+
+/**
+ * The state that a projection stands for. What it does not keep (strikes, back-offs, what was said before a description) is
+ * forgotten: it costs a retry, and full announces repair the rest.
+ */
+export function stateFromRows(
+  snapshot: ProjectionSnapshot,
+  nextLeaseNumbers: readonly number[],
+): State {
+  const state = newState(nextLeaseNumbers);
+  for (const row of snapshot.hosts) addHost(state, row);
+  for (const row of snapshot.tasks) addTask(state, row);
+  for (const row of snapshot.peers) addPeer(state, row);
+  for (const row of snapshot.liveLeases) addLiveLease(state, row);
+  // Nothing of this has changed since it was projected.
+  Object.assign(state.touched, newTouched());
+  for (const dirty of state.work.dirtyTaskIds) dirty.clear();
+  return state;
+}
+
+function addHost(state: State, row: HostRow): void {
+  const host = hostFor(state, row.hostId, row.bootId, row.announcedAtMs);
+  host.isAnnounced = row.transferAddress !== "";
+  setKind(state, host, row.kind);
+  host.transferAddress = row.transferAddress;
+  host.idc = row.idc;
+  host.location = row.location;
+  host.uploadSlots = row.uploadSlots;
+  host.freeBytes = row.freeBytes;
+  host.quotaBytes = row.quotaBytes;
+  host.state = row.state;
+  host.announcedAtMs = row.announcedAtMs;
+}
+
+function addTask(state: State, row: TaskRow): void {
+  const task = newTask(row.taskId, row.slice, row.createdAtMs);
+  task.url = row.url;
+  task.sharingDomain = row.sharingDomain;
+  task.anchor = row.anchor;
+  task.tag = row.tag;
+  task.application = row.application;
+  task.priority = row.priority;
+  task.etag = row.etag;
+  task.contentType = row.contentType;
+  task.state = row.state;
+  task.retiredReason = row.retiredReason;
+  task.isCreated = true;
+  if (row.lengthBytes !== undefined && row.pieceLengthBytes !== undefined) {
+    task.layout = { lengthBytes: row.lengthBytes, pieceLengthBytes: row.pieceLengthBytes };
+    task.digests = new PieceDigests(pieceCountOf(task.layout), row.pieceDigests);
+  }
+  state.tasks.set(task.taskId, task);
+}
+
+function addPeer(state: State, row: PeerRow): void {
+  const task = state.tasks.get(row.taskId);
+  if (task === undefined) return;
+  const host = hostFor(state, row.hostId, "", 0);
+  const peer = peerFor(state, task, host);
+  peer.incarnation = row.incarnation;
+  peer.held = new Bitmap(peer.held.size, row.bitmap);
+  peer.isVerified = row.isVerified;
+  peer.isSeeding = row.isSeeding;
+  for (const live of row.requests) {
+    peer.requests.set(live.requestId, requestFrom(live, host.bootId));
+    host.requests.set(live.requestId, task.taskId);
+  }
+  if (peer.held.count > 0) task.holderIds.add(host.hostId);
+  updateNeed(task, peer);
+}
+
+function requestFrom(live: LiveRequest, bootId: string): Request {
+  return {
+    ...live,
+    isOriginOpen: false,
+    bootId,
+    // Older than every announce that follows the checkpoint.
+    sequence: 0,
+    originRefusalCount: 0,
+    originRefusedUntilMs: 0,
+    needsAnswer: true,
+    nextAnswerAtMs: 0,
+  };
+}
+
+function addLiveLease(state: State, row: LeaseRow): void {
+  const task = state.tasks.get(row.taskId);
+  const child = task?.peers.get(row.childHostId);
+  if (task === undefined || child === undefined) return;
+  const pieces = parsePieces(row.pieces);
+  if (row.parentHostId !== "") hostFor(state, row.parentHostId, "", 0);
+  addLease(state, task, {
+    leaseId: row.leaseId,
+    taskId: row.taskId,
+    slice: row.slice,
+    epoch: row.epoch,
+    childHostId: row.childHostId,
+    parentHostId: row.parentHostId,
+    pieces,
+    remaining: new Set([...indexesOf(pieces)].filter((piece) => !child.held.has(piece))),
+    isOpen: row.isOpen,
+    requestId: row.requestId,
+    reason: row.reason,
+    candidateCount: row.candidateCount,
+    grantedAtMs: row.grantedAtMs,
+    durationMs: row.durationMs,
+    traceparent: row.traceparent,
+    progressAtMs: row.grantedAtMs,
+    isOrphaned: false,
+    outcome: "live",
+    endedAtMs: undefined,
+    bytes: row.bytes,
+    transferMs: row.transferMs,
+  });
+}

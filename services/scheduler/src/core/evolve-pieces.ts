@@ -1,0 +1,228 @@
+import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import type {
+  PiecesAvailable,
+  PiecesFailed,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { ORIGIN_BACKOFF_MS_MAX, ORIGIN_BACKOFF_MS_MIN, SUSPECT_MS } from "./limits.ts";
+import {
+  askForFullAnnounce,
+  avoidParent,
+  condemn,
+  contain,
+  endLease,
+  markDirty,
+  peerFor,
+  resetPeer,
+  settlePieces,
+  taskFor,
+  tell,
+  touchPeer,
+  touchTask,
+  updateNeed,
+} from "./ledger.ts";
+import type { Host, Lease, Peer, State, Task } from "./state.ts";
+
+/** What a host holds of a task: joined to what is known of the same incarnation, so order and repetition do not matter. */
+export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs: number): void {
+  const task = taskFor(state, value.taskId, atMs);
+  const peer = peerFor(state, task, host);
+  if (isStale(state, task, peer, value)) return;
+  if (value.incarnation > peer.incarnation) resetPeer(state, task, peer, value.incarnation);
+  if (task.layout === undefined) {
+    // Its bits have no meaning yet. Kept for later they would be state that no projection holds.
+    contain(state, "availability before description");
+    askForFullAnnounce(state, host.hostId, "a task that it holds is not described");
+    return;
+  }
+  learnDigests(state, task, value);
+  const added = peer.held.orBytes(value.bitmap);
+  if (peer.held.count > 0) task.holderIds.add(host.hostId);
+  for (const piece of added) peer.retryFirst.delete(piece);
+  settlePieces(state, peer, added, atMs);
+  for (const ended of value.leasesEnded) finishLease(state, host, task, ended, atMs);
+  updateNeed(task, peer);
+  touchPeer(state, peer);
+  touchTask(state, task);
+}
+
+/** Pieces did not arrive: the lease is over, somebody may be to blame, and the pieces are the first to be granted again. */
+export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: number): void {
+  const task = state.tasks.get(value.taskId);
+  const peer = task?.peers.get(host.hostId);
+  if (task === undefined || peer === undefined) {
+    contain(state, "failure in an unknown task");
+    return;
+  }
+  const lease = state.leases.get(value.leaseId);
+  const isOwn =
+    lease !== undefined && lease.childHostId === host.hostId && lease.taskId === task.taskId;
+  if (isOwn) {
+    lease.bytes = value.bytes;
+    lease.transferMs = value.durationMs;
+    endLease(state, lease, value.reason, atMs);
+  } else contain(state, "failure of an unknown lease");
+  for (const piece of value.pieceIndexes) {
+    if (piece < peer.held.size && !peer.held.has(piece)) peer.retryFirst.add(piece);
+  }
+  blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
+  updateNeed(task, peer);
+  touchTask(state, task);
+}
+
+function isStale(state: State, task: Task, peer: Peer, value: PiecesAvailable): boolean {
+  const isOld = value.incarnation < peer.incarnation;
+  if (task.state === "retired" || (isOld && peer.isVoided)) {
+    contain(state, "void copy");
+    const reason = task.retiredReason === "" ? "retired" : task.retiredReason;
+    // It still has what it was told to drop: the message was lost, or the host was away.
+    if (value.bitmap.some((byte) => byte !== 0)) {
+      tell(state, task.slice, {
+        kind: "drop_task",
+        hostId: peer.hostId,
+        taskId: task.taskId,
+        reason,
+      });
+      markDirty(state, task);
+    }
+    return true;
+  }
+  if (isOld) contain(state, "stale incarnation");
+  return isOld;
+}
+
+function learnDigests(state: State, task: Task, value: PiecesAvailable): void {
+  for (const { pieceIndex, sha256 } of value.digests) {
+    if (task.digests?.learn(pieceIndex, sha256) !== "conflict") continue;
+    // Somebody lies or is damaged, and we cannot know who: nobody may be given either version.
+    contain(state, "digest conflict");
+    condemn(state, task, "digest_conflict");
+  }
+}
+
+function finishLease(
+  state: State,
+  host: Host,
+  task: Task,
+  ended: PiecesAvailable["leasesEnded"][number],
+  atMs: number,
+): void {
+  const lease = state.leases.get(ended.leaseId) ?? state.touched.leases.get(ended.leaseId);
+  if (lease === undefined || lease.childHostId !== host.hostId || lease.taskId !== task.taskId)
+    return;
+  lease.bytes = ended.bytes;
+  lease.transferMs = ended.durationMs;
+  if (lease.outcome === "live") endLease(state, lease, "finished", atMs);
+}
+
+function blame(
+  state: State,
+  task: Task,
+  peer: Peer,
+  value: PiecesFailed,
+  lease: Lease | undefined,
+  atMs: number,
+): void {
+  const parentHostId = value.parentHostId === "" ? (lease?.parentHostId ?? "") : value.parentHostId;
+  const parent = task.peers.get(parentHostId);
+  const reason = failureReason(value.reason);
+  switch (reason) {
+    case "digest_mismatch":
+      if (parent !== undefined) strike(state, task, parent, value.pieceIndexes);
+      return;
+    case "unreachable":
+      avoidParent(peer, parentHostId, atMs, false);
+      suspect(state, parentHostId, atMs);
+      return;
+    case "not_held":
+      avoidParent(peer, parentHostId, atMs, false);
+      if (parent !== undefined) forgetPieces(state, task, parent, value.pieceIndexes);
+      return;
+    case "busy":
+      avoidParent(peer, parentHostId, atMs, true);
+      return;
+    case "stalled":
+    case "short":
+    case "malformed":
+      if (parentHostId !== "") avoidParent(peer, parentHostId, atMs, false);
+      else refuseOrigin(peer, lease, atMs);
+      return;
+    case "origin_changed":
+      refuseOrigin(peer, lease, atMs);
+      if (task.anchor === "") condemn(state, task, "validator_changed");
+      return;
+    case "origin_refused":
+      refuseOrigin(peer, lease, atMs);
+      return;
+    case "storage":
+      // A seed without room is no seed; nobody else is to blame.
+      peer.isSeeding = false;
+      touchPeer(state, peer);
+      return;
+    case "cancelled":
+      return;
+    default:
+      return reason satisfies never;
+  }
+}
+
+/** A word that is not of the list came from a newer host: it blames nobody. */
+function failureReason(text: string): FailureReason {
+  switch (text) {
+    case "digest_mismatch":
+    case "unreachable":
+    case "not_held":
+    case "busy":
+    case "stalled":
+    case "short":
+    case "malformed":
+    case "origin_refused":
+    case "origin_changed":
+    case "storage":
+      return text;
+    default:
+      return "cancelled";
+  }
+}
+
+/** Wrong bytes: nobody gets this task from this copy any more. */
+function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly number[]): void {
+  parent.isStruck = true;
+  tell(state, task.slice, {
+    kind: "recheck",
+    hostId: parent.hostId,
+    taskId: task.taskId,
+    pieceIndexes,
+  });
+}
+
+function suspect(state: State, hostId: string, atMs: number): void {
+  const host = state.hosts.get(hostId);
+  if (host !== undefined) host.suspectUntilMs = atMs + SUSPECT_MS;
+}
+
+/** The parent's picture differs from ours: ours is the copy. Its next cumulative message brings back what it does hold. */
+function forgetPieces(
+  state: State,
+  task: Task,
+  parent: Peer,
+  pieceIndexes: readonly number[],
+): void {
+  for (const piece of pieceIndexes) parent.held.delete(piece);
+  if (parent.held.count === 0) task.holderIds.delete(parent.hostId);
+  updateNeed(task, parent);
+  touchPeer(state, parent);
+  askForFullAnnounce(state, parent.hostId, "a child was refused pieces that the scheduler knew");
+}
+
+/** The origin is left alone for a while on behalf of the request that it refused. */
+function refuseOrigin(peer: Peer, lease: Lease | undefined, atMs: number): void {
+  const request = peer.requests.get(lease?.requestId ?? "");
+  if (request === undefined) return;
+  const waitMs = Math.min(
+    ORIGIN_BACKOFF_MS_MAX,
+    ORIGIN_BACKOFF_MS_MIN * 2 ** request.originRefusalCount,
+  );
+  request.originRefusalCount++;
+  request.originRefusedUntilMs = atMs + waitMs;
+  request.isOriginOpen = false;
+}

@@ -1,0 +1,169 @@
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import type {
+  PeerDropped,
+  TaskDescribed,
+  TaskPoisoned,
+  TaskVerified,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { pieceCountOf, rangesOf } from "@lacewing/contracts/pieces.ts";
+import { LEASE_PIECES_MAX } from "@lacewing/contracts/limits.ts";
+import { PieceDigests } from "./digests.ts";
+import { must } from "./invariant.ts";
+import { leaseDurationMs } from "./lease-duration.ts";
+import {
+  condemn,
+  contain,
+  endLease,
+  endRequest,
+  peerFor,
+  resetPeer,
+  taskFor,
+  touchPeer,
+  touchTask,
+  updateNeed,
+} from "./ledger.ts";
+import type { Host, Lease, State, Task } from "./state.ts";
+import { isWithin, piecesOfRequest } from "./wanted.ts";
+
+/** The origin's answer was seen: now the task has a length, pieces, and work to hand out. The first description stands. */
+export function describeTask(state: State, host: Host, value: TaskDescribed, atMs: number): void {
+  const task = taskFor(state, value.taskId, atMs);
+  if (task.state === "retired") {
+    contain(state, "description of a retired task");
+    return;
+  }
+  if (task.layout !== undefined) {
+    compareDescription(state, task, value);
+    return;
+  }
+  task.layout = { lengthBytes: value.lengthBytes, pieceLengthBytes: value.pieceLengthBytes };
+  const pieceCount = pieceCountOf(task.layout);
+  task.digests = new PieceDigests(pieceCount);
+  task.etag = value.etag;
+  task.contentType = value.contentType;
+  task.url ||= value.url;
+  task.sharingDomain ||= value.sharingDomain;
+  task.anchor ||= value.anchor;
+  for (const peer of task.peers.values()) {
+    peer.held = new Bitmap(pieceCount);
+    peer.leased = new Bitmap(pieceCount);
+    updateNeed(task, peer);
+  }
+  fillOpenLease(state, task, atMs);
+  adoptBySeeds(state, task);
+  peerFor(state, task, host);
+  touchTask(state, task);
+}
+
+/** Seed hosts with room take the whole of every task that somebody wants, so that it outlives the host that asked. */
+export function adoptBySeeds(state: State, task: Task): void {
+  if (task.layout === undefined || task.state === "retired") return;
+  for (const hostId of state.seedIds) {
+    const host = must(state.hosts.get(hostId), `seed host ${hostId}`);
+    if (host.state !== "alive" || host.freeBytes < task.layout.lengthBytes) continue;
+    const peer = peerFor(state, task, host);
+    if (peer.isSeeding) continue;
+    peer.isSeeding = true;
+    updateNeed(task, peer);
+    touchPeer(state, peer);
+  }
+}
+
+/** The host no longer wants content for this request. */
+export function endRequestOf(state: State, host: Host, requestId: string): void {
+  const task = state.tasks.get(host.requests.get(requestId) ?? "");
+  const peer = task?.peers.get(host.hostId);
+  if (task !== undefined && peer !== undefined) endRequest(state, task, peer, requestId);
+}
+
+export function dropPeer(state: State, host: Host, value: PeerDropped): void {
+  const task = state.tasks.get(value.taskId);
+  const peer = task?.peers.get(host.hostId);
+  if (task === undefined || peer === undefined) {
+    contain(state, "drop of an unknown peer");
+    return;
+  }
+  if (value.incarnation <= peer.incarnation) {
+    contain(state, "stale incarnation");
+    return;
+  }
+  peer.isSeeding = false;
+  resetPeer(state, task, peer, value.incarnation);
+  for (const leaseId of host.servingLeaseIds) {
+    if (task.leaseIds.has(leaseId)) task.leaseIdsToReview.add(leaseId);
+  }
+  for (const leaseId of peer.leaseIds) task.leaseIdsToReview.add(leaseId);
+  touchTask(state, task);
+}
+
+export function verifyPeer(state: State, host: Host, value: TaskVerified): void {
+  const task = state.tasks.get(value.taskId);
+  const peer = task?.peers.get(host.hostId);
+  if (
+    task === undefined ||
+    peer === undefined ||
+    task.state === "retired" ||
+    value.incarnation < peer.incarnation
+  ) {
+    contain(state, "verification that does not fit");
+    return;
+  }
+  peer.isVerified = true;
+  touchPeer(state, peer);
+  if (task.state === "verified") return;
+  task.state = "verified";
+  touchTask(state, task);
+}
+
+export function poisonTask(state: State, host: Host, value: TaskPoisoned): void {
+  const task = state.tasks.get(value.taskId);
+  if (task === undefined || !task.peers.has(host.hostId)) {
+    contain(state, "poisoning of an unknown task");
+    return;
+  }
+  condemn(state, task, value.reason === "digest_conflict" ? "digest_conflict" : "poisoned");
+}
+
+function compareDescription(state: State, task: Task, value: TaskDescribed): void {
+  const isSameLength =
+    task.layout?.lengthBytes === value.lengthBytes &&
+    task.layout.pieceLengthBytes === value.pieceLengthBytes;
+  const isSameEtag = task.etag === "" || value.etag === "" || task.etag === value.etag;
+  if (isSameLength && isSameEtag) return;
+  contain(state, "description differs");
+  // An anchor says what the content is, whatever validators an origin's mirrors invent.
+  if (task.anchor === "") condemn(state, task, "validator_changed");
+}
+
+/** The open lease now has pieces: all that its request wants and nobody holds or is being sent. */
+function fillOpenLease(state: State, task: Task, atMs: number): void {
+  const lease = state.leases.get(task.openLeaseId ?? "");
+  const peer = task.peers.get(lease?.childHostId ?? "");
+  task.openLeaseId = undefined;
+  if (lease === undefined || peer === undefined || task.layout === undefined) return;
+  const request = peer.requests.get(lease.requestId);
+  const span = piecesOfRequest(task, request ?? { wantedStart: 0, wantedEnd: 0 });
+  const pieces: number[] = [];
+  for (let piece = span.start; piece < span.end && pieces.length < LEASE_PIECES_MAX; piece++) {
+    if (isWithin(span, piece) && !isHeldOrLeased(task, piece)) pieces.push(piece);
+  }
+  takePieces(lease, pieces, task, atMs);
+  for (const piece of pieces) peer.leased.add(piece);
+  state.touched.leases.set(lease.leaseId, lease);
+  if (pieceCountOf(task.layout) === 0) endLease(state, lease, "finished", atMs);
+  else if (pieces.length === 0) task.leaseIdsToReview.add(lease.leaseId);
+}
+
+function takePieces(lease: Lease, pieces: readonly number[], task: Task, atMs: number): void {
+  lease.pieces = rangesOf(pieces);
+  for (const piece of pieces) lease.remaining.add(piece);
+  lease.durationMs = leaseDurationMs(task.layout);
+  lease.progressAtMs = atMs;
+}
+
+function isHeldOrLeased(task: Task, piece: number): boolean {
+  for (const peer of task.peers.values()) {
+    if (peer.held.has(piece) || peer.leased.has(piece)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,231 @@
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import { HOST_SLICE, SLICE_COUNT } from "@lacewing/contracts/slices.ts";
+import type { Answer } from "./answer.ts";
+import {
+  AVOID_MS_MAX,
+  AVOID_MS_MIN,
+  ENDED_LEASES_MAX,
+  FAILURES_TO_DISCOUNT,
+  OUTBOX_MAX,
+} from "./limits.ts";
+import { must } from "./invariant.ts";
+import {
+  type Host,
+  type Lease,
+  newHost,
+  newPeer,
+  newTask,
+  type Peer,
+  type State,
+  type Task,
+} from "./state.ts";
+
+/** The changes of state that several rules share; each keeps the indexes whole and notes what it touched. */
+
+/** Counts an observation that does not fit. */
+export function contain(state: State, reason: string): void {
+  state.contained.set(reason, (state.contained.get(reason) ?? 0) + 1);
+}
+
+export function touchHost(state: State, host: Host): void {
+  state.touched.hostIds.add(host.hostId);
+}
+
+/** Keeps the index of seed hosts. */
+export function setKind(state: State, host: Host, kind: Host["kind"]): void {
+  host.kind = kind;
+  if (kind === "seed") state.seedIds.add(host.hostId);
+  else state.seedIds.delete(host.hostId);
+}
+
+export function touchPeer(state: State, peer: Peer): void {
+  state.touched.peers.set(`${peer.taskId}:${peer.hostId}`, peer);
+}
+
+export function touchTask(state: State, task: Task): void {
+  state.touched.taskIds.add(task.taskId);
+  markDirty(state, task);
+}
+
+/** Has the next turn look at the task. */
+export function markDirty(state: State, task: Task): void {
+  state.work.dirtyTaskIds[task.slice]?.add(task.taskId);
+}
+
+/** Tells a host something in the next turn of the task's slice, or of the hosts' slice. */
+export function tell(state: State, slice: number, answer: Answer): void {
+  const outbox = must(state.work.outbox[slice], `outbox of slice ${slice}`);
+  if (outbox.length >= OUTBOX_MAX) contain(state, "outbox full");
+  else outbox.push(answer);
+}
+
+export function askForFullAnnounce(state: State, hostId: string, reason: string): void {
+  tell(state, HOST_SLICE, { kind: "announce_full", hostId, reason });
+}
+
+/** The host, made on first sight. */
+export function hostFor(state: State, hostId: string, bootId: string, atMs: number): Host {
+  const known = state.hosts.get(hostId);
+  if (known !== undefined) return known;
+  const host = newHost(hostId, bootId, atMs);
+  state.hosts.set(hostId, host);
+  return host;
+}
+
+/** The task, made on first sight; the decision that creates it for the log follows. */
+export function taskFor(state: State, taskId: string, atMs: number): Task {
+  const known = state.tasks.get(taskId);
+  if (known !== undefined) return known;
+  const task = newTask(taskId, Number.parseInt(taskId.slice(0, 2), 16) % SLICE_COUNT, atMs);
+  state.tasks.set(taskId, task);
+  touchTask(state, task);
+  return task;
+}
+
+/** The host's part in the task, made on first sight. */
+export function peerFor(state: State, task: Task, host: Host): Peer {
+  const known = task.peers.get(host.hostId);
+  if (known !== undefined) return known;
+  const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
+  const peer = newPeer(task.taskId, host.hostId, pieceCount);
+  task.peers.set(host.hostId, peer);
+  host.taskIds.add(task.taskId);
+  touchPeer(state, peer);
+  return peer;
+}
+
+/** Adds a lease to the live ones. The child and, unless it is the origin, the parent are known. */
+export function addLease(state: State, task: Task, lease: Lease): void {
+  const peer = must(task.peers.get(lease.childHostId), `peer ${lease.childHostId}`);
+  state.leases.set(lease.leaseId, lease);
+  task.leaseIds.add(lease.leaseId);
+  peer.leaseIds.add(lease.leaseId);
+  for (const piece of lease.remaining) peer.leased.add(piece);
+  must(state.hosts.get(lease.childHostId), `host ${lease.childHostId}`).takingLeaseIds.add(
+    lease.leaseId,
+  );
+  if (lease.parentHostId !== "") {
+    must(state.hosts.get(lease.parentHostId), `host ${lease.parentHostId}`).servingLeaseIds.add(
+      lease.leaseId,
+    );
+  }
+  if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
+  state.touched.leases.set(lease.leaseId, lease);
+  markDirty(state, task);
+}
+
+/** Ends a live lease; what it did not bring is wanted again. */
+export function endLease(state: State, lease: Lease, outcome: string, atMs: number): void {
+  const task = must(state.tasks.get(lease.taskId), `task ${lease.taskId}`);
+  const peer = must(task.peers.get(lease.childHostId), `peer ${lease.childHostId}`);
+  state.leases.delete(lease.leaseId);
+  task.leaseIds.delete(lease.leaseId);
+  task.leaseIdsToReview.delete(lease.leaseId);
+  peer.leaseIds.delete(lease.leaseId);
+  for (const piece of lease.remaining) peer.leased.delete(piece);
+  state.hosts.get(lease.childHostId)?.takingLeaseIds.delete(lease.leaseId);
+  if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
+  lease.outcome = outcome;
+  lease.endedAtMs = atMs;
+  noteEndedLease(state, lease);
+  updateNeed(task, peer);
+  markDirty(state, task);
+  const parent = state.hosts.get(lease.parentHostId);
+  if (parent === undefined) return;
+  parent.servingLeaseIds.delete(lease.leaseId);
+  wakeHungryTasks(state, parent);
+}
+
+/** Has the next turns look at tasks that want pieces and in which the host takes part: it can do something for them. */
+export function wakeHungryTasks(state: State, host: Host): void {
+  for (const taskId of state.work.hungryTaskIds) {
+    const task = host.taskIds.has(taskId) ? state.tasks.get(taskId) : undefined;
+    if (task !== undefined) markDirty(state, task);
+  }
+}
+
+/** Takes pieces that arrived out of the child's leases. */
+export function settlePieces(
+  state: State,
+  peer: Peer,
+  pieces: readonly number[],
+  atMs: number,
+): void {
+  for (const piece of pieces) peer.leased.delete(piece);
+  for (const leaseId of peer.leaseIds) {
+    const lease = must(state.leases.get(leaseId), `lease ${leaseId}`);
+    let hasProgress = false;
+    for (const piece of pieces) hasProgress = lease.remaining.delete(piece) || hasProgress;
+    if (!hasProgress) continue;
+    lease.progressAtMs = atMs;
+    peer.avoided.delete(lease.parentHostId);
+    if (lease.remaining.size === 0) endLease(state, lease, "finished", atMs);
+  }
+}
+
+/** Makes the copy void: under a new incarnation it holds nothing. */
+export function resetPeer(state: State, task: Task, peer: Peer, incarnation: number): void {
+  peer.incarnation = incarnation;
+  peer.held = new Bitmap(peer.held.size);
+  peer.isVerified = false;
+  peer.isStruck = false;
+  peer.isVoided = false;
+  task.holderIds.delete(peer.hostId);
+  updateNeed(task, peer);
+  touchPeer(state, peer);
+}
+
+/** Keeps the index of peers that may want pieces. */
+export function updateNeed(task: Task, peer: Peer): void {
+  const isNeedy =
+    (peer.requests.size > 0 || peer.isSeeding) && !(task.layout !== undefined && peer.held.isFull);
+  if (isNeedy) task.needyIds.add(peer.hostId);
+  else task.needyIds.delete(peer.hostId);
+}
+
+/** Ends a request of a client at the host; its leases may have lost their reason. */
+export function endRequest(state: State, task: Task, peer: Peer, requestId: string): void {
+  if (!peer.requests.delete(requestId)) return;
+  state.hosts.get(peer.hostId)?.requests.delete(requestId);
+  for (const leaseId of peer.leaseIds) task.leaseIdsToReview.add(leaseId);
+  updateNeed(task, peer);
+  touchPeer(state, peer);
+  markDirty(state, task);
+}
+
+/** Has a child leave a parent alone for a while, longer with each failure in a row. */
+export function avoidParent(
+  peer: Peer,
+  parentHostId: string,
+  atMs: number,
+  isParentBusy: boolean,
+): void {
+  const failureCount = (peer.avoided.get(parentHostId)?.failureCount ?? 0) + 1;
+  const waitMs = Math.min(AVOID_MS_MAX, AVOID_MS_MIN * 2 ** (failureCount - 1));
+  peer.avoided.set(parentHostId, {
+    untilMs: atMs + waitMs,
+    failureCount,
+    isDiscounted: !isParentBusy && failureCount >= FAILURES_TO_DISCOUNT,
+  });
+}
+
+/** Notes what ends the task; the decision to retire it follows in the next turn. */
+export function condemn(
+  state: State,
+  task: Task,
+  reason: NonNullable<Task["condemnedReason"]>,
+): void {
+  if (task.state === "retired") return;
+  task.condemnedReason ??= reason;
+  touchTask(state, task);
+}
+
+function noteEndedLease(state: State, lease: Lease): void {
+  const { leases } = state.touched;
+  leases.set(lease.leaseId, lease);
+  if (leases.size <= ENDED_LEASES_MAX) return;
+  const oldest = leases.keys().next().value;
+  if (oldest !== undefined) leases.delete(oldest);
+  contain(state, "lease not projected");
+}

@@ -1,0 +1,291 @@
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import type { RetirementReason } from "@lacewing/contracts/events/reasons.ts";
+import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
+import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
+import type { Answer } from "./answer.ts";
+import type { PieceDigests } from "./digests.ts";
+
+/**
+ * The scheduler's picture of the world: what the two logs fold to. Changed by `evolveEvent` and `evolveDecision` only, except
+ * for what decides *when* to speak again (`nextAnswerAtMs`, the work sets), which is of no consequence to a replay.
+ *
+ * Ids are plain strings here: the edge has checked them.
+ */
+export interface State {
+  readonly hosts: Map<string, Host>;
+  /** Hosts of kind `seed`. */
+  readonly seedIds: Set<string>;
+  readonly tasks: Map<string, Task>;
+  /** Live leases only. */
+  readonly leases: Map<string, Lease>;
+  /** By slice: the number of the next lease. Survives a reload, so that an id is never used twice in an epoch. */
+  readonly nextLeaseNumbers: number[];
+  /** Observations that did not fit, by reason. */
+  readonly contained: Map<string, number>;
+  readonly work: Work;
+  readonly touched: Touched;
+}
+
+/** What the next turn has to look at; indexes, so that no turn scans all tasks. */
+export interface Work {
+  /** By slice: tasks of which something changed. */
+  readonly dirtyTaskIds: readonly Set<string>[];
+  /** Tasks in which somebody wants pieces that could not be granted. */
+  readonly hungryTaskIds: Set<string>;
+  /** By slice: messages to hosts that folding made necessary. */
+  readonly outbox: readonly Answer[][];
+}
+
+/** What changed since the last projection. */
+export interface Touched {
+  hostIds: Set<string>;
+  taskIds: Set<string>;
+  peers: Map<string, Peer>;
+  leases: Map<string, Lease>;
+  downloads: { readonly hostId: string; readonly download: DownloadFinished }[];
+}
+
+export type HostState = "alive" | "left" | "lost";
+
+export interface Host {
+  readonly hostId: string;
+  bootId: string;
+  readonly formerBootIds: string[];
+  /** False for a host that sent something before its first announce: it can be a child, not a parent. */
+  isAnnounced: boolean;
+  kind: "normal" | "seed";
+  transferAddress: string;
+  idc: string;
+  location: string;
+  uploadSlots: number;
+  freeBytes: number;
+  quotaBytes: number;
+  state: HostState;
+  announcedAtMs: number;
+  lastHeardAtMs: number;
+  /** Somebody could not reach it; not a parent until then. */
+  suspectUntilMs: number;
+  inventoryMismatchCount: number;
+  unknownRequestsCount: number;
+  readonly taskIds: Set<string>;
+  /** Requests that wait at the host, and their tasks. */
+  readonly requests: Map<string, string>;
+  readonly servingLeaseIds: Set<string>;
+  readonly takingLeaseIds: Set<string>;
+}
+
+export type TaskState = "active" | "verified" | "retired";
+
+export interface Task {
+  readonly taskId: string;
+  readonly slice: number;
+  url: string;
+  sharingDomain: string;
+  anchor: string;
+  tag: string;
+  application: string;
+  priority: number;
+  etag: string;
+  contentType: string;
+  /** Undefined until somebody has described the content. */
+  layout: PieceLayout | undefined;
+  digests: PieceDigests | undefined;
+  state: TaskState;
+  retiredReason: string;
+  /** What was observed that ends the task; the decision to retire it follows. */
+  condemnedReason: RetirementReason | undefined;
+  /** Whether the decision log knows the task. */
+  isCreated: boolean;
+  createdAtMs: number;
+  readonly peers: Map<string, Peer>;
+  /** Hosts of peers that hold pieces. */
+  readonly holderIds: Set<string>;
+  /** Hosts of peers that may want pieces, in the order in which they came. */
+  readonly needyIds: Set<string>;
+  /** Hosts whose requests were asked and not answered yet. */
+  readonly askingIds: Set<string>;
+  readonly leaseIds: Set<string>;
+  /** Live leases that may have lost their reason. */
+  readonly leaseIdsToReview: Set<string>;
+  /** The lease under which somebody reads the content before its length is known. */
+  openLeaseId: string | undefined;
+}
+
+export interface Peer {
+  readonly taskId: string;
+  readonly hostId: string;
+  incarnation: number;
+  /** We gave its copy up although the host may still have it: tell it to drop the task when it speaks of it. */
+  isVoided: boolean;
+  held: Bitmap;
+  /** Pieces of its live leases that have not arrived. */
+  leased: Bitmap;
+  isVerified: boolean;
+  isSeeding: boolean;
+  /** It sent wrong bytes: no parent for this task before a new incarnation. */
+  isStruck: boolean;
+  readonly requests: Map<string, Request>;
+  readonly leaseIds: Set<string>;
+  /** Pieces that failed once: wanted before all others. */
+  readonly retryFirst: Set<number>;
+  /** Parents that failed this peer. */
+  readonly avoided: Map<string, Avoidance>;
+}
+
+export interface Avoidance {
+  untilMs: number;
+  failureCount: number;
+  /** Whether the parent never answered properly, so that its copy is no copy for this peer. */
+  isDiscounted: boolean;
+}
+
+export interface Request {
+  readonly requestId: string;
+  wantedStart: number;
+  /** 0 with `wantedStart` 0: the whole content. */
+  wantedEnd: number;
+  canReadOrigin: boolean;
+  isOriginOpen: boolean;
+  traceparent: string;
+  bootId: string;
+  /** Of the host's message that asked last. */
+  sequence: number;
+  originRefusalCount: number;
+  originRefusedUntilMs: number;
+  /** Asked, or asked again, and not answered yet. */
+  needsAnswer: boolean;
+  /** When the host must hear again; 0 when a lease serves the request. */
+  nextAnswerAtMs: number;
+}
+
+export interface Lease {
+  readonly leaseId: string;
+  readonly taskId: string;
+  readonly slice: number;
+  readonly epoch: number;
+  readonly childHostId: string;
+  /** Empty: the origin. */
+  readonly parentHostId: string;
+  /** Of an open lease: empty until the content is described. */
+  pieces: readonly PieceRange[];
+  /** Pieces that the child does not hold yet. */
+  readonly remaining: Set<number>;
+  readonly isOpen: boolean;
+  readonly requestId: string;
+  readonly reason: string;
+  readonly candidateCount: number;
+  readonly grantedAtMs: number;
+  durationMs: number;
+  readonly traceparent: string;
+  progressAtMs: number;
+  /** The child's process that took it is gone. */
+  isOrphaned: boolean;
+  /** "live" until it ends: "finished", or a failure or revocation reason. */
+  outcome: string;
+  endedAtMs: number | undefined;
+  bytes: number;
+  transferMs: number;
+}
+
+/** @param nextLeaseNumbers of the state that this one replaces. */
+export function newState(nextLeaseNumbers?: readonly number[]): State {
+  return {
+    hosts: new Map(),
+    seedIds: new Set(),
+    tasks: new Map(),
+    leases: new Map(),
+    nextLeaseNumbers: [...(nextLeaseNumbers ?? Array.from({ length: SLICE_COUNT }, () => 1))],
+    contained: new Map(),
+    work: {
+      dirtyTaskIds: Array.from({ length: SLICE_COUNT }, () => new Set<string>()),
+      hungryTaskIds: new Set(),
+      outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),
+    },
+    touched: newTouched(),
+  };
+}
+
+export function newTouched(): Touched {
+  return {
+    hostIds: new Set(),
+    taskIds: new Set(),
+    peers: new Map(),
+    leases: new Map(),
+    downloads: [],
+  };
+}
+
+export function newHost(hostId: string, bootId: string, atMs: number): Host {
+  return {
+    hostId,
+    bootId,
+    formerBootIds: [],
+    isAnnounced: false,
+    kind: "normal",
+    transferAddress: "",
+    idc: "",
+    location: "",
+    uploadSlots: 0,
+    freeBytes: 0,
+    quotaBytes: 0,
+    state: "alive",
+    announcedAtMs: 0,
+    lastHeardAtMs: atMs,
+    suspectUntilMs: 0,
+    inventoryMismatchCount: 0,
+    unknownRequestsCount: 0,
+    taskIds: new Set(),
+    requests: new Map(),
+    servingLeaseIds: new Set(),
+    takingLeaseIds: new Set(),
+  };
+}
+
+export function newTask(taskId: string, slice: number, atMs: number): Task {
+  return {
+    taskId,
+    slice,
+    url: "",
+    sharingDomain: "",
+    anchor: "",
+    tag: "",
+    application: "",
+    priority: 0,
+    etag: "",
+    contentType: "",
+    layout: undefined,
+    digests: undefined,
+    state: "active",
+    retiredReason: "",
+    condemnedReason: undefined,
+    isCreated: false,
+    createdAtMs: atMs,
+    peers: new Map(),
+    holderIds: new Set(),
+    needyIds: new Set(),
+    askingIds: new Set(),
+    leaseIds: new Set(),
+    leaseIdsToReview: new Set(),
+    openLeaseId: undefined,
+  };
+}
+
+export function newPeer(taskId: string, hostId: string, pieceCount: number): Peer {
+  return {
+    taskId,
+    hostId,
+    incarnation: 0,
+    isVoided: false,
+    held: new Bitmap(pieceCount),
+    leased: new Bitmap(pieceCount),
+    isVerified: false,
+    isSeeding: false,
+    isStruck: false,
+    requests: new Map(),
+    leaseIds: new Set(),
+    retryFirst: new Set(),
+    avoided: new Map(),
+  };
+}

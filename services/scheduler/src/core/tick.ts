@@ -1,0 +1,75 @@
+import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { isExpired } from "./decide-revocations.ts";
+import { evolveDecision } from "./evolve-decision.ts";
+import { HOST_LOST_AFTER_MS } from "./limits.ts";
+import { markDirty } from "./ledger.ts";
+import type { State } from "./state.ts";
+
+/**
+ * Has the next turns look at what only time has changed: leases that ran out, tasks whose children wait for a parent, a
+ * back-off or their next answer. Cheap enough for twice a second: it walks live leases and hungry tasks.
+ */
+export function tick(state: State, nowMs: number): void {
+  for (const lease of state.leases.values()) {
+    if (!isExpired(lease, nowMs)) continue;
+    const task = state.tasks.get(lease.taskId);
+    if (task === undefined) continue;
+    task.leaseIdsToReview.add(lease.leaseId);
+    markDirty(state, task);
+  }
+  for (const taskId of state.work.hungryTaskIds) {
+    const task = state.tasks.get(taskId);
+    if (task !== undefined) markDirty(state, task);
+  }
+}
+
+/**
+ * Gives up hosts that were not heard of for several announce intervals. Belongs to the hosts' slice.
+ *
+ * @param listeningSinceMs silence before this proves nothing: we did not listen, or the broker was away.
+ */
+export function decideLostHosts(
+  state: State,
+  context: {
+    readonly slice: number;
+    readonly epoch: number;
+    readonly nowMs: number;
+    readonly listeningSinceMs: number;
+  },
+): readonly Decision[] {
+  const decisions: Decision[] = [];
+  for (const host of state.hosts.values()) {
+    const silentSinceMs = Math.max(host.lastHeardAtMs, context.listeningSinceMs);
+    if (host.state !== "alive" || context.nowMs - silentSinceMs <= HOST_LOST_AFTER_MS) continue;
+    const decision: Decision = {
+      kind: {
+        $case: "hostDeclaredLost",
+        value: { hostId: host.hostId, lastHeardAtMs: Math.round(host.lastHeardAtMs) },
+      },
+    };
+    evolveDecision(state, decision, { ...context, decidedAtMs: context.nowMs });
+    decisions.push(decision);
+  }
+  return decisions;
+}
+
+/**
+ * After a recovery, or when the broker is back: nobody can have been heard of, so leases begin anew, and every client that waits
+ * is answered again.
+ */
+export function listenAgain(state: State, nowMs: number): void {
+  for (const lease of state.leases.values()) {
+    lease.progressAtMs = Math.max(lease.progressAtMs, nowMs);
+    const task = state.tasks.get(lease.taskId);
+    task?.leaseIdsToReview.add(lease.leaseId);
+    if (task !== undefined) markDirty(state, task);
+  }
+  for (const task of state.tasks.values()) {
+    if (task.needyIds.size === 0 && task.isCreated) continue;
+    markDirty(state, task);
+    for (const hostId of task.needyIds) {
+      for (const request of task.peers.get(hostId)?.requests.values() ?? [])
+        request.needsAnswer = true;
+    }
+  }
+}

@@ -1,0 +1,526 @@
+import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+import { createPool } from "@lacewing/scheduler/adapters/postgres/pool.ts";
+import { PostgresProjectionStore } from "@lacewing/scheduler/adapters/postgres/projection-store.ts";
+import { PostgresSliceOwnership } from "@lacewing/scheduler/adapters/postgres/slice-ownership.ts";
+import type {
+  CheckpointRow,
+  HostRow,
+  LeaseRow,
+  PeerRow,
+  ProjectionBatch,
+  TaskRow,
+} from "@lacewing/scheduler/app/ports.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
+import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
+import { connectSql } from "../support/sql.ts";
+
+let postgres: TestPostgres;
+beforeAll(async () => {
+  postgres = await startTestPostgres();
+});
+afterAll(async () => {
+  await postgres[Symbol.asyncDispose]();
+});
+
+const TASK_ID = "05".repeat(32);
+const SLICE = 5;
+const STARTED_AT_MS = Date.now() - 60_000;
+
+describe("a flush", () => {
+  test("is what a restarted scheduler loads", async () => {
+    await using world = await makeWorld();
+    expect(await world.store.flush(wholeBatch())).toBe("committed");
+    const snapshot = await world.another().load();
+    expect(snapshot.hosts).toEqual([host]);
+    expect(snapshot.tasks).toEqual([task]);
+    expect(snapshot.peers).toEqual([peer]);
+    expect(snapshot.liveLeases).toEqual([lease]);
+    expect(snapshot.checkpoints).toHaveLength(64);
+    expect(snapshot.checkpoints[SLICE]).toEqual(checkpointAt(10));
+  });
+
+  test("of an empty database loads as a checkpoint of zeros for each slice", async () => {
+    await using world = await makeWorld();
+    const snapshot = await world.store.load();
+    expect(snapshot.checkpoints.map((row) => row.slice)).toEqual(
+      Array.from({ length: 64 }, (_, slice) => slice),
+    );
+    expect(snapshot.checkpoints[63]).toEqual(emptyCheckpoint(63));
+    expect(snapshot.tasks).toEqual([]);
+  });
+
+  test("writes whole states over older ones, ends leases, removes peers and forgets retired tasks", async () => {
+    await using world = await makeWorld();
+    await world.store.flush(wholeBatch());
+    const ended: LeaseRow = {
+      ...lease,
+      outcome: "finished",
+      endedAtMs: 1_700_000_009_000,
+      bytes: 7,
+    };
+    const outcome = await world.store.flush({
+      ...emptyBatch(),
+      hosts: [{ ...host, state: "left" }],
+      removedPeers: [{ taskId: TASK_ID, hostId: host.hostId }],
+      leases: [ended],
+      checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+    });
+    expect(outcome).toBe("committed");
+    const snapshot = await world.store.load();
+    expect(snapshot.hosts[0]?.state).toBe("left");
+    expect(snapshot.peers).toEqual([]);
+    expect(snapshot.liveLeases).toEqual([]);
+    await world.store.flush({
+      ...emptyBatch(),
+      tasks: [{ ...task, state: "retired", retiredReason: "poisoned" }],
+      checkpoints: [{ before: checkpointAt(11), after: checkpointAt(12) }],
+    });
+    expect((await world.store.load()).tasks).toEqual([]);
+  });
+
+  test("moves the checkpoints of many idle slices at once", async () => {
+    await using world = await makeWorld();
+    const moves = Array.from({ length: 64 }, (_, slice) => ({
+      before: emptyCheckpoint(slice),
+      after: { ...emptyCheckpoint(slice), eventsSequence: 1_000 + slice },
+    }));
+    expect(await world.store.flush({ ...emptyBatch(), checkpoints: moves })).toBe("committed");
+    const { checkpoints } = await world.store.load();
+    expect(checkpoints).toEqual(moves.map((move) => move.after));
+  });
+});
+
+describe("the fence", () => {
+  test("refuses a batch whose checkpoint was moved by somebody else, and writes nothing of it", async () => {
+    await using world = await makeWorld();
+    await world.store.flush({
+      ...emptyBatch(),
+      checkpoints: [{ before: emptyCheckpoint(SLICE), after: { ...checkpointAt(4), epoch: 2 } }],
+    });
+    expect(await world.store.flush(wholeBatch())).toBe("fenced");
+    const snapshot = await world.store.load();
+    expect(snapshot.hosts).toEqual([]);
+    expect(snapshot.checkpoints[SLICE]).toEqual({ ...checkpointAt(4), epoch: 2 });
+  });
+
+  test("refuses the whole batch when one slice of several is lost", async () => {
+    await using world = await makeWorld();
+    const lost = { ...emptyCheckpoint(9), eventsSequence: 77 };
+    const outcome = await world.store.flush({
+      ...wholeBatch(),
+      checkpoints: [
+        ...wholeBatch().checkpoints,
+        { before: lost, after: { ...lost, eventsSequence: 78 } },
+      ],
+    });
+    expect(outcome).toBe("fenced");
+    expect((await world.store.load()).checkpoints[SLICE]).toEqual(emptyCheckpoint(SLICE));
+  });
+
+  test("refuses an owner whose slice has a higher epoch by now", async () => {
+    await using world = await makeWorld();
+    await world.ownership.acquire("first", 1_000);
+    await world.ownership.release("first");
+    await world.ownership.acquire("second", 1_000);
+    expect(await world.store.flush(wholeBatch())).toBe("fenced");
+  });
+
+  test("lets one of two schedulers that flush at once win", async () => {
+    await using world = await makeWorld();
+    const other = world.another();
+    const batchOf = (messageId: string): ProjectionBatch => ({
+      ...emptyBatch(),
+      checkpoints: [
+        {
+          before: emptyCheckpoint(SLICE),
+          after: { ...checkpointAt(10), lastMessageId: messageId },
+        },
+      ],
+    });
+    const outcomes = await Promise.all([
+      world.store.flush(batchOf("a:b:1")),
+      other.flush(batchOf("a:b:2")),
+    ]);
+    expect(outcomes.toSorted()).toEqual(["committed", "fenced"]);
+  });
+});
+
+describe("a download", () => {
+  test("that is sent twice, in one batch, the same batch again or a later one, is counted once", async () => {
+    await using world = await makeWorld();
+    const batch = wholeBatch();
+    const doubled = { ...batch, downloads: [...batch.downloads, ...batch.downloads] };
+    expect(await world.store.flush(doubled)).toBe("committed");
+    // The commit's answer was lost: the same batch is given again.
+    expect(await world.store.flush(doubled)).toBe("committed");
+    const outcome = await world.store.flush({
+      ...emptyBatch(),
+      downloads: [...batch.downloads, { hostId: "host-1", download: download("d-2") }],
+      checkpoints: [{ before: checkpointAt(10), after: checkpointAt(20) }],
+    });
+    expect(outcome).toBe("committed");
+    expect(await world.totals()).toEqual({ rows: 2, requests: 2, delivered: 2_000, origin: 800 });
+  });
+
+  test("shows in the views with its bytes by traffic", async () => {
+    await using world = await makeWorld();
+    const local = download("d-3", {
+      delivered: { localPeer: 50, remotePeer: 0, backToSource: 0 },
+      fetched: undefined,
+    });
+    await world.store.flush({
+      ...wholeBatch(),
+      downloads: [...wholeBatch().downloads, { hostId: "host-1", download: local }],
+    });
+    const [hour] = await world.rows(
+      z.object({
+        request_count: z.coerce.number(),
+        hit_request_count: z.coerce.number(),
+        request_hit_rate: z.number(),
+        back_to_source_bytes: z.coerce.number(),
+        byte_hit_rate: z.number(),
+      }),
+      "SELECT * FROM cache_hit_rate_hourly",
+    );
+    expect(hour).toEqual({
+      request_count: 2,
+      hit_request_count: 1,
+      request_hit_rate: 0.5,
+      back_to_source_bytes: 400,
+      byte_hit_rate: 0.619048,
+    });
+    for (const view of ["task_popularity", "traffic_matrix", "origin_savings", "slow_downloads"]) {
+      const rows = await world.rows(z.looseObject({}), `SELECT * FROM ${view}`);
+      expect({ view, isEmpty: rows.length === 0 }).toEqual({ view, isEmpty: false });
+    }
+  });
+
+  test("that was passed through has no task", async () => {
+    await using world = await makeWorld();
+    const passed = download("d-4", { taskId: "" });
+    await world.store.flush({
+      ...wholeBatch(),
+      downloads: [{ hostId: "host-1", download: passed }],
+    });
+    expect(await world.rows(z.unknown(), "SELECT task_id FROM downloads")).toEqual([
+      { task_id: null },
+    ]);
+  });
+
+  test("lies in the partition of its day", async () => {
+    await using world = await makeWorld();
+    await world.store.flush(wholeBatch());
+    const day = new Date(STARTED_AT_MS).toISOString().slice(0, 10).replaceAll("-", "");
+    expect(
+      await world.rows(z.unknown(), "SELECT tableoid::regclass::text AS part FROM downloads"),
+    ).toEqual([{ part: `downloads_${day}` }]);
+  });
+});
+
+describe("a row that Postgres refuses", () => {
+  test("is parked with its reason and the rest of the batch is written", async () => {
+    await using world = await makeWorld();
+    const good = Array.from({ length: 20 }, (_, index) => ({
+      hostId: "host-1",
+      download: download(`good-${index}`),
+    }));
+    const bad = { hostId: "host-1", download: download("bad-1", { outcome: "exploded" }) };
+    const worse = { hostId: "not a host", download: download("bad-2") };
+    const batch = {
+      ...wholeBatch(),
+      downloads: [...good.slice(0, 7), bad, ...good.slice(7), worse],
+    };
+    expect(await world.store.flush(batch)).toBe("committed");
+    expect((await world.totals()).requests).toBe(20);
+    const parked = await world.rows(
+      z.object({
+        stream: z.string(),
+        subject: z.string(),
+        reason: z.string(),
+        payload: z.instanceof(Buffer),
+      }),
+      "SELECT stream, subject, reason, payload FROM dead_letter ORDER BY reason",
+    );
+    expect(
+      parked.map(({ stream, subject, reason }) => [stream, subject, reason.slice(0, 5)]),
+    ).toEqual([
+      ["projection", "downloads", "23514"],
+      ["projection", "downloads", "23514"],
+    ]);
+    const ids = parked.map((row) => parkedDownload.parse(JSON.parse(row.payload.toString())));
+    expect(ids.map((row) => row.download_id).toSorted()).toEqual(["bad-1", "bad-2"]);
+    expect(world.log.entries.filter((entry) => entry.level === "error")).toHaveLength(2);
+    expect((await world.store.load()).checkpoints[SLICE]).toEqual(checkpointAt(10));
+  });
+
+  test("is not what text with NUL, a clock of another century or a nonsense trace id makes", async () => {
+    await using world = await makeWorld();
+    const strange = download("d-5", {
+      url: "http://origin/a\0b",
+      application: "x".repeat(9_000),
+      startedAtMs: 8_000_000_000_000_000,
+      httpStatus: 4_000_000_000,
+      traceId: "zzz",
+      error: "half \ud800 pair",
+    });
+    await world.store.flush({
+      ...wholeBatch(),
+      downloads: [{ hostId: "host-1", download: strange }],
+    });
+    expect(
+      await world.rows(
+        z.unknown(),
+        `SELECT url, length(application) AS length, extract(year FROM started_at AT TIME ZONE 'UTC')::int AS year, trace_id,
+           (SELECT count(*)::int FROM dead_letter) AS parked FROM downloads`,
+      ),
+    ).toEqual([
+      { url: "http://origin/a\u{fffd}b", length: 256, year: 2100, trace_id: "", parked: 0 },
+    ]);
+  });
+
+  test("a message that could not be folded is kept once, with the batch", async () => {
+    await using world = await makeWorld();
+    const letter = {
+      stream: "LACEWING_EVENTS",
+      streamSequence: 9,
+      subject: "lw.v1.ev.5.host-1",
+      reason: "not an event message",
+      payload: new Uint8Array([0, 1, 255]),
+    };
+    await world.store.flush({ ...wholeBatch(), deadLetters: [letter, letter] });
+    expect(await world.rows(z.unknown(), "SELECT stream, payload FROM dead_letter")).toEqual([
+      { stream: "LACEWING_EVENTS", payload: Buffer.from([0, 1, 255]) },
+    ]);
+  });
+});
+
+describe("the ownership of slices", () => {
+  test("is taken by one, renewed with the same epoch, and refused to another while the lease lives", async () => {
+    await using world = await makeWorld();
+    const first = await world.ownership.acquire("first", 60_000);
+    expect(first.size).toBe(64);
+    expect(new Set(first.values())).toEqual(new Set([1]));
+    expect(await world.ownership.acquire("first", 60_000)).toEqual(first);
+    expect((await world.ownership.acquire("second", 60_000)).size).toBe(0);
+  });
+
+  test("goes to a successor with a higher epoch when it was released or has run out", async () => {
+    await using world = await makeWorld();
+    await world.ownership.acquire("first", 60_000);
+    await world.ownership.release("first");
+    const second = await world.ownership.acquire("second", 0);
+    expect(second.get(0)).toBe(2);
+    const third = await world.ownership.acquire("third", 60_000);
+    expect([third.size, third.get(63)]).toEqual([64, 3]);
+  });
+
+  test("is never split into one epoch for two schedulers that start at once", async () => {
+    await using world = await makeWorld();
+    const owners = ["a", "b", "c", "d"];
+    const taken = await Promise.all(owners.map(async (id) => world.ownership.acquire(id, 60_000)));
+    expect(taken.map((slices) => slices.size).toSorted((a, b) => a - b)).toEqual([0, 0, 0, 64]);
+  });
+});
+
+test("a database that does not answer is a retryable error", async () => {
+  const pool = createPool("postgres://nobody:secret@127.0.0.1:1/none", {
+    applicationName: "test",
+    log: createMemoryLog(),
+  });
+  const store = new PostgresProjectionStore({ pool, clock: systemClock, log: createMemoryLog() });
+  const expected = { name: "PortError", code: "database_unavailable", retryable: true };
+  await expect(store.load()).rejects.toMatchObject(expected);
+  await expect(store.flush(wholeBatch())).rejects.toMatchObject(expected);
+  await expect(new PostgresSliceOwnership(pool).acquire("a", 1)).rejects.toMatchObject(expected);
+  await pool.end();
+});
+
+test("a connection that is ended in the middle is replaced at the next flush", async () => {
+  await using world = await makeWorld();
+  await world.store.load();
+  await world.rows(
+    z.unknown(),
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'projection-test'",
+  );
+  const first = await world.store.flush(wholeBatch()).catch((error: unknown) => error);
+  // Whether the pool has heard of it by then is chance; if not, the failure says to try again, and that works.
+  const isRetryable = first instanceof PortError && first.retryable;
+  expect(first === "committed" || isRetryable).toBe(true);
+  const outcome = await world.store.flush(wholeBatch());
+  expect(outcome).toBe("committed");
+});
+
+const parkedDownload = z.object({ download_id: z.string() });
+
+const host: HostRow = {
+  hostId: "host-1",
+  bootId: "boot-1",
+  kind: "seed",
+  transferAddress: "127.0.0.1:7000",
+  idc: "east",
+  location: "eu|r1",
+  uploadSlots: 8,
+  freeBytes: 2 ** 45,
+  quotaBytes: 2 ** 40,
+  state: "alive",
+  announcedAtMs: 1_700_000_000_123,
+};
+
+const task: TaskRow = {
+  taskId: TASK_ID,
+  slice: SLICE,
+  url: "http://origin/ünïcode",
+  sharingDomain: "origin",
+  anchor: `sha256:${"a".repeat(64)}`,
+  tag: "t",
+  application: "lfs",
+  priority: 3,
+  lengthBytes: 1_000,
+  pieceLengthBytes: 500,
+  etag: '"x"',
+  contentType: "application/octet-stream",
+  pieceDigests: new Uint8Array(64).fill(200),
+  state: "active",
+  retiredReason: "",
+  createdAtMs: 1_700_000_000_999,
+};
+
+const peer: PeerRow = {
+  taskId: TASK_ID,
+  hostId: host.hostId,
+  slice: SLICE,
+  incarnation: 4,
+  bitmap: new Uint8Array([3]),
+  heldPieceCount: 2,
+  isVerified: true,
+  requests: [
+    { requestId: "r-1", wantedStart: 0, wantedEnd: 2 ** 40, canReadOrigin: true, traceparent: "" },
+  ],
+  isSeeding: true,
+};
+
+const lease: LeaseRow = {
+  leaseId: "5-1-1",
+  taskId: TASK_ID,
+  slice: SLICE,
+  epoch: 1,
+  childHostId: host.hostId,
+  parentHostId: "",
+  pieces: "0:2",
+  pieceCount: 2,
+  isOpen: false,
+  requestId: "r-1",
+  reason: "nobody_holds",
+  candidateCount: 0,
+  grantedAtMs: 1_700_000_001_001,
+  durationMs: 5_000,
+  traceparent: "",
+  outcome: "live",
+  endedAtMs: undefined,
+  bytes: 0,
+  transferMs: 0,
+};
+
+function download(downloadId: string, change: Partial<DownloadFinished> = {}): DownloadFinished {
+  return {
+    downloadId,
+    taskId: TASK_ID,
+    url: "http://origin/file",
+    method: "GET",
+    tag: "t",
+    application: "lfs",
+    priority: 0,
+    startedAtMs: STARTED_AT_MS,
+    ttfbMs: 5,
+    costMs: 50,
+    outcome: "finished",
+    httpStatus: 200,
+    fetched: { localPeer: 0, remotePeer: 600, backToSource: 400 },
+    delivered: { localPeer: 0, remotePeer: 600, backToSource: 400 },
+    probeBytes: 1,
+    contentLengthBytes: 1_000,
+    range: "",
+    degraded: false,
+    traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
+    error: "",
+    ...change,
+  };
+}
+
+function emptyCheckpoint(slice: number): CheckpointRow {
+  return { slice, epoch: 0, eventsSequence: 0, decisionsSequence: 0, lastMessageId: "" };
+}
+
+function checkpointAt(eventsSequence: number): CheckpointRow {
+  return {
+    slice: SLICE,
+    epoch: 1,
+    eventsSequence,
+    decisionsSequence: 2 ** 40,
+    lastMessageId: `host-1:boot-1:${eventsSequence}`,
+  };
+}
+
+function emptyBatch(): ProjectionBatch {
+  return {
+    hosts: [],
+    tasks: [],
+    peers: [],
+    removedPeers: [],
+    leases: [],
+    downloads: [],
+    deadLetters: [],
+    checkpoints: [],
+  };
+}
+
+function wholeBatch(): ProjectionBatch {
+  return {
+    ...emptyBatch(),
+    hosts: [host],
+    tasks: [task],
+    peers: [peer],
+    leases: [lease],
+    downloads: [{ hostId: host.hostId, download: download("d-1") }],
+    checkpoints: [{ before: emptyCheckpoint(SLICE), after: checkpointAt(10) }],
+  };
+}
+
+/** A migrated database of its own with a scheduler's adapters on it. */
+async function makeWorld() {
+  const url = await postgres.createMigratedDatabase();
+  const log = createMemoryLog();
+  const pool = createPool(url, { applicationName: "projection-test", log });
+  const makeStore = () => new PostgresProjectionStore({ pool, clock: systemClock, log });
+  const sql = await connectSql(url);
+  const totals = z.object({
+    rows: z.coerce.number(),
+    requests: z.coerce.number(),
+    delivered: z.coerce.number(),
+    origin: z.coerce.number(),
+  });
+  return {
+    log,
+    store: makeStore(),
+    another: makeStore,
+    ownership: new PostgresSliceOwnership(pool),
+    rows: async <Schema extends z.ZodType>(schema: Schema, text: string) => sql.rows(schema, text),
+    totals: async () => {
+      const [row] = await sql.rows(
+        totals,
+        `SELECT (SELECT count(*) FROM downloads) AS rows, sum(request_count) AS requests,
+           sum(delivered_local_peer_bytes + delivered_remote_peer_bytes + delivered_back_to_source_bytes) AS delivered,
+           sum(fetched_back_to_source_bytes) AS origin FROM traffic_minute`,
+      );
+      return totals.parse(row);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await sql[Symbol.asyncDispose]();
+      await pool.end();
+    },
+  };
+}
