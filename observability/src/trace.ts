@@ -50,6 +50,8 @@ export interface SpanEnd {
   /** Present when the operation failed: anything that was thrown. */
   readonly error?: unknown;
   readonly attributes?: Attributes;
+  /** The operation ended this many milliseconds ago; somebody waited to see whether it would go on. */
+  readonly agoMs?: number;
 }
 
 /** Ends a span; an error gives it the error status, a message without URL queries, and `error.type`. */
@@ -63,7 +65,7 @@ export function endSpan(span: Span, end: SpanEnd = {}): void {
       message: messageForLog(error),
     });
   }
-  span.end();
+  span.end(end.agoMs === undefined ? undefined : Date.now() - end.agoMs);
 }
 
 /** Runs `body` with its span active (so that logs carry its ids) and ends the span with what came of it. */

@@ -1,3 +1,5 @@
+import { startTracing } from "@lacewing/observability/sdk/start-tracing.ts";
+import { SERVICE } from "@lacewing/observability/semconv.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { NatsConnection } from "@nats-io/transport-node";
 import {
@@ -191,6 +193,32 @@ test("a message that cannot be read is parked, and the slice goes on", async () 
 
   expect(projection.deadLetters[0]?.reason).toContain("task of slice 4 on slice 3");
   expect(errorsOf(scheduler)).toEqual([]);
+  await scheduler.stop();
+});
+
+test("a lease belongs to the trace of its request, below the scheduler's own span", async () => {
+  const projection = new MemoryProjection();
+  const scheduler = await startTestScheduler(await nats.connect(), {
+    store: projection,
+    ownership: projection,
+  });
+  await scheduler.isLive;
+  const tracing = startTracing({
+    service: SERVICE.scheduler,
+    instanceId: "test",
+    log: scheduler.log,
+  });
+  const host = new FakeHost("traced", hosts);
+  await announce(host);
+  const value = requestBy("traced", { taskId: taskIdOfSlice(30), requestId: "traced-request" });
+  const traceId = "0af7651916cd43dd8448eb211c80319c";
+
+  await host.publish(30, [{ $case: "taskRequested", value }], `00-${traceId}-b7ad6b7169203331-01`);
+  const lease = await waitFor("the lease", () => host.leases[0]);
+
+  expect(lease.traceparent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
+  expect(lease.traceparent).not.toContain("b7ad6b7169203331");
+  await tracing.shutdown();
   await scheduler.stop();
 });
 

@@ -45,7 +45,9 @@ export async function graphDifferences(world: World): Promise<readonly string[]>
   );
   return [...new Set([...held.keys(), ...known.keys()])]
     .filter((key) => held.get(key) !== known.get(key))
-    .map((key) => `${key}: held ${held.get(key) ?? "nothing"}, in SQL ${known.get(key) ?? "nothing"}`);
+    .map(
+      (key) => `${key}: held ${held.get(key) ?? "nothing"}, in SQL ${known.get(key) ?? "nothing"}`,
+    );
 }
 
 /** Waits until the graph in Postgres says what the hosts hold. @throws with the differences that remain. */

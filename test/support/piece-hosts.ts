@@ -6,7 +6,7 @@ import { signLeaseToken } from "@lacewing/contracts/lease-token.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { Secret } from "@lacewing/observability/secret.ts";
 import { openPieceStore } from "@lacewing/peer/adapters/piece-store/piece-store.ts";
-import { clusterHmac } from "@lacewing/peer/adapters/piece-transfer/lease-check.ts";
+import { clusterHmac } from "@lacewing/runtime/cluster-secret.ts";
 import {
   type PieceServerOptions,
   startPieceServer,

@@ -55,9 +55,15 @@ export async function runProcess(request: ProcessRequest): Promise<ProcessResult
 export async function runProcessOrThrow(request: ProcessRequest): Promise<ProcessResult> {
   const result = await runProcess(request);
   if (result.exitCode === 0) return result;
-  const ending = result.signal ?? `exit code ${result.exitCode}`;
-  const message = `${request.command} ${request.args.join(" ")}: ${ending}\n${result.stderr.slice(-2000)}`;
+  const message = `${request.command} ${request.args.join(" ")}: ${failureOf(result)}`;
   throw new PortError("process_failed", message, { retryable: false });
+}
+
+/** How a process failed and the end of what it said about it; empty when it exited with 0. */
+export function failureOf(result: ProcessResult): string {
+  if (result.exitCode === 0) return "";
+  const ending = result.signal ?? `exit code ${result.exitCode}`;
+  return `${ending}: ${result.stderr.trim().slice(-2000)}`;
 }
 
 /** @throws {PortError} when it cannot be started. */

@@ -110,6 +110,7 @@ export class FakeHost {
   async publish(
     slice: number | "host",
     kinds: readonly NonNullable<Event["kind"]>[],
+    traceparent = "",
   ): Promise<void> {
     const sequence = ++this.#sequence;
     const data = EventMessage.encode({
@@ -118,7 +119,7 @@ export class FakeHost {
       bootId: this.#bootId,
       sequence,
       sentAtMs: Date.now(),
-      events: kinds.map((kind) => ({ traceparent: "", kind })),
+      events: kinds.map((kind) => ({ traceparent, kind })),
     }).finish();
     const subject = slice === "host" ? hostSubject(this.hostId) : eventsSubject(slice, this.hostId);
     await jetstream(this.#connection).publish(subject, data, {

@@ -67,9 +67,7 @@ function textsOf(list: z.infer<typeof attributes>): Record<string, string> {
   return Object.fromEntries(
     list.map(({ key, value: typed }) => [
       key,
-      typed.stringValue ??
-        typed.intValue ??
-        String(typed.doubleValue ?? typed.boolValue ?? ""),
+      typed.stringValue ?? typed.intValue ?? String(typed.doubleValue ?? typed.boolValue ?? ""),
     ]),
   );
 }

@@ -136,6 +136,8 @@ function serviceChild(
       OTEL_EXPORTER_OTLP_ENDPOINT: plan.otlpEndpoint,
       LACEWING_CLUSTER_SECRET_FILE: plan.secretFile,
       LACEWING_LOG_LEVEL: plan.logLevel,
+      // File reads and writes share libuv's threads with name look-ups; four are too few for several transfers.
+      UV_THREADPOOL_SIZE: "8",
       ...settings,
     },
     cwd: plan.dataDir,

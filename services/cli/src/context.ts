@@ -15,6 +15,8 @@ export interface CliContext {
   readonly print: (text: string) => void;
   /** Writes a line to standard error: progress, notes, problems. */
   readonly note: (text: string) => void;
+  /** Standard output as it is, for content. */
+  readonly output: NodeJS.WritableStream;
   /** Whether standard output is a terminal: progress bars and colours only then. */
   readonly isTerminal: boolean;
 }

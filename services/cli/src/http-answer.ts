@@ -36,7 +36,7 @@ export function redirected(
 ): ContentRequest | undefined {
   const location = answer.headers.find(({ name }) => name.toLowerCase() === "location")?.value;
   if (!REDIRECTS.has(answer.httpStatus) || location === undefined) return undefined;
-  if (!URL.canParse(location, request.url)) return undefined;
+  if (!URL.canParse(location, request.url.href)) return undefined;
   const url = new URL(location, request.url);
   const headers =
     url.origin === request.url.origin
@@ -53,7 +53,10 @@ export function refusalOf(
 ): CliError | undefined {
   if (httpStatus >= 200 && httpStatus < 300) return undefined;
   const retryAfter = headers.find(({ name }) => name.toLowerCase() === "retry-after")?.value;
-  return new CliError(`${url.host} answered ${httpStatus} for ${url.pathname}`, hintFor(httpStatus, retryAfter));
+  return new CliError(
+    `${url.host} answered ${httpStatus} for ${url.pathname}`,
+    hintFor(httpStatus, retryAfter),
+  );
 }
 
 function hintFor(httpStatus: number, retryAfter: string | undefined): string {
@@ -63,6 +66,7 @@ function hintFor(httpStatus: number, retryAfter: string | undefined): string {
   if (httpStatus === 416) return "The content has no such range: check -H 'Range: …'.";
   if (httpStatus === 429 || httpStatus === 503)
     return `The server is busy: try again ${retryAfter === undefined ? "later" : `in ${retryAfter} s`}.`;
-  if (httpStatus >= 500) return "The server, or the way to it, failed: try again, or try without Lacewing.";
+  if (httpStatus >= 500)
+    return "The server, or the way to it, failed: try again, or try without Lacewing.";
   return "This is the server's own answer, passed on as it is.";
 }

@@ -2,10 +2,13 @@ import { errorCode } from "@lacewing/local/files.ts";
 import { LocalError } from "@lacewing/local/local-error.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { Command, CommanderError } from "commander";
-import { CliError } from "./cli-error.ts";
+import { CliError, Interrupted } from "./cli-error.ts";
 import { registerDown } from "./commands/down.ts";
+import { registerGet } from "./commands/get.ts";
+import { registerLs } from "./commands/ls.ts";
 import { registerMigrate } from "./commands/migrate.ts";
 import { registerSql } from "./commands/sql.ts";
+import { registerStat } from "./commands/stat.ts";
 import { registerUp } from "./commands/up.ts";
 import type { CliContext } from "./context.ts";
 
@@ -13,6 +16,7 @@ const context: CliContext = {
   env: process.env,
   print: (text) => void process.stdout.write(`${text}\n`),
   note: (text) => void process.stderr.write(`${text}\n`),
+  output: process.stdout,
   isTerminal: process.stdout.isTTY,
 };
 
@@ -31,7 +35,15 @@ const program = new Command("lacewing")
   .exitOverride();
 
 // One file per command in commands/; each registers itself.
-for (const register of [registerUp, registerDown, registerSql, registerMigrate]) {
+for (const register of [
+  registerUp,
+  registerDown,
+  registerGet,
+  registerLs,
+  registerStat,
+  registerSql,
+  registerMigrate,
+]) {
   register(program, context);
 }
 // Sub-commands do not inherit this.
@@ -51,5 +63,5 @@ function report(error: unknown): number {
   if ((error instanceof CliError || error instanceof LocalError) && error.hint !== undefined) {
     context.note(error.hint);
   }
-  return 1;
+  return error instanceof Interrupted ? error.exitCode : 1;
 }

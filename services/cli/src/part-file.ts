@@ -21,9 +21,6 @@ export async function createPartFile(
   path: string,
   options: { readonly force: boolean },
 ): Promise<ContentSink> {
-  const target = statSync(path, { throwIfNoEntry: false });
-  if (target?.isDirectory() === true)
-    throw new CliError(`${path} is a directory`, "Name the file with -o FILE.");
   refuseExisting(path, options.force);
   const part = `${path}.part`;
   const file = await open(part, options.force ? "w" : "wx").catch((error: unknown) => {
@@ -67,13 +64,22 @@ export function createStreamSink(output: NodeJS.WritableStream): ContentSink {
   };
 }
 
-function refuseExisting(path: string, force: boolean): void {
+/** @throws {CliError} when `path` must not be written. */
+export function refuseExisting(path: string, force: boolean): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    throw new CliError(`${path} is a directory`, "Name the file with -o FILE.");
   if (!force && existsSync(path))
-    throw new CliError(`${path} exists`, "Pass --force to replace it, or -o FILE for another name.");
+    throw new CliError(
+      `${path} exists`,
+      "Pass --force to replace it, or -o FILE for another name.",
+    );
 }
 
 function cannotWrite(path: string, error: unknown): CliError {
   const code = errorCode(error) ?? "unknown error";
-  const hint = code === "ENOSPC" ? "The disk is full." : "Check the directory, or choose another one with -o FILE.";
+  const hint =
+    code === "ENOSPC"
+      ? "The disk is full."
+      : "Check the directory, or choose another one with -o FILE.";
   return new CliError(`cannot write ${path}: ${code}`, hint, { cause: error });
 }

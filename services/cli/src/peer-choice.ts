@@ -10,11 +10,11 @@ export interface PeerFlags {
 }
 
 /** The options of every command that talks to one host, next to {@link DATA_OPTION}. */
-export const PEER_OPTIONS = [
+export const PEER_OPTIONS: readonly (readonly [flags: string, description: string])[] = [
   DATA_OPTION,
   ["--host <hostId>", "host to ask (default: the first ordinary peer)"],
   ["--socket <path>", "API socket of a peer service that belongs to no local cluster"],
-] as const;
+];
 
 /**
  * The API socket of the host that the flags name.

@@ -14,6 +14,8 @@ import { CliError } from "./cli-error.ts";
 const CONNECT_TIMEOUT_MS = 2_000;
 /** Listing a full store takes milliseconds; longer means that the service hangs. */
 const CALL_TIMEOUT_MS = 10_000;
+/** The host gives up a silent origin or parent long before this; longer means that it hangs itself. */
+const SILENCE_MS_MAX = 5 * 60_000;
 /** A list of 100,000 tasks with their piece maps; gRPC's own 4 MiB would refuse a large store. */
 const MESSAGE_BYTES_MAX = 256 * 2 ** 20;
 
@@ -43,9 +45,7 @@ export async function connectPeer(socket: string): Promise<PeerClient> {
   const options = () => ({ deadline: Date.now() + CALL_TIMEOUT_MS });
   return {
     stat: ({ taskId = "", url = "" }) =>
-      answerOf((callback) =>
-        client.statTask({ taskId, url }, new Metadata(), options(), callback),
-      ),
+      answerOf((callback) => client.statTask({ taskId, url }, new Metadata(), options(), callback)),
     list: () => answerOf((callback) => client.listTasks({}, new Metadata(), options(), callback)),
     download: (request, signal) => downloadWith(client, request, signal),
     close: () => client.close(),
@@ -59,16 +59,28 @@ async function* downloadWith(
 ): AsyncGenerator<DownloadResponse> {
   signal.throwIfAborted();
   const call = client.download(request);
+  const silence = new AbortController();
+  const silenceTimer = setTimeout(() => silence.abort(), SILENCE_MS_MAX);
+  const ended = AbortSignal.any([signal, silence.signal]);
   const cancel = (): void => call.cancel();
-  signal.addEventListener("abort", cancel, { once: true });
+  ended.addEventListener("abort", cancel, { once: true });
   try {
     const messages: AsyncIterable<DownloadResponse> = call;
-    yield* messages;
+    for await (const message of messages) {
+      silenceTimer.refresh();
+      yield message;
+    }
   } catch (error) {
     signal.throwIfAborted();
-    throw asCliError(error);
+    if (!silence.signal.aborted) throw asCliError(error);
+    throw new CliError(
+      `nothing came for ${SILENCE_MS_MAX / 1000} s`,
+      "The origin or the peer service hangs: look at the host's log.",
+      { cause: error },
+    );
   } finally {
-    signal.removeEventListener("abort", cancel);
+    clearTimeout(silenceTimer);
+    ended.removeEventListener("abort", cancel);
     call.cancel();
   }
 }
@@ -102,8 +114,10 @@ function isServiceError(error: unknown): error is ServiceError {
 /** What usually helps, by gRPC status. */
 const HINTS: Readonly<Partial<Record<number, string>>> = {
   [status.NOT_FOUND]: "`lacewing ls` shows what the host holds.",
-  [status.UNAVAILABLE]: "The origin or the peer service did not answer: try again, or look at the host's log.",
+  [status.UNAVAILABLE]:
+    "The origin or the peer service did not answer: try again, or look at the host's log.",
   [status.DEADLINE_EXCEEDED]: "The peer service is up but does not answer: look at the host's log.",
-  [status.ABORTED]: "The transfer was broken off; what came is not the whole content. The host's log says why.",
+  [status.ABORTED]:
+    "The transfer was broken off; what came is not the whole content. The host's log says why.",
   [status.CANCELLED]: "The peer service stopped. Start the cluster again and repeat the command.",
 };

@@ -1,5 +1,6 @@
 import type { TaskStat } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { CliError } from "./cli-error.ts";
 import { formatAge, formatBytes, percentOf } from "./units.ts";
 
 /** As many as tell tasks apart and fit a table. */
@@ -30,7 +31,10 @@ export function statLines(task: TaskStat, nowMs: number): string {
     ["url", withoutQuery(task.url)],
     ["anchor", task.anchor || "none: held under its URL and validator"],
     ["size", `${formatBytes(task.lengthBytes)} (${task.lengthBytes} bytes)`],
-    ["pieces", `${task.heldPieceCount} of ${task.pieceCount}, ${formatBytes(task.pieceLengthBytes)} each`],
+    [
+      "pieces",
+      `${task.heldPieceCount} of ${task.pieceCount}, ${formatBytes(task.pieceLengthBytes)} each`,
+    ],
     ["verified", task.isVerified ? "yes, as a whole" : "each piece, not yet as a whole"],
     ["incarnation", String(task.incarnation)],
     ["created", formatAge(task.createdAtMs, nowMs)],
@@ -38,6 +42,25 @@ export function statLines(task: TaskStat, nowMs: number): string {
     ["map", pieceMap(task)],
   ];
   return rows.map(([name = "", value = ""]) => `${name.padEnd(12)}${value}`).join("\n");
+}
+
+/** The task for programs: the piece map as base64, everything else as it is. */
+export function taskJson(task: TaskStat): object {
+  return { ...task, bitmap: Buffer.from(task.bitmap).toString("base64") };
+}
+
+/**
+ * The one task whose id begins with `prefix`.
+ *
+ * @throws {CliError} when there is none or more than one.
+ */
+export function matchPrefix(tasks: readonly TaskStat[], prefix: string): TaskStat {
+  const [first, second] = tasks.filter(({ taskId }) => taskId.startsWith(prefix));
+  if (first === undefined)
+    throw new CliError(`the host holds no task ${prefix}…`, "`lacewing ls` shows what it holds.");
+  if (second !== undefined)
+    throw new CliError(`more than one task begins with ${prefix}`, "Give more digits of its id.");
+  return first;
 }
 
 /** Which parts are held: `█` all of it, `▒` some, `·` none; at most 64 cells. */

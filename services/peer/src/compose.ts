@@ -5,9 +5,9 @@ import type { Log } from "@lacewing/observability/log.ts";
 import { createMetricRegistry } from "@lacewing/observability/metrics.ts";
 import { METRIC } from "@lacewing/observability/semconv.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { readClusterSecret } from "@lacewing/runtime/cluster-secret.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import type { RunningService } from "@lacewing/runtime/lifecycle.ts";
-import { readClusterSecret, signSelfToken } from "./adapters/cluster-secret.ts";
 import { DiskFactJournal } from "./adapters/fact-journal/disk-fact-journal.ts";
 import { startPeerApi } from "./adapters/grpc/peer-api.ts";
 import { startHttpProxy } from "./adapters/http-proxy/proxy-server.ts";
@@ -17,6 +17,7 @@ import { OriginConnections } from "./adapters/origin/origin-connections.ts";
 import { openPieceStore } from "./adapters/piece-store/piece-store.ts";
 import { createPieceClient } from "./adapters/piece-transfer/piece-client.ts";
 import { startPieceServer } from "./adapters/piece-transfer/piece-server.ts";
+import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
 import { DownloadService } from "./app/download-service.ts";
 import { EventOutbox } from "./app/event-outbox.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
@@ -117,7 +118,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
   const { store, pieceServer, clusterSecret } = storage;
   const { link, close: closeLink } = await openLink(surroundings, storage);
   const pieceClient = createPieceClient();
-  const tracer = new FetchTracer(hostId);
+  const tracer = new FetchTracer(hostId, clock);
   const selfToken = (parentHostId: string, taskId: string, pieceCount: number): string =>
     signSelfToken(clusterSecret, clock.now(), {
       childHostId: hostId,

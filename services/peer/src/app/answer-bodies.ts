@@ -9,9 +9,9 @@ export function plannedBody(
   reader: TaskReader,
   record: DownloadRecord,
 ): PullBody {
-  const segments = plan.parts.flatMap(({ prefix, span }) => [
+  const segments = plan.parts.flatMap(({ prefix }, spanIndex) => [
     textSegment(prefix),
-    { kind: "span", span } as const,
+    { kind: "span", spanIndex } as const,
   ]);
   segments.push(textSegment(plan.suffix));
   let index = 0;
@@ -26,9 +26,9 @@ export function plannedBody(
           if (length > 0) return length;
           continue;
         }
-        if (!isEntered) reader.seek(segment.span.start);
+        if (!isEntered) reader.enter(segment.spanIndex);
         isEntered = true;
-        const length = await reader.read(into, segment.span.end);
+        const length = await reader.read(into);
         if (length > 0) {
           record.firstByte();
           return length;
@@ -61,8 +61,16 @@ function takeText(segment: TextSegment, into: Uint8Array): number {
   return length;
 }
 
-/** The body of the origin's own answer, handed on as it arrives and counted as read from the origin. */
-export function originBody(response: OriginResponse, record: DownloadRecord): PullBody {
+/**
+ * The body of the origin's own answer, handed on as it arrives and counted as read from the origin.
+ *
+ * @param isContent `false` for an error: it is no content, and what it costs is counted with the probes.
+ */
+export function originBody(
+  response: OriginResponse,
+  record: DownloadRecord,
+  isContent = true,
+): PullBody {
   const chunks = response.body[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array(0);
   return {
@@ -71,13 +79,14 @@ export function originBody(response: OriginResponse, record: DownloadRecord): Pu
         const next = await chunks.next();
         if (next.done === true) return 0;
         rest = next.value;
-        record.fetched.backToSource += rest.length;
+        if (isContent) record.fetched.backToSource += rest.length;
+        else record.probeBytes += rest.length;
       }
       const length = Math.min(into.length, rest.length);
       into.set(rest.subarray(0, length));
       rest = rest.subarray(length);
       record.firstByte();
-      record.delivered.backToSource += length;
+      if (isContent) record.delivered.backToSource += length;
       return length;
     },
   };

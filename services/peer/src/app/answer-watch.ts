@@ -1,3 +1,4 @@
+import { PENDING_NEXT_BY_MS_MAX } from "@lacewing/contracts/limits.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 
 /** After a lease ended or new demand arose, the scheduler has this long to say what comes next. */
@@ -44,15 +45,20 @@ export class AnswerWatch {
     this.expectSoon();
   }
 
-  /** The scheduler knows enough to give the next word. */
+  /** The scheduler knows enough to give the next word; one that is known to be silent is not waited for. */
   expectSoon(): void {
-    this.#expectBy(NEXT_WORD_MS);
+    this.#expectBy(this.#actions.isResponsive() ? NEXT_WORD_MS : 0);
+  }
+
+  /** Somebody joined: a deadline that runs already stays, or a stream of newcomers would put it off for ever. */
+  joined(): void {
+    if (this.#timer === undefined) this.expectSoon();
   }
 
   /** The scheduler promised its next word within `ms`. */
   promised(ms: number): void {
     this.#hasAskedAgain = false;
-    this.#expectBy(ms + PROMISE_SLACK_MS);
+    this.#expectBy(Math.min(ms, PENDING_NEXT_BY_MS_MAX) + PROMISE_SLACK_MS);
   }
 
   /** Nothing is to be expected: look at once. */

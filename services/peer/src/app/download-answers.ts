@@ -18,7 +18,8 @@ import type {
   OriginResponse,
   StoredTask,
 } from "./ports.ts";
-import { AnchorMismatch, type DownloadServices } from "./task-download.ts";
+import type { DownloadServices } from "./download-services.ts";
+import { AnchorMismatch } from "./task-download.ts";
 import { TaskReader } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
 
@@ -85,24 +86,27 @@ export class DownloadAnswers {
   ): DownloadAnswer {
     const { record, request } = flow;
     const plan = this.plan(flow, stored, originHeaders);
-    const wanted = wantedSpan(plan) ?? { start: 0, end: 0 };
     const { taskId, lengthBytes, anchor } = stored.description;
     record.taskId = taskId;
     record.contentLengthBytes = lengthBytes;
+    const wanted = wantedSpan(plan);
+    if (wanted === undefined) return this.#withoutContent(flow, plan, how.asked);
     const isWhole = plan.status === 200 && wanted.end - wanted.start === lengthBytes;
     const { registry, services } = this.#options;
-    const asked = {
+    const asked: TaskRequested = {
       ...(how.asked ?? requestOf(flow, taskId, wanted, false)),
       wantedStart: wanted.start,
       wantedEnd: wanted.end,
     };
     if (how.first === "silence") record.isDegraded = true;
-    if (how.first !== undefined && how.first !== "from_others")
-      services.link.describe(stored, record.traceparent, asked);
     const download = registry.downloadOf(stored);
+    if (how.first === "read_origin" || how.first === "silence")
+      download.describe(record.traceparent, asked);
+    // It was asked for as a whole, before its length was known.
+    else if (how.first !== undefined && !isWhole && how.asked?.wantedEnd === 0)
+      services.link.request(asked, record.traceparent);
     const reader = new TaskReader({
-      requestId: record.requestId,
-      span: wanted,
+      spans: plan.parts.map(({ span }) => span),
       task: download,
       withheldFrom: isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined,
       signal: request.signal,
@@ -118,17 +122,39 @@ export class DownloadAnswers {
       onDegraded: () => {
         record.isDegraded = true;
       },
+      onSettled: () => record.settle(),
     };
     registry.attach(stored, attached, how.first === "silence");
     return {
       status: plan.status,
       headers: plan.headers,
-      body: plan.parts.length === 0 ? undefined : plannedBody(plan, reader, record),
+      body: plannedBody(plan, reader, record),
       bodyLength: plan.bodyLength,
       ended: (end) => {
-        record.end(outcomeOf(end, download.failure), download.failure?.message ?? "");
-        reader.detach();
+        record.close(outcomeOf(end, download.failure), download.failure?.message ?? "");
+        reader.detach(end === "complete");
       },
+    };
+  }
+
+  /** 304, 412 or 416: nobody has to fetch anything for it. */
+  #withoutContent(
+    flow: Flow,
+    plan: ResponsePlan,
+    asked: TaskRequested | undefined,
+  ): DownloadAnswer {
+    const { record, access } = flow;
+    access.dropOpen();
+    if (asked !== undefined && record.taskId !== undefined) {
+      const { registry } = this.#options;
+      registry.abandon(record.taskId, asked.requestId, "nothing of the content is wanted");
+    }
+    return {
+      status: plan.status,
+      headers: plan.headers,
+      body: undefined,
+      bodyLength: plan.bodyLength,
+      ended: (end) => record.end(outcomeOf(end, undefined)),
     };
   }
 
@@ -141,7 +167,7 @@ export class DownloadAnswers {
     return {
       status: response.status,
       headers: response.headers,
-      body: originBody(response, record),
+      body: originBody(response, record, isContent),
       bodyLength: response.bodyLength,
       ended: (end) => {
         response.discard();

@@ -16,6 +16,10 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
 import { noBytes, type TrafficBytes } from "./task-reader.ts";
 
+/** Of a client's `Range` and of an explanation, what is worth keeping: a longer text would have its whole message refused. */
+const RANGE_LENGTH_MAX = 256;
+const ERROR_LENGTH_MAX = 500;
+
 /** What is known of a download when it begins. */
 export interface DownloadBeginning {
   readonly requestId: RequestId;
@@ -52,7 +56,10 @@ export class DownloadRecord {
   readonly #startedAtMs: number;
   readonly #services: { readonly link: SchedulerLink; readonly clock: Clock; readonly log: Log };
   #ttfbMs: number | undefined;
-  #isEnded = false;
+  #end:
+    | { readonly outcome: DownloadOutcome; readonly error: string; readonly costMs: number }
+    | undefined;
+  #isSettled = false;
 
   constructor(
     beginning: DownloadBeginning,
@@ -88,10 +95,22 @@ export class DownloadRecord {
     this.#ttfbMs ??= this.#elapsedMs();
   }
 
-  /** Closes the account; only the first call counts. */
+  /** Notes how the delivery ended; the account stays open for bytes that are still being fetched, until {@link settle}. */
+  close(outcome: DownloadOutcome, error = ""): void {
+    this.#end ??= { outcome, error, costMs: this.#elapsedMs() };
+  }
+
+  /** Closes the account at once; only the first call counts. */
   end(outcome: DownloadOutcome, error = ""): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
+    this.close(outcome, error);
+    this.settle();
+  }
+
+  /** The account is complete: journaled, published, logged. */
+  settle(): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    const { outcome, error } = this.#end ?? { outcome: "interrupted", error: "" };
     const fact = this.#fact(outcome, error);
     this.#services.link.downloadEnded(fact, this.traceparent);
     const traffic = trafficLabel(this.delivered);
@@ -144,17 +163,17 @@ export class DownloadRecord {
       priority,
       startedAtMs: this.#startedAtMs,
       ttfbMs: this.#ttfbMs ?? 0,
-      costMs: this.#elapsedMs(),
+      costMs: this.#end?.costMs ?? this.#elapsedMs(),
       outcome,
       httpStatus: this.httpStatus,
       fetched: { ...this.fetched },
       delivered: { ...this.delivered },
       probeBytes: this.probeBytes,
       contentLengthBytes: this.contentLengthBytes,
-      range,
+      range: range.slice(0, RANGE_LENGTH_MAX),
       degraded: this.isDegraded,
       traceId: this.traceId,
-      error,
+      error: error.slice(0, ERROR_LENGTH_MAX),
     };
   }
 }

@@ -10,7 +10,8 @@ import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace
 import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { isCovered } from "../core/fetch-plan.ts";
 import { headerOf } from "../core/http-headers.ts";
-import { wantedSpan } from "../core/ranges.ts";
+import { strongValidatorOf } from "../core/identity.ts";
+import { type ResponsePlan, wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
@@ -25,7 +26,7 @@ import type {
   PieceStore,
   StoredTask,
 } from "./ports.ts";
-import type { DownloadServices } from "./task-download.ts";
+import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
 
@@ -172,8 +173,7 @@ export class DownloadService {
     const stored = taskId === undefined ? undefined : this.#options.store.get(taskId);
     if (stored === undefined) return undefined;
     const plan = this.#answers.plan(flow, stored, []);
-    const wanted = wantedSpan(plan);
-    if (wanted !== undefined && !isCovered(stored.layout, stored.held, wanted)) return undefined;
+    if (!isPlanHeld(plan, stored)) return undefined;
     const isAnchored = target.anchor !== undefined;
     if (
       isAnchored &&
@@ -181,7 +181,13 @@ export class DownloadService {
     ) {
       return this.#answers.deliver(flow, stored, [], { first: undefined });
     }
-    return this.#answerProbed(flow, stored);
+    // Nothing may evict what is about to be served while the origin is asked.
+    const unpin = stored.pin();
+    try {
+      return await this.#answerProbed(flow, stored);
+    } finally {
+      unpin();
+    }
   }
 
   async #answerProbed(flow: Flow, stored: StoredTask): Promise<DownloadAnswer | undefined> {
@@ -192,6 +198,7 @@ export class DownloadService {
     } catch (error) {
       const mayServe = target.rule.whenOriginDown === "serve" && target.anchor !== undefined;
       if (!mayServe || request.signal.aborted || !(error instanceof PortError)) throw error;
+      if (this.#options.store.get(stored.description.taskId) !== stored) throw error;
       this.#options.services.log.warn("origin down, serving held content", {
         task: stored.description.taskId,
       });
@@ -210,6 +217,8 @@ export class DownloadService {
     if (isSame) {
       probe.discard();
       this.#accessCache.grant(target.accessKey, target.rule.accessTtlMs);
+      if (this.#options.store.get(stored.description.taskId) !== stored) return undefined;
+      flow.access.noteValidator(strongValidatorOf(probe.headers));
       return this.#answers.deliver(flow, stored, probe.headers, { first: undefined });
     }
     if (probe.status !== 200 && probe.status !== 206)
@@ -265,8 +274,9 @@ export class DownloadService {
     return this.#answerFrom(flow, response, async (stored) => {
       const { taskId } = stored.description;
       this.#rememberUrl(flow.target.canonicalUrl, taskId);
-      const wanted = wantedSpan(this.#answers.plan(flow, stored, []));
-      if (wanted === undefined || isCovered(stored.layout, stored.held, wanted)) {
+      const plan = this.#answers.plan(flow, stored, []);
+      const wanted = wantedSpan(plan);
+      if (isPlanHeld(plan, stored)) {
         flow.access.dropOpen();
         return this.#answers.deliver(flow, stored, response.headers, { first: undefined });
       }
@@ -295,10 +305,18 @@ export class DownloadService {
     }
     const stored = await this.#options.store.create(described.description);
     if (typeof stored === "string") return this.#answers.passThrough(flow, response, stored);
-    if (response.status === 200) flow.access.keepOpen({ response, start: 0 });
-    else response.discard();
-    this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
-    return answerTask(stored);
+    // Nothing may evict it before its client is attached: the scheduler's answer may take a second.
+    const unpin = stored.pin();
+    try {
+      flow.request.signal.throwIfAborted();
+      flow.access.noteValidator(strongValidatorOf(response.headers));
+      if (response.status === 200) flow.access.keepOpen({ response, start: 0 });
+      else response.discard();
+      this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
+      return await answerTask(stored);
+    } finally {
+      unpin();
+    }
   }
 
   async #ask(flow: Flow, asked: TaskRequested): Promise<FirstAnswer> {
@@ -323,7 +341,7 @@ export class DownloadService {
       attributes: { [ATTRIBUTE.url]: flow.target.shownUrl, "lacewing.probe": range !== undefined },
     });
     try {
-      const response = await flow.access.request(range, undefined, flow.request.signal);
+      const response = await flow.access.open(range, flow.request.signal);
       if (range !== undefined && response.status === 206)
         flow.record.probeBytes += response.bodyLength ?? 0;
       endSpan(span, { attributes: { [ATTRIBUTE.httpResponseStatusCode]: response.status } });
@@ -341,4 +359,9 @@ export class DownloadService {
     if (this.#knownUrls.size > KNOWN_URL_COUNT_MAX && oldest.done !== true)
       this.#knownUrls.delete(oldest.value);
   }
+}
+
+/** Whether everything that a plan sends of the content is held. */
+function isPlanHeld(plan: ResponsePlan, { layout, held }: StoredTask): boolean {
+  return plan.parts.every(({ span }) => isCovered(layout, held, span));
 }

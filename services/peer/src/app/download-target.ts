@@ -1,4 +1,5 @@
 import { type Digest, type Sha256Hex, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
+import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
   anchorFromHeaders,
@@ -56,7 +57,7 @@ export function targetOf(request: ClientRequest, rule: Rule, sha256: Sha256Hex):
   return {
     url,
     rule,
-    shownUrl: urlWithoutSecrets(url, rule),
+    shownUrl: urlWithoutSecrets(url, rule).slice(0, TEXT_LENGTH_MAX),
     canonicalUrl: canonical,
     sharingDomain: sharingDomainOf(url, rule),
     anchor: anchorFromUrl(url),
@@ -95,7 +96,9 @@ export function describe(
   const reason = whyNotShareable(response, anchor !== undefined);
   if (reason !== undefined) return { kind: "not_shareable", reason };
   const lengthBytes = contentLengthOf(response);
-  const etag = strongValidatorOf(response.headers);
+  const validator = strongValidatorOf(response.headers);
+  // A text beyond the limit would have every event that carries it refused.
+  const etag = (validator?.length ?? 0) > TEXT_LENGTH_MAX ? undefined : validator;
   const key = taskKey({ anchor, canonicalUrl: target.canonicalUrl, strongValidator: etag });
   if (lengthBytes === undefined) return { kind: "not_shareable", reason: "length_unknown" };
   if (key === undefined) return { kind: "not_shareable", reason: "no_identity" };
@@ -110,9 +113,13 @@ export function describe(
       lengthBytes,
       pieceLengthBytes: pieceLengthOf(lengthBytes),
       etag: etag ?? "",
-      lastModified: response.header("last-modified") ?? "",
-      contentType: response.header("content-type") ?? "",
+      lastModified: shortText(response.header("last-modified")),
+      contentType: shortText(response.header("content-type")),
       createdAtMs: Math.round(nowMs),
     },
   };
+}
+
+function shortText(text: string | undefined): string {
+  return text === undefined || text.length > TEXT_LENGTH_MAX ? "" : text;
 }

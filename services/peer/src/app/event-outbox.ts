@@ -10,7 +10,7 @@ import type { ControlPlane } from "./control-plane.ts";
 
 /** What waits longer than this is published with whatever else waits for the same subject. */
 const PACK_MS = 25;
-/** Messages published and not yet acknowledged; more wait, packed. */
+/** Messages published and not yet acknowledged, one for each subject; more wait, packed. */
 const UNACKNOWLEDGED_COUNT_MAX = 64;
 /** Events that wait while the broker is away; beyond this they are dropped and a full announce repairs the rest. */
 const WAITING_EVENT_COUNT_MAX = 20_000;
@@ -21,13 +21,16 @@ const RETRY = { firstMs: 200, maxMs: 5000 };
 /** A message that was refused this often is given up and a full announce repairs what it said. */
 const ATTEMPT_COUNT_MAX = 8;
 
+const CLOSE_POLL_MS = 10;
+
 /** Events that go to one subject: a slice, or the host subject. */
 export type EventTarget = number | "host";
 
 /**
- * Packs events by subject, publishes them with a bounded window, and repeats a message under the same id until it is
- * acknowledged. What overflows or cannot be delivered is dropped and reported through `onLoss`, after which the caller
- * announces its whole state: availability is a state, not a log.
+ * Packs events by subject and repeats a message under the same id until it is acknowledged. One message of a subject is
+ * under way at a time, so that a repeated one never comes after its successor; what comes meanwhile is packed into the next.
+ * What overflows or cannot be delivered is dropped; once the broker takes messages again it is reported through `onLoss`,
+ * after which the caller announces its whole state: availability is a state, not a log.
  */
 export class EventOutbox {
   readonly #controlPlane: ControlPlane;
@@ -38,7 +41,11 @@ export class EventOutbox {
   readonly #random: () => number;
   readonly #waiting = new Map<EventTarget, Event[]>();
   #waitingCount = 0;
-  #unacknowledged = 0;
+  /** Targets with a message under way. */
+  readonly #inFlight = new Set<EventTarget>();
+  /** Waits between two tries, cut short when the connection is back. */
+  readonly #naps = new Set<AbortController>();
+  #hasLost = false;
   #sequence = 0;
   #timer: NodeJS.Timeout | undefined;
   #beforeFlush: () => void = () => {};
@@ -65,13 +72,19 @@ export class EventOutbox {
     this.#beforeFlush = collect;
   }
 
+  /** Whether more events can be queued without dropping any: half of the room is left to what cannot be said again. */
+  get hasRoom(): boolean {
+    return this.#waitingCount < WAITING_EVENT_COUNT_MAX / 2;
+  }
+
   /** Queues an event; an urgent one goes out at once with everything queued before it. */
   add(target: EventTarget, event: Event, isUrgent = false): void {
+    if (this.#isClosed) return;
     if (this.#waitingCount >= WAITING_EVENT_COUNT_MAX) {
       this.#waiting.clear();
       this.#waitingCount = 0;
+      this.#hasLost = true;
       this.#log.warn("outbox overflow", { waitingEventCountMax: WAITING_EVENT_COUNT_MAX });
-      this.#onLoss();
     }
     const events = this.#waiting.get(target);
     if (events === undefined) this.#waiting.set(target, [event]);
@@ -81,36 +94,62 @@ export class EventOutbox {
     else this.schedule();
   }
 
+  /** The connection is back: what failed is tried again now. */
+  resume(): void {
+    for (const nap of this.#naps) nap.abort();
+  }
+
+  /** The caller announces its whole state: what was lost before needs no other repair. */
+  repaired(): void {
+    this.#hasLost = false;
+  }
+
   /** Makes sure that a flush comes within the packing time. */
   schedule(): void {
     if (this.#isClosed) return;
     this.#timer ??= setTimeout(() => this.flush(), PACK_MS);
   }
 
-  /** Publishes what waits, as far as the window allows. */
+  /** Publishes what waits, as far as the window allows; the rest follows with the acknowledgements. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#controlPlane.isConnected) return;
+    if (this.#isClosed || !this.#controlPlane.isConnected) return;
     this.#beforeFlush();
-    for (const [target, events] of this.#waiting) {
-      while (events.length > 0) {
-        if (this.#unacknowledged >= UNACKNOWLEDGED_COUNT_MAX) return;
-        const packed = events.splice(0, packableCount(events));
-        this.#waitingCount -= packed.length;
-        void this.#deliver(target, packed);
-      }
-      this.#waiting.delete(target);
-    }
+    for (const target of this.#waiting.keys()) this.#publishNext(target);
   }
 
   /** Gives what waits one last chance. */
   async close(deadlineMs: number): Promise<void> {
     this.flush();
     const until = this.#clock.monotonic() + deadlineMs;
-    while (this.#unacknowledged > 0 && this.#clock.monotonic() < until) await this.#clock.sleep(10);
+    const isBusy = (): boolean =>
+      this.#inFlight.size > 0 || (this.#waitingCount > 0 && this.#controlPlane.isConnected);
+    while (isBusy() && this.#clock.monotonic() < until) await this.#clock.sleep(CLOSE_POLL_MS);
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    this.resume();
+  }
+
+  #publishNext(target: EventTarget): void {
+    const events = this.#waiting.get(target);
+    if (events === undefined || this.#inFlight.has(target)) return;
+    if (this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
+    const packed = events.splice(0, packableCount(events));
+    this.#waitingCount -= packed.length;
+    if (events.length === 0) this.#waiting.delete(target);
+    this.#inFlight.add(target);
+    this.#deliver(target, packed)
+      .catch((error: unknown) => {
+        this.#hasLost = true;
+        this.#log.error("events cannot be published", { target, error: messageOf(error) });
+      })
+      .finally(() => {
+        this.#inFlight.delete(target);
+        if (this.#isClosed || !this.#controlPlane.isConnected) return;
+        this.#publishNext(target);
+        if (this.#waitingCount > 0) this.schedule();
+      });
   }
 
   async #deliver(target: EventTarget, events: readonly Event[]): Promise<void> {
@@ -126,31 +165,36 @@ export class EventOutbox {
     }).finish();
     const subject = target === "host" ? hostSubject(hostId) : eventsSubject(target, hostId);
     const traceparent = events.find((event) => event.traceparent !== "")?.traceparent ?? "";
-    this.#unacknowledged++;
-    try {
-      await this.#publish(subject, data, `${hostId}:${bootId}:${sequence}`, traceparent);
-    } finally {
-      this.#unacknowledged--;
-      if (this.#waitingCount > 0) this.schedule();
-    }
-  }
-
-  async #publish(
-    subject: string,
-    data: Uint8Array,
-    id: string,
-    traceparent: string,
-  ): Promise<void> {
-    for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX && !this.#isClosed; attempt++) {
+    const id = `${hostId}:${bootId}:${sequence}`;
+    // Tries while there is no connection do not count: they say nothing about the message.
+    for (let failureCount = 0, attempt = 0; failureCount < ATTEMPT_COUNT_MAX; attempt++) {
+      if (this.#isClosed) return;
       try {
         await this.#controlPlane.publish(subject, data, id, traceparent);
+        this.#delivered();
         return;
       } catch (error) {
         this.#log.debug("event publish failed", { subject, attempt, error: messageOf(error) });
-        await this.#clock.sleep(backoffMs(attempt, RETRY, this.#random()));
+        if (this.#controlPlane.isConnected) failureCount++;
+        await this.#nap(backoffMs(attempt, RETRY, this.#random()));
       }
     }
+    this.#hasLost = true;
+  }
+
+  /** The broker takes messages: now a repair can be told. */
+  #delivered(): void {
+    if (!this.#hasLost) return;
+    this.#hasLost = false;
     this.#onLoss();
+  }
+
+  async #nap(ms: number): Promise<void> {
+    const nap = new AbortController();
+    this.#naps.add(nap);
+    // Ends early when the connection is back; either way the loop goes on.
+    await this.#clock.sleep(ms, nap.signal).catch(() => undefined);
+    this.#naps.delete(nap);
   }
 }
 

@@ -1,10 +1,13 @@
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
-import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { indexesOf, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { readableEnd, runsToFetch } from "../core/fetch-plan.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import { runsToFetch } from "../core/fetch-plan.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
 import type { PieceClient, StoredTask } from "./ports.ts";
+import { Progress } from "./progress.ts";
 import type { Traffic } from "./task-reader.ts";
 
 /** What is to be fetched, and why. */
@@ -21,8 +24,6 @@ export interface FetchOrder {
 /** How a fetch ended, with what it was. */
 export interface EndedFetch {
   readonly order: FetchOrder;
-  /** The pieces it had taken on. */
-  readonly pieces: readonly number[];
   readonly end: FetchEnd;
   readonly durationMs: number;
 }
@@ -37,8 +38,9 @@ export interface FetchBoardEvents {
 
 interface ActiveFetch {
   readonly order: FetchOrder;
-  readonly pieces: readonly number[];
   readonly abort: AbortController;
+  /** Why it ends with the piece that is arriving. */
+  lastPieceReason: Error | undefined;
 }
 
 /** The fetches of one task under way: which pieces they have taken on, and how far the origin has written into a piece. */
@@ -54,6 +56,8 @@ export class FetchBoard {
   readonly #claims = new Map<number, ActiveFetch>();
   readonly #partial = new Map<number, number>();
   readonly #traffic = new Map<number, Traffic>();
+  /** Pieces got free, or are held. */
+  readonly #released = new Progress();
 
   constructor(
     stored: StoredTask,
@@ -73,8 +77,9 @@ export class FetchBoard {
     return this.#fetches.size === 0;
   }
 
-  get leaseIds(): Iterable<string> {
-    return this.#fetches.keys();
+  /** Leases under way; what was begun without one is not listed. */
+  *leaseIds(): Generator<string> {
+    for (const [leaseId, { order }] of this.#fetches) if (order.lease !== undefined) yield leaseId;
   }
 
   has(leaseId: string): boolean {
@@ -95,18 +100,21 @@ export class FetchBoard {
     );
   }
 
-  /** Whether this board brought at least one piece. */
-  get hasBroughtPieces(): boolean {
-    return this.#traffic.size > 0;
+  /**
+   * How far a reader at `offset` can read within its piece: all of a held one, and of one that the origin is writing what is
+   * written (bytes of the origin may be shown before their piece is complete; bytes of a parent may not).
+   */
+  readableEnd(offset: number): number {
+    const { layout, held } = this.#stored;
+    const index = pieceAt(layout, offset);
+    if (held.has(index)) return pieceSpan(layout, index).end;
+    return Math.max(offset, this.#partial.get(index) ?? offset);
   }
 
-  readableEnd(offset: number): number {
-    return readableEnd(
-      this.#stored.layout,
-      this.#stored.held,
-      (index) => this.#partial.get(index),
-      offset,
-    );
+  /** Whether some fetch of a kind is under way. */
+  some(which: (order: FetchOrder) => boolean): boolean {
+    for (const fetch of this.#fetches.values()) if (which(fetch.order)) return true;
+    return false;
   }
 
   /** Breaks fetches off. */
@@ -114,48 +122,86 @@ export class FetchBoard {
     for (const fetch of this.#fetches.values()) if (which(fetch.order)) fetch.abort.abort(reason);
   }
 
+  /** Breaks fetches off too, but lets the origin finish a piece that it has begun: a reader of small ranges comes back for it. */
+  windDown(reason: Error, which: (order: FetchOrder) => boolean): void {
+    for (const fetch of this.#fetches.values()) {
+      if (!which(fetch.order)) continue;
+      const isInPiece = [...this.#partial.keys()].some(
+        (index) => this.#claims.get(index) === fetch,
+      );
+      if (isInPiece) fetch.lastPieceReason = reason;
+      else fetch.abort.abort(reason);
+    }
+  }
+
+  /** Somebody wants again what was being wound down. */
+  keepGoing(): void {
+    for (const fetch of this.#fetches.values()) fetch.lastPieceReason = undefined;
+  }
+
   /**
-   * Fetches those pieces of the order that are neither held nor claimed.
+   * Fetches the pieces of the order that are not held. Pieces that another fetch has under way are waited for, and taken
+   * over when that one fails: a lease that ended before its pieces are here would be granted again at once.
    *
-   * @returns how it ended, after its claims are free again; `undefined` when there was nothing to do.
+   * @returns how it ended, after its claims are free again.
    */
-  async run(order: FetchOrder): Promise<EndedFetch | undefined> {
-    const { source } = order;
-    const isTaken = (index: number): boolean =>
-      this.#stored.held.has(index) || this.#claims.has(index);
-    const runs = runsToFetch(order.pieces, isTaken);
-    const pieces = [...indexesOf(runs)];
-    if (pieces.length === 0) return undefined;
-    const fetch: ActiveFetch = { order, pieces, abort: new AbortController() };
+  async run(order: FetchOrder): Promise<EndedFetch> {
+    const fetch: ActiveFetch = { order, abort: new AbortController(), lastPieceReason: undefined };
     this.#fetches.set(order.leaseId, fetch);
-    for (const index of pieces) this.#claims.set(index, fetch);
-    const { clock, pieceClient, tracer } = this.#services;
+    const { clock } = this.#services;
     const startedAtMs = clock.monotonic();
-    const traced = tracer.fetchBegan(
-      source,
-      order.traceparent,
-      this.#stored.description.taskId,
-      order.lease,
-    );
-    const end = await runFetch({
-      task: this.#stored,
-      source,
-      runs,
-      pieceClient,
-      traceparent: traced.traceparent,
-      signal: fetch.abort.signal,
-      events: {
-        received: (bytes) => this.#events.received(order, bytes),
-        held: (index) => this.#held(index, fetch),
-        partial: (index, endOffset) => {
-          this.#partial.set(index, endOffset);
-          this.#events.progressed();
+    let bytes = 0;
+    let end: FetchEnd | undefined;
+    while (end === undefined) {
+      const missing = order.pieces.filter((index) => !this.#stored.held.has(index));
+      const runs = runsToFetch(missing, (index) => this.#claims.has(index));
+      if (missing.length === 0) end = { ok: true, bytes: 0 };
+      else if (fetch.abort.signal.aborted) end = cancelled(fetch.abort.signal.reason);
+      else if (runs.length > 0) {
+        const fetched = await this.#fetchRuns(fetch, runs);
+        bytes += fetched.bytes;
+        if (!fetched.ok) end = fetched;
+      } else {
+        // Ends by the abort as well; the loop then sees it.
+        await this.#released.wait(fetch.abort.signal).catch(() => undefined);
+      }
+    }
+    return {
+      order,
+      end: { ...end, bytes },
+      durationMs: Math.round(clock.monotonic() - startedAtMs),
+    };
+  }
+
+  async #fetchRuns(fetch: ActiveFetch, runs: readonly PieceRange[]): Promise<FetchEnd> {
+    const { order } = fetch;
+    const pieces = [...indexesOf(runs)];
+    for (const index of pieces) this.#claims.set(index, fetch);
+    const { pieceClient, tracer } = this.#services;
+    const { taskId } = this.#stored.description;
+    const traced = tracer.fetchBegan(order.source, order.traceparent, taskId, order.lease);
+    try {
+      const end = await runFetch({
+        task: this.#stored,
+        source: order.source,
+        runs,
+        pieceClient,
+        traceparent: traced.traceparent,
+        signal: fetch.abort.signal,
+        events: {
+          received: (bytes) => this.#events.received(order, bytes),
+          held: (index) => this.#held(index, fetch),
+          partial: (index, endOffset) => {
+            this.#partial.set(index, endOffset);
+            this.#events.progressed();
+          },
         },
-      },
-    });
-    traced.ended(end, pieces.length);
-    for (const index of pieces) this.#release(index, fetch);
-    return { order, pieces, end, durationMs: Math.round(clock.monotonic() - startedAtMs) };
+      });
+      traced.ended(end, pieces.length);
+      return end;
+    } finally {
+      for (const index of pieces) this.#release(index, fetch);
+    }
   }
 
   /** Forgets an ended fetch: only now does the host no longer work on the lease. */
@@ -167,13 +213,20 @@ export class FetchBoard {
     this.#traffic.set(pieceIndex, trafficOf(fetch.order.source));
     this.#release(pieceIndex, fetch);
     this.#events.held(pieceIndex, fetch.order);
+    if (fetch.lastPieceReason !== undefined) fetch.abort.abort(fetch.lastPieceReason);
   }
 
   #release(pieceIndex: number, fetch: ActiveFetch): void {
     if (this.#claims.get(pieceIndex) !== fetch) return;
     this.#claims.delete(pieceIndex);
     this.#partial.delete(pieceIndex);
+    this.#released.notify();
   }
+}
+
+function cancelled(reason: unknown): FetchEnd {
+  const detail = messageOf(reason);
+  return { ok: false, bytes: 0, reason: "cancelled", detail, wrongPiece: undefined };
 }
 
 /** The traffic that bytes of a source count as. */

@@ -7,6 +7,7 @@ import {
   startSpan,
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { FetchEnd, FetchSource } from "./lease-fetch.ts";
 
 /** A span ends when its source had nothing to do for this long. */
@@ -26,6 +27,7 @@ interface OpenSpan {
   pieces: number;
   bytes: number;
   failure: FetchEnd | undefined;
+  lastAtMs: number;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -35,10 +37,12 @@ interface OpenSpan {
  */
 export class FetchTracer {
   readonly #hostId: string;
+  readonly #clock: Clock;
   readonly #open = new Map<string, OpenSpan>();
 
-  constructor(hostId: string) {
+  constructor(hostId: string, clock: Clock) {
     this.#hostId = hostId;
+    this.#clock = clock;
   }
 
   fetchBegan(
@@ -48,7 +52,7 @@ export class FetchTracer {
     lease: Lease | undefined,
   ): TracedFetch {
     const parentHostId = source.kind === "parent" ? source.hostId : "";
-    const key = `${traceparent}|${parentHostId}`;
+    const key = `${traceparent}|${taskId}|${parentHostId}`;
     const open = this.#open.get(key) ?? this.#start(key, source, traceparent, taskId, lease);
     open.running++;
     open.fetches++;
@@ -57,6 +61,7 @@ export class FetchTracer {
       traceparent: traceparentOf(open.span) ?? "",
       ended: (end, pieceCount) => {
         open.running--;
+        open.lastAtMs = this.#clock.monotonic();
         open.pieces += end.ok ? pieceCount : 0;
         open.bytes += end.bytes;
         if (!end.ok && end.reason !== "cancelled") open.failure = end;
@@ -96,6 +101,7 @@ export class FetchTracer {
       pieces: 0,
       bytes: 0,
       failure: undefined,
+      lastAtMs: this.#clock.monotonic(),
       timer: undefined,
     };
     this.#open.set(key, open);
@@ -107,6 +113,7 @@ export class FetchTracer {
     this.#open.delete(key);
     const failure = open.failure;
     endSpan(open.span, {
+      agoMs: open.running === 0 ? this.#clock.monotonic() - open.lastAtMs : 0,
       attributes: {
         [ATTRIBUTE.pieceCount]: open.pieces,
         [ATTRIBUTE.httpResponseBodySize]: open.bytes,

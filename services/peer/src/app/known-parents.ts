@@ -9,7 +9,7 @@ type ParentSource = Extract<FetchSource, { kind: "parent" }>;
 
 interface KnownParent {
   readonly address: string;
-  readonly digests: ReadonlyMap<number, Uint8Array>;
+  readonly digests: Map<number, Uint8Array>;
 }
 
 /** The hosts that served a task before, and the piece digests that came with their leases: of use when the scheduler is silent. */
@@ -25,11 +25,9 @@ export class KnownParents {
       digests.set(index, lease.pieceDigests.subarray(at, at + DIGEST_BYTES));
       at += DIGEST_BYTES;
     }
-    const known = this.#parents.get(hostId);
-    this.#parents.set(hostId, {
-      address,
-      digests: new Map([...(known?.digests ?? []), ...digests]),
-    });
+    const all = this.#parents.get(hostId)?.digests ?? new Map<number, Uint8Array>();
+    for (const [index, digest] of digests) all.set(index, digest);
+    this.#parents.set(hostId, { address, digests: all });
     return { kind: "parent", hostId, address, token, digests };
   }
 

@@ -39,6 +39,9 @@ export type FetchEnd =
       readonly wrongPiece: number | undefined;
     };
 
+/** Length of a SHA-256. */
+const DIGEST_BYTES = 32;
+
 /** A piece's bytes do not have its digest. */
 class WrongPiece extends TransferError {
   readonly pieceIndex: number;
@@ -83,16 +86,26 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
   const wrong = new AbortController();
   const signal = AbortSignal.any([options.signal, wrong.signal]);
   const commits: Promise<void>[] = [];
+  const writes = new Set<Promise<void>>();
   let next = run.start;
   let writtenEnd = span.start;
   const commit = async (pieceIndex: number): Promise<void> => {
     const expected = source.kind === "parent" ? source.digests.get(pieceIndex) : undefined;
+    if (source.kind === "parent" && expected?.length !== DIGEST_BYTES) {
+      throw new TransferError("malformed", `the lease names no digest for piece ${pieceIndex}`);
+    }
     const result = await task.commitPiece(pieceIndex, expected);
     if (result.ok) events.held(pieceIndex);
     else wrong.abort(new WrongPiece(pieceIndex));
   };
   const sink: TransferSink = {
-    write: (buffer, offset) => task.write(buffer, offset),
+    write: (buffer, offset) => {
+      const writing = task.write(buffer, offset);
+      writes.add(writing);
+      const ended = (): boolean => writes.delete(writing);
+      writing.then(ended, ended);
+      return writing;
+    },
     written: (endOffset) => {
       if (source.kind === "parent") events.received(endOffset - writtenEnd);
       writtenEnd = endOffset;
@@ -113,7 +126,7 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
         description,
         span,
         sink,
-        received: events.received,
+        received: (bytes) => events.received(bytes),
         signal,
       });
     } else {
@@ -123,7 +136,9 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
       await options.pieceClient.read(read, sink, signal);
     }
   } finally {
-    // What has arrived in full is kept, however the read ended.
+    // What has arrived in full is kept, however the read ended. And no write may outlive the claim on its piece: it would
+    // land on top of what the next source brings, whose bytes a client may see before they are hashed.
+    await Promise.allSettled(writes);
     await Promise.allSettled(commits);
   }
   signal.throwIfAborted();

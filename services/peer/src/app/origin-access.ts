@@ -1,4 +1,5 @@
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
+import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import type {
   HeaderList,
   OriginClient,
@@ -28,6 +29,9 @@ export class OriginAccess {
   readonly #headers: HeaderList;
   readonly #useTls: boolean | "auto";
   #open: OpenAnswer | undefined;
+  /** The validator under which this client's origin knows the content; mirrors of one anchored content may differ. */
+  #validator: string | undefined;
+  #letGo: () => void = () => {};
 
   constructor(options: {
     readonly requestId: string;
@@ -47,7 +51,35 @@ export class OriginAccess {
     return this.#open !== undefined;
   }
 
+  get validator(): string | undefined {
+    return this.#validator;
+  }
+
+  noteValidator(etag: string | undefined): void {
+    this.#validator = etag;
+  }
+
+  /** The opening request. It ends when its client leaves, unless the answer was {@link keepOpen kept} before. */
+  async open(
+    range: { readonly start: number; readonly end: number } | undefined,
+    client: AbortSignal,
+  ): Promise<OriginResponse> {
+    client.throwIfAborted();
+    const opening = new AbortController();
+    const onGone = (): void => opening.abort(client.reason);
+    client.addEventListener("abort", onGone, { once: true });
+    this.#letGo = () => client.removeEventListener("abort", onGone);
+    try {
+      return await this.request(range, undefined, opening.signal);
+    } catch (error) {
+      this.#letGo();
+      throw error;
+    }
+  }
+
+  /** The answer is the task's from now on: other clients may read from it when this one is gone. */
   keepOpen(answer: OpenAnswer): void {
+    this.#letGo();
     this.#open = answer;
   }
 
@@ -97,6 +129,10 @@ export async function readFromOrigin(options: {
   const { access, description, span, sink, received } = options;
   const stall = new AbortController();
   const signal = AbortSignal.any([options.signal, stall.signal]);
+  // The head of an answer has a limit of its own, in the adapter.
+  const answer = access.takeOpen(span.start) ?? (await openSpan(access, description, span, signal));
+  const abandon = (): void => answer.response.discard();
+  signal.addEventListener("abort", abandon, { once: true });
   const timer = setTimeout(
     () =>
       stall.abort(
@@ -104,23 +140,19 @@ export async function readFromOrigin(options: {
       ),
     ORIGIN_STALL_MS,
   );
-  let answer: OpenAnswer | undefined;
-  const abandon = (): void => answer?.response.discard();
-  signal.addEventListener("abort", abandon, { once: true });
   try {
-    answer = access.takeOpen(span.start) ?? (await openSpan(access, description, span, signal));
+    signal.throwIfAborted();
     await pump(answer, span, sink, (bytes) => {
       timer.refresh();
-      received(bytes);
+      if (bytes > 0) received(bytes);
     });
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof TransferError) throw error;
-    throw new TransferError("short", "the origin broke off", error);
+    throw error;
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", abandon);
-    answer?.response.discard();
+    answer.response.discard();
   }
 }
 
@@ -132,15 +164,21 @@ async function openSpan(
 ): Promise<OpenAnswer> {
   const isWhole = span.start === 0 && span.end === description.lengthBytes;
   const range = isWhole ? undefined : { start: span.start, end: span.end };
-  const ifRange = isWhole || description.etag === "" ? undefined : description.etag;
+  const etag = access.validator ?? description.etag;
+  const ifRange = isWhole || etag === "" ? undefined : etag;
   let response: OriginResponse;
   try {
     response = await access.request(range, ifRange, signal);
   } catch (error) {
     signal.throwIfAborted();
-    throw new TransferError("unreachable", "the origin cannot be reached", error);
+    if (error instanceof InvariantViolation) throw error;
+    throw new TransferError(
+      "unreachable",
+      `the origin cannot be reached: ${messageOf(error)}`,
+      error,
+    );
   }
-  const problem = problemOf(response, description, span);
+  const problem = problemOf(response, { ...description, etag }, span);
   if (problem === undefined) return { response, start: response.status === 206 ? span.start : 0 };
   response.discard();
   throw problem;
@@ -189,13 +227,15 @@ async function pump(
   let offset = answer.start;
   // One write is under way while the next bytes are read.
   let writing: Promise<void> = Promise.resolve();
-  for await (const chunk of answer.response.body) {
+  for await (const chunk of chunksOf(answer.response)) {
     received(chunk.length);
     const end = Math.min(offset + chunk.length, span.end);
     const from = Math.max(offset, span.start);
     if (end > from) {
       const bytes = chunk.subarray(from - offset, end - offset);
       await writing;
+      // Time in which our own disk was behind is not the origin's.
+      received(0);
       writing = sink.write(bytes, from).then(() => sink.written(end));
       // The rejection is seen at the next await; until then it must not count as unhandled.
       writing.catch(() => undefined);
@@ -206,5 +246,15 @@ async function pump(
   await writing;
   if (offset < span.end) {
     throw new TransferError("short", `the origin ended at byte ${offset} of ${span.end}`);
+  }
+}
+
+/** The body's chunks; only its own failure is the origin's, not that of whoever takes them. */
+async function* chunksOf(response: OriginResponse): AsyncGenerator<Uint8Array> {
+  try {
+    yield* response.body;
+  } catch (error) {
+    if (error instanceof InvariantViolation) throw error;
+    throw new TransferError("short", `the origin broke off: ${messageOf(error)}`, error);
   }
 }

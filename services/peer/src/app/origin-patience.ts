@@ -1,7 +1,7 @@
 import { backoffMs } from "@lacewing/runtime/backoff.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 
-/** Failed reads in a row, without a byte, until the clients are told. About ten seconds. */
+/** Failed reads in a row, without a piece, until the clients are told. About ten seconds. */
 const FAILURE_COUNT_MAX = 6;
 const RETRY = { firstMs: 250, maxMs: 4000 };
 
@@ -10,31 +10,43 @@ export class OriginPatience {
   readonly #clock: Clock;
   readonly #random: () => number;
   #failureCount = 0;
+  #restingCount = 0;
 
   constructor(clock: Clock, random: () => number) {
     this.#clock = clock;
     this.#random = random;
   }
 
+  /** Failures since the last piece. */
   get failureCount(): number {
     return this.#failureCount;
   }
 
-  /** A byte arrived. */
+  /** Whether the origin is left alone just now. */
+  get isResting(): boolean {
+    return this.#restingCount > 0;
+  }
+
+  /** A piece arrived: bytes alone are no progress, since a piece that broke off begins anew. */
   succeeded(): void {
     this.#failureCount = 0;
   }
 
   /**
-   * A read failed. Waits before the next try when not a byte came.
+   * A read failed. Waits before the next try, except for the first after progress: a broken connection is common.
    *
    * @returns whether there is to be a next try.
    */
   async failed(bytes: number): Promise<boolean> {
     this.#failureCount++;
     if (this.#failureCount >= FAILURE_COUNT_MAX) return false;
-    if (bytes === 0)
+    if (this.#failureCount === 1 && bytes > 0) return true;
+    this.#restingCount++;
+    try {
       await this.#clock.sleep(backoffMs(this.#failureCount - 1, RETRY, this.#random()));
+    } finally {
+      this.#restingCount--;
+    }
     return true;
   }
 }

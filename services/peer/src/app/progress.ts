@@ -1,11 +1,11 @@
 /** Wakes everybody who waits for something to have changed; each then looks for itself. */
 export class Progress {
-  #waiters: (() => void)[] = [];
+  #waiters = new Set<() => void>();
 
   /** Something changed. */
   notify(): void {
     const waiters = this.#waiters;
-    this.#waiters = [];
+    this.#waiters = new Set();
     for (const wake of waiters) wake();
   }
 
@@ -16,12 +16,17 @@ export class Progress {
         reject(asError(signal.reason));
         return;
       }
-      const onAbort = (): void => reject(asError(signal.reason));
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiters.push(() => {
+      const wake = (): void => {
         signal.removeEventListener("abort", onAbort);
         resolve();
-      });
+      };
+      const onAbort = (): void => {
+        // A waiter that gave up must not stay behind when nothing ever changes again.
+        this.#waiters.delete(wake);
+        reject(asError(signal.reason));
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      this.#waiters.add(wake);
     });
   }
 }

@@ -17,7 +17,7 @@ import type {
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { parseTaskId } from "@lacewing/contracts/ids.ts";
 import { ANNOUNCE_INTERVAL_MS } from "@lacewing/contracts/limits.ts";
-import { HOST_SLICE, sliceOf } from "@lacewing/contracts/slices.ts";
+import { HOST_SLICE, isSlice, sliceOf } from "@lacewing/contracts/slices.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { type HostFacts, announcement, availability, description } from "./announce.ts";
@@ -34,6 +34,8 @@ export interface AssignmentTarget {
   dropTask(drop: DropTask): void;
   liveLeaseIds(): readonly string[];
   liveRequests(): Iterable<{ readonly request: TaskRequested; readonly traceparent: string }>;
+  /** Breaks everything off. Resolves when it is accounted for. */
+  stop(): Promise<void>;
 }
 
 /** After a silence nobody waits for the scheduler for this long; what it says later is still used. */
@@ -45,6 +47,8 @@ const FACT_RESEND_COUNT_MAX = 500;
 
 /** What changed on a task since its last `pieces.available`. */
 interface DirtyTask {
+  /** Everything is to be said: what it is and every digest. */
+  isFull: boolean;
   /** Pieces read from the origin: their digests are news. */
   readonly originPieces: Set<number>;
   readonly leasesEnded: LeaseEnded[];
@@ -89,7 +93,10 @@ export class SchedulerLink {
   start(target: AssignmentTarget): void {
     this.#target = target;
     this.#controlPlane.onAssignments((message) => this.#receive(message));
-    this.#controlPlane.onConnected(() => this.announce(true));
+    this.#controlPlane.onConnected(() => {
+      this.#outbox.resume();
+      this.announce(true);
+    });
     this.#announceTimer = setInterval(() => this.announce(false), ANNOUNCE_INTERVAL_MS);
     this.#resendTimer = setInterval(() => this.#resendFacts(), FACT_RESEND_MS);
     if (this.#controlPlane.isConnected) this.announce(true);
@@ -98,6 +105,7 @@ export class SchedulerLink {
   async stop(deadlineMs: number): Promise<void> {
     clearInterval(this.#announceTimer);
     clearInterval(this.#resendTimer);
+    await this.#target?.stop();
     this.#outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } });
     await this.#outbox.close(deadlineMs);
   }
@@ -167,11 +175,11 @@ export class SchedulerLink {
 
   /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
-    this.#dirty.delete(taskId);
     const value = { taskId, incarnation, reason };
     this.#add(taskId, { traceparent: "", kind: { $case: "peerDropped", value } });
     const task = this.#store.get(taskId);
-    if (task !== undefined && task.held.count > 0) this.#addAvailability(task, { isFull: true });
+    if (task === undefined || task.held.count === 0) this.#dirty.delete(taskId);
+    else this.#dirtyOf(taskId).isFull = true;
     this.#outbox.flush();
   }
 
@@ -193,18 +201,19 @@ export class SchedulerLink {
       liveRequestIds: requests.map(({ request }) => request.requestId),
       isFull,
     });
+    if (isFull) this.#outbox.repaired();
     this.#outbox.add("host", announced, true);
     if (!isFull) return;
-    for (const task of this.#store.list()) {
-      if (task.held.count === 0) continue;
-      this.#add(task.description.taskId, description(task));
-      this.#addAvailability(task, { isFull: true });
-    }
     for (const { request, traceparent } of requests) this.request(request, traceparent);
+    // A host may hold more tasks than the outbox takes at once: they follow as room allows.
+    for (const task of this.#store.list())
+      if (task.held.count > 0) this.#dirtyOf(task.description.taskId).isFull = true;
     this.#resendFacts();
+    this.#outbox.schedule();
   }
 
   #receive(message: AssignmentMessage): void {
+    if (!isSlice(message.slice)) return;
     const known = this.#epochs.get(message.slice) ?? 0;
     if (message.epoch < known) {
       this.#log.warn("assignment of an old epoch refused", {
@@ -267,29 +276,29 @@ export class SchedulerLink {
   #dirtyOf(taskId: TaskId): DirtyTask {
     let dirty = this.#dirty.get(taskId);
     if (dirty === undefined) {
-      dirty = { originPieces: new Set(), leasesEnded: [] };
+      dirty = { isFull: false, originPieces: new Set(), leasesEnded: [] };
       this.#dirty.set(taskId, dirty);
     }
     return dirty;
   }
 
   #collectAvailability(): void {
-    const dirtyTasks = [...this.#dirty];
-    this.#dirty.clear();
-    for (const [taskId, dirty] of dirtyTasks) {
+    for (const [taskId, dirty] of this.#dirty) {
+      if (!this.#outbox.hasRoom) {
+        this.#outbox.schedule();
+        return;
+      }
+      this.#dirty.delete(taskId);
       const task = this.#store.get(taskId);
-      if (task !== undefined) this.#addAvailability(task, { isFull: false, dirty });
+      if (task !== undefined) this.#addAvailability(task, dirty);
     }
   }
 
-  #addAvailability(
-    task: StoredTask,
-    what: { readonly isFull: true } | { readonly isFull: false; readonly dirty: DirtyTask },
-  ): void {
-    const pieces = what.isFull ? task.held : what.dirty.originPieces;
-    const leasesEnded = what.isFull ? [] : what.dirty.leasesEnded;
-    for (const event of availability(task, pieces, leasesEnded))
-      this.#add(task.description.taskId, event);
-    if (what.isFull && task.isVerified) this.taskVerified(task, task.description.anchor ?? "");
+  #addAvailability(task: StoredTask, { isFull, originPieces, leasesEnded }: DirtyTask): void {
+    const { taskId, anchor } = task.description;
+    if (isFull) this.#add(taskId, description(task));
+    const pieces = isFull ? task.held : originPieces;
+    for (const event of availability(task, pieces, leasesEnded)) this.#add(taskId, event);
+    if (isFull && task.isVerified) this.taskVerified(task, anchor ?? "");
   }
 }

@@ -1,54 +1,21 @@
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import type { TaskId } from "@lacewing/contracts/ids.ts";
-import { indexesOf, pieceCountOf, piecesCovering } from "@lacewing/contracts/pieces.ts";
-import type { Log } from "@lacewing/observability/log.ts";
-import type { Clock } from "@lacewing/runtime/clock.ts";
-import { missingPieces } from "../core/fetch-plan.ts";
+import { indexesOf, pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import { AnswerWatch } from "./answer-watch.ts";
+import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
+import type { DownloadServices } from "./download-services.ts";
+import { EndedLeases } from "./ended-leases.ts";
 import { type EndedFetch, FetchBoard, type FetchOrder, trafficOf } from "./fetch-board.ts";
-import type { FetchTracer } from "./fetch-tracer.ts";
 import type { FetchEnd, FetchSource } from "./lease-fetch.ts";
 import { KnownParents } from "./known-parents.ts";
-import type { OriginAccess } from "./origin-access.ts";
 import { OriginPatience } from "./origin-patience.ts";
-import type { PieceClient, StoredTask } from "./ports.ts";
+import type { StoredTask } from "./ports.ts";
 import { Progress } from "./progress.ts";
-import type { SchedulerLink } from "./scheduler-link.ts";
-import type { ReadableTask, TaskReader, Traffic, TrafficBytes } from "./task-reader.ts";
+import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
 
 /** Of a failure's explanation, what is worth telling the scheduler. */
 const DETAIL_LENGTH_MAX = 500;
-
-/** One client request that a download serves. */
-export interface AttachedRequest {
-  readonly reader: TaskReader;
-  readonly access: OriginAccess;
-  /** As the scheduler is asked. */
-  readonly asked: TaskRequested;
-  /** Whether the scheduler was asked yet: content that is held here needs no scheduler. */
-  isAsked: boolean;
-  readonly traceparent: string;
-  /** Bytes this request made the host fetch; counted here as they arrive. */
-  readonly fetched: TrafficBytes;
-  /** Called when the download goes on without the scheduler. */
-  readonly onDegraded: () => void;
-}
-
-/** Services that every download shares. */
-export interface DownloadServices {
-  readonly link: SchedulerLink;
-  readonly pieceClient: PieceClient;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly tracer: FetchTracer;
-  /** In [0, 1). */
-  readonly random: () => number;
-  /** Signs a token for reading a task of `pieceCount` pieces from a parent without a lease. */
-  readonly selfToken: (parentHostId: string, taskId: string, pieceCount: number) => string;
-  /** Gives up every byte of a task. */
-  readonly forget: (taskId: TaskId) => void;
-}
 
 /** The content does not agree with its anchor. */
 export class AnchorMismatch extends Error {
@@ -68,11 +35,13 @@ export class TaskDownload implements ReadableTask {
   readonly #progress = new Progress();
   readonly #board: FetchBoard;
   readonly #watch: AnswerWatch;
-  readonly #requests = new Map<TaskReader, AttachedRequest>();
+  readonly #requests: AttachedRequests;
   readonly #knownParents = new KnownParents();
   readonly #originPatience: OriginPatience;
+  readonly #endedLeases = new EndedLeases();
   #failure: Error | undefined;
   #unleasedFetches = 0;
+  #isDescribed = false;
   #isVerifying = false;
   #isClosed = false;
 
@@ -80,6 +49,7 @@ export class TaskDownload implements ReadableTask {
     this.stored = stored;
     this.#services = services;
     this.#onIdle = onIdle;
+    this.#requests = new AttachedRequests(stored);
     this.#unpin = stored.pin();
     this.#originPatience = new OriginPatience(services.clock, services.random);
     this.#board = new FetchBoard(stored, services, {
@@ -91,7 +61,10 @@ export class TaskDownload implements ReadableTask {
       clock: services.clock,
       random: services.random,
       isResponsive: () => services.link.isResponsive,
-      isWaiting: () => this.#failure === undefined && this.#unclaimedPieces().length > 0,
+      isWaiting: () =>
+        this.#failure === undefined &&
+        !this.#originPatience.isResting &&
+        this.#unclaimedPieces().length > 0,
       askAgain: () => this.#askAgain(),
       goOnAlone: () => this.#goOnAlone(),
     });
@@ -103,66 +76,80 @@ export class TaskDownload implements ReadableTask {
 
   /** Leases that this host works on. */
   get leaseIds(): Iterable<string> {
-    return this.#board.leaseIds;
+    return this.#board.leaseIds();
   }
 
   /** Requests of clients that are served here, as the scheduler knows them. */
   *liveRequests(): Generator<{ readonly request: TaskRequested; readonly traceparent: string }> {
-    for (const { asked, isAsked, traceparent } of this.#requests.values()) {
+    for (const { asked, isAsked, traceparent } of this.#requests) {
       if (isAsked) yield { request: asked, traceparent };
     }
   }
 
-  /** Takes a client on. `isSilent`: the scheduler was asked for it and did not answer. */
-  attach(request: AttachedRequest, isSilent: boolean): void {
-    this.#requests.set(request.reader, request);
-    if (isSilent) this.#watch.expectNothing();
-    else this.#watch.expectSoon();
-    void this.#verifyWhenComplete();
+  /** Tells the scheduler what the content is, and with it again what `asked` wants of it when that is known only now. */
+  describe(traceparent: string, asked?: TaskRequested): void {
+    this.#isDescribed = true;
+    this.#services.link.describe(this.stored, traceparent, asked);
   }
 
-  detach(reader: TaskReader): void {
-    const request = this.#requests.get(reader);
+  /** Takes a client on. `isSilent`: the scheduler was asked for it and did not answer. */
+  attach(request: AttachedRequest, isSilent: boolean): void {
+    this.#requests.add(request);
+    this.#board.keepGoing();
+    if (isSilent) this.#watch.expectNothing();
+    else this.#watch.joined();
+    this.#verifyWhenComplete();
+  }
+
+  /** The fetch ends with the last client that wants it; what a seed host was given for itself goes on. */
+  detach(reader: TaskReader, isComplete: boolean): void {
+    const request = this.#requests.remove(reader);
     if (request === undefined) return;
-    this.#requests.delete(reader);
-    request.access.dropOpen();
     if (request.isAsked) {
       this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
     }
-    this.#abortUnwanted();
-    this.#closeWhenIdle();
+    if (this.#requests.size === 0) {
+      const reason = new Error("no client waits for it any more");
+      if (isComplete) this.#board.windDown(reason, isForClients);
+      else this.#board.abort(reason, isForClients);
+    }
+    this.#settle();
   }
 
   /** The scheduler has nothing to give yet and promised its next word within `ms`. */
   promised(ms: number): void {
-    this.#dropOpenAnswers();
+    this.#requests.dropOpenAnswers();
     this.#watch.promised(ms);
   }
 
   /** Carries out a lease. */
   accept(lease: Lease): void {
+    const { leaseId, parentHostId } = lease;
     this.#watch.heard();
-    if (this.#failure !== undefined || this.#board.has(lease.leaseId)) return;
-    const pieces = lease.open ? this.#piecesOf(lease.requestId) : [...indexesOf(lease.pieces)];
-    const source = this.#sourceOf(lease);
-    if (source === undefined) {
-      const detail = "no client with credentials waits here any more";
-      const end: FetchEnd = {
-        ok: false,
-        bytes: 0,
-        reason: "cancelled",
-        detail,
-        wrongPiece: undefined,
-      };
-      this.#reportFailure(lease.leaseId, lease.parentHostId, pieces, end, 0);
+    if (this.#board.has(leaseId)) return;
+    const ended = this.#endedLeases.get(leaseId);
+    if (ended !== undefined) {
+      this.#services.link.leaseEnded(this.stored.description.taskId, ended);
       return;
     }
-    if (source.kind === "parent") this.#dropOpenAnswers();
+    const pieces = lease.open
+      ? this.#requests.piecesOf(lease.requestId)
+      : [...indexesOf(lease.pieces)];
+    const source = this.#sourceOf(lease);
+    if (source === undefined || this.#failure !== undefined) {
+      const detail = this.#failure?.message ?? "no client with credentials waits here any more";
+      this.#reportFailure(leaseId, parentHostId, pieces, cancelledFetch(detail), 0);
+      this.#settle();
+      return;
+    }
     const traceparent =
       lease.traceparent === ""
-        ? (this.#payer(lease.requestId)?.traceparent ?? "")
+        ? (this.#requests.payer(lease.requestId)?.traceparent ?? "")
         : lease.traceparent;
-    void this.#fetch({ leaseId: lease.leaseId, source, pieces, lease, traceparent });
+    if (source.kind === "parent") this.#preferParents();
+    // Whoever reads the content of an open lease has to say what it is.
+    if (lease.open && !this.#isDescribed) this.describe(traceparent);
+    this.#start({ leaseId, source, pieces, lease, traceparent });
   }
 
   revoke(leaseId: string, reason: string): void {
@@ -177,7 +164,7 @@ export class TaskDownload implements ReadableTask {
     this.#failure ??= error;
     this.#board.abort(error);
     this.#progress.notify();
-    this.#closeWhenIdle();
+    this.#settle();
   }
 
   // ------------------------------------------------------------------------------------------------- for readers
@@ -190,13 +177,14 @@ export class TaskDownload implements ReadableTask {
     return this.#board.trafficOf(pieceIndex);
   }
 
-  pieceLost(): void {
+  pieceLost(pieceIndex: number): void {
+    for (const { reader } of this.#requests) reader.forgetHeld(pieceIndex);
     this.#askAgain();
     this.#watch.expectSoon();
   }
 
   changed(signal: AbortSignal): Promise<void> {
-    this.#watch.check();
+    if (this.#requests.isStuck((index) => this.#board.isClaimed(index))) this.#watch.check();
     return this.#progress.wait(signal);
   }
 
@@ -204,69 +192,72 @@ export class TaskDownload implements ReadableTask {
 
   #sourceOf(lease: Lease): FetchSource | undefined {
     if (lease.parentHostId === "") {
-      const access = this.#payer(lease.requestId)?.access;
+      const access = this.#requests.payer(lease.requestId)?.access;
       return access === undefined ? undefined : { kind: "origin", access };
     }
     return this.#knownParents.sourceOf(lease);
   }
 
+  /** What is in the hands of peers need not be read from the origin: a read that the scheduler knows nothing of gives way. */
+  #preferParents(): void {
+    this.#requests.dropOpenAnswers();
+    this.#board.windDown(
+      new Error("the scheduler is back"),
+      ({ lease, source }) => lease === undefined && source.kind === "origin",
+    );
+  }
+
+  #start(order: FetchOrder): void {
+    this.#fetch(order).catch((error: unknown) => this.#break(error));
+  }
+
   async #fetch(order: FetchOrder): Promise<void> {
-    const { taskId } = this.stored.description;
     const ended = await this.#board.run(order);
-    if (ended === undefined) {
-      // Another fetch has the pieces under way, or they are here: availability ends the lease.
-      if (order.lease !== undefined) {
-        this.#services.link.leaseEnded(taskId, { leaseId: order.leaseId, bytes: 0, durationMs: 0 });
-      }
-      return;
-    }
-    const { end, durationMs } = ended;
-    if (!end.ok) {
-      await this.#settleFailure(ended, end);
-    }
+    if (!ended.end.ok) await this.#settleFailure(order, ended.end);
     this.#board.remove(order.leaseId);
-    if (order.lease !== undefined) {
-      if (end.ok)
-        this.#services.link.leaseEnded(taskId, {
-          leaseId: order.leaseId,
-          bytes: end.bytes,
-          durationMs,
-        });
-      else
-        this.#reportFailure(order.leaseId, order.lease.parentHostId, ended.pieces, end, durationMs);
-    }
+    this.#reportEnd(ended);
     this.#watch.expectSoon();
     this.#progress.notify();
-    this.#closeWhenIdle();
+    this.#settle();
+  }
+
+  #reportEnd({ order, end, durationMs }: EndedFetch): void {
+    const { leaseId, lease } = order;
+    if (lease === undefined) return;
+    if (!end.ok) {
+      this.#reportFailure(leaseId, lease.parentHostId, order.pieces, end, durationMs);
+      return;
+    }
+    const ended = { leaseId, bytes: end.bytes, durationMs };
+    this.#endedLeases.add(ended);
+    this.#services.link.leaseEnded(this.stored.description.taskId, ended);
   }
 
   #received(order: FetchOrder, bytes: number): void {
-    const payer = this.#payer(order.lease?.requestId);
+    const payer = this.#requests.payer(order.lease?.requestId);
     if (payer !== undefined) payer.fetched[trafficOf(order.source)] += bytes;
-    if (order.source.kind === "origin") this.#originPatience.succeeded();
   }
 
   #pieceHeld(pieceIndex: number, order: FetchOrder): void {
-    this.#services.link.pieceHeld(
-      this.stored.description.taskId,
-      pieceIndex,
-      order.source.kind === "origin",
-    );
+    const isFromOrigin = order.source.kind === "origin";
+    if (isFromOrigin) this.#originPatience.succeeded();
+    this.#services.link.pieceHeld(this.stored.description.taskId, pieceIndex, isFromOrigin);
     this.#progress.notify();
-    void this.#verifyWhenComplete();
+    this.#verifyWhenComplete();
   }
 
   /** A failed origin is asked again, later each time and not for ever; a failed parent not without a new lease. */
-  async #settleFailure(
-    { order }: EndedFetch,
-    end: FetchEnd & { readonly ok: false },
-  ): Promise<void> {
+  async #settleFailure(order: FetchOrder, end: FailedFetch): Promise<void> {
     if (end.reason === "cancelled") return;
     const isOrigin = order.source.kind === "origin";
     const parent = order.source.kind === "parent" ? order.source.hostId : "origin";
     const { taskId: task, anchor } = this.stored.description;
     const { reason, detail } = end;
     this.#services.log.warn("fetch failed", { task, lease: order.leaseId, parent, reason, detail });
+    if (reason === "storage") {
+      this.fail(new Error(`the content cannot be stored: ${detail}`));
+      return;
+    }
     if (!isOrigin) {
       this.#knownParents.forget(parent);
       return;
@@ -285,7 +276,7 @@ export class TaskDownload implements ReadableTask {
     leaseId: string,
     parentHostId: string,
     pieces: readonly number[],
-    end: FetchEnd & { readonly ok: false },
+    end: FailedFetch,
     durationMs: number,
   ): void {
     const { taskId } = this.stored.description;
@@ -303,17 +294,11 @@ export class TaskDownload implements ReadableTask {
 
   /** Pieces that readers still need and nobody fetches, ascending. */
   #unclaimedPieces(): number[] {
-    const wanted = new Set<number>();
-    for (const { remaining } of this.#requests.keys()) {
-      for (const index of missingPieces(this.stored.layout, this.stored.held, remaining)) {
-        if (!this.#board.isClaimed(index)) wanted.add(index);
-      }
-    }
-    return [...wanted].toSorted((a, b) => a - b);
+    return this.#requests.missing((index) => this.#board.isClaimed(index));
   }
 
   #askAgain(): void {
-    for (const request of this.#requests.values()) {
+    for (const request of this.#requests) {
       request.isAsked = true;
       this.#services.link.request(request.asked, request.traceparent);
     }
@@ -322,19 +307,18 @@ export class TaskDownload implements ReadableTask {
   /** The scheduler is silent: hosts that served the task before come first, then the origin, in the readers' order. */
   #goOnAlone(): void {
     this.#services.link.concludeSilence();
-    const request = [...this.#requests.values()][0];
+    const request = this.#requests.at(this.#originPatience.failureCount);
     const pieces = this.#unclaimedPieces();
     if (request === undefined || pieces.length === 0) return;
-    for (const { onDegraded } of this.#requests.values()) onDegraded();
+    for (const { onDegraded } of this.#requests) onDegraded();
     const leaseId = `unleased-${++this.#unleasedFetches}`;
     const { traceparent } = request;
     const { taskId } = this.stored.description;
-    const pieceCount = pieceCountOf(this.stored.layout);
     const holder = this.#knownParents.holderOf(pieces, (hostId) =>
-      this.#services.selfToken(hostId, taskId, pieceCount),
+      this.#services.selfToken(hostId, taskId, pieceCountOf(this.stored.layout)),
     );
     if (holder !== undefined) {
-      void this.#fetch({ leaseId, ...holder, lease: undefined, traceparent });
+      this.#start({ leaseId, ...holder, lease: undefined, traceparent });
       return;
     }
     this.#services.log.info("scheduler silent, reading the origin", {
@@ -342,81 +326,74 @@ export class TaskDownload implements ReadableTask {
       pieceCount: pieces.length,
     });
     const source: FetchSource = { kind: "origin", access: request.access };
-    void this.#fetch({ leaseId, source, pieces, lease: undefined, traceparent });
+    this.#start({ leaseId, source, pieces, lease: undefined, traceparent });
   }
 
   // ------------------------------------------------------------------------------------------------------ the end
 
-  /** Hashes the whole content once it is complete, and gives it up when it is not what its anchor says. */
-  async #verifyWhenComplete(): Promise<void> {
-    const { stored } = this;
-    if (
-      !stored.held.isFull ||
-      stored.isVerified ||
-      this.#isVerifying ||
-      this.#failure !== undefined
-    )
-      return;
+  /** Hashes the whole content once it is complete. */
+  #verifyWhenComplete(): void {
+    const { held, isVerified } = this.stored;
+    if (!held.isFull || isVerified || this.#isVerifying || this.#failure !== undefined) return;
     this.#isVerifying = true;
+    this.#verify()
+      .catch((error: unknown) => {
+        // Found damaged while it was hashed: what was given up is fetched again.
+        if (held.isFull) this.#break(error);
+        else this.#askAgain();
+      })
+      .finally(() => {
+        this.#isVerifying = false;
+        this.#progress.notify();
+        this.#settle();
+      });
+  }
+
+  /** Gives the content up when it is not what its anchor says. */
+  async #verify(): Promise<void> {
+    const { stored } = this;
     const { taskId, anchor } = stored.description;
-    try {
-      const digest = await stored.contentDigest();
-      if (anchor === undefined || digest === anchor) {
-        await stored.markVerified();
-        this.#services.link.taskVerified(stored, digest);
-      } else {
-        this.#services.log.error("content does not agree with its anchor", {
-          task: taskId,
-          anchor,
-          digest,
-        });
-        this.#services.link.taskPoisoned(taskId, anchor, digest);
-        this.#services.forget(taskId);
-        this.fail(new AnchorMismatch(`the content has digest ${digest}, its anchor is ${anchor}`));
-      }
-    } catch (error) {
-      this.fail(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      this.#isVerifying = false;
-      this.#progress.notify();
-      this.#closeWhenIdle();
-    }
-  }
-
-  /** The request that a lease serves; any other when that one is over. */
-  #payer(requestId: string | undefined): AttachedRequest | undefined {
-    const requests = [...this.#requests.values()];
-    return requests.find(({ access }) => access.requestId === requestId) ?? requests[0];
-  }
-
-  /** Every piece that a request wants. */
-  #piecesOf(requestId: string): number[] {
-    const span = this.#payer(requestId)?.reader.span ?? {
-      start: 0,
-      end: this.stored.layout.lengthBytes,
-    };
-    const { start, end } = piecesCovering(this.stored.layout, span);
-    return Array.from({ length: end - start }, (_, at) => start + at);
-  }
-
-  #dropOpenAnswers(): void {
-    for (const { access } of this.#requests.values()) access.dropOpen();
-  }
-
-  /** The fetch ends with the last client that wants it; what a seed host was given for itself goes on. */
-  #abortUnwanted(): void {
-    if (this.#requests.size > 0) return;
-    const isForClients = (order: FetchOrder): boolean =>
-      order.lease === undefined || order.lease.requestId !== "";
-    this.#board.abort(new Error("no client waits for it any more"), isForClients);
-  }
-
-  #closeWhenIdle(): void {
-    if (this.#isClosed || this.#requests.size > 0 || !this.#board.isIdle || this.#isVerifying)
+    const digest = await stored.contentDigest();
+    if (anchor === undefined || digest === anchor) {
+      await stored.markVerified();
+      this.#services.link.taskVerified(stored, digest);
       return;
+    }
+    this.#services.log.error("content does not agree with its anchor", {
+      task: taskId,
+      anchor,
+      digest,
+    });
+    this.#services.link.taskPoisoned(taskId, anchor, digest);
+    this.fail(new AnchorMismatch(`the content has digest ${digest}, its anchor is ${anchor}`));
+    this.#services.forget(taskId);
+  }
+
+  /** Something that nobody expected: the clients are told, and what is wrong in us ends the process. */
+  #break(error: unknown): void {
+    this.fail(error instanceof Error ? error : new Error(String(error)));
+    if (error instanceof InvariantViolation) throw error;
+  }
+
+  /** Closes the accounts of clients that are gone, and the download with the last fetch. */
+  #settle(): void {
+    if (this.#requests.size > 0) return;
+    if (!this.#board.some(isForClients)) this.#requests.settle();
+    if (this.#isClosed || !this.#board.isIdle || this.#isVerifying) return;
     this.#isClosed = true;
     this.#watch.stop();
     this.#unpin();
     this.#onIdle();
   }
+}
+
+type FailedFetch = FetchEnd & { readonly ok: false };
+
+function cancelledFetch(detail: string): FailedFetch {
+  return { ok: false, bytes: 0, reason: "cancelled", detail, wrongPiece: undefined };
+}
+
+/** Not what a seed host was given to keep a copy of its own. */
+function isForClients(order: FetchOrder): boolean {
+  return order.lease === undefined || order.lease.requestId !== "";
 }

@@ -1,5 +1,6 @@
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
-import { type ByteSpan, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
+import { type ByteSpan, pieceAt } from "@lacewing/contracts/pieces.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
 import type { StoredTask } from "./ports.ts";
 
 /** Where a byte came from. */
@@ -15,7 +16,7 @@ export function noBytes(): TrafficBytes {
 /** What a reader needs of the download it reads from. */
 export interface ReadableTask {
   readonly stored: StoredTask;
-  /** Absolute offset up to which bytes can be read from `offset` without waiting. */
+  /** Absolute offset, in the piece of `offset`, up to which bytes can be read without waiting. */
   readableEnd(offset: number): number;
   /** How the host came by a piece during this download; `undefined` when it was there before. */
   trafficOf(pieceIndex: number): Traffic | undefined;
@@ -25,14 +26,14 @@ export interface ReadableTask {
   pieceLost(pieceIndex: number): void;
   /** Resolves when something changed. */
   changed(signal: AbortSignal): Promise<void>;
-  detach(reader: TaskReader): void;
+  /** `isComplete`: the reader's client has everything it wanted. */
+  detach(reader: TaskReader, isComplete: boolean): void;
 }
 
 /** One client's way through a task's bytes, in order, waiting for what is not there yet. */
 export class TaskReader {
-  /** The request it serves. */
-  readonly requestId: string;
-  readonly span: ByteSpan;
+  /** What the client wants, in the order it is handed over. */
+  readonly spans: readonly ByteSpan[];
   /** Handed to the client so far. */
   readonly delivered: TrafficBytes = noBytes();
   readonly #task: ReadableTask;
@@ -40,44 +41,59 @@ export class TaskReader {
   readonly #signal: AbortSignal;
   /** Bytes at and after this offset wait until the content is verified; `undefined`: none do. */
   readonly #withheldFrom: number | undefined;
+  #spanIndex = 0;
   #cursor: number;
   #isDetached = false;
 
   constructor(options: {
-    readonly requestId: string;
-    readonly span: ByteSpan;
+    readonly spans: readonly ByteSpan[];
     readonly task: ReadableTask;
     readonly withheldFrom: number | undefined;
     readonly signal: AbortSignal;
   }) {
-    this.requestId = options.requestId;
-    this.span = options.span;
+    this.spans = options.spans;
     this.#task = options.task;
     this.#withheldFrom = options.withheldFrom;
     this.#signal = options.signal;
-    this.#cursor = options.span.start;
+    this.#cursor = options.spans[0]?.start ?? 0;
     this.#heldBefore = options.task.stored.held.clone();
   }
 
   /** What is still to be handed over. */
-  get remaining(): ByteSpan {
-    return { start: this.#cursor, end: this.span.end };
+  get remaining(): readonly ByteSpan[] {
+    const current = this.spans[this.#spanIndex];
+    if (current === undefined) return [];
+    const rest = { start: this.#cursor, end: current.end };
+    return [rest, ...this.spans.slice(this.#spanIndex + 1)];
   }
 
-  /** Goes to another place in the content, for the next part of a multi-range answer. */
-  seek(offset: number): void {
-    this.#cursor = offset;
+  /** The piece of the next byte; `undefined` at the end of a span. */
+  get nextPiece(): number | undefined {
+    const end = this.spans[this.#spanIndex]?.end ?? 0;
+    return this.#cursor < end ? pieceAt(this.#task.stored.layout, this.#cursor) : undefined;
+  }
+
+  /** Goes on with another of the spans, for the next part of a multi-range answer. */
+  enter(spanIndex: number): void {
+    this.#spanIndex = spanIndex;
+    this.#cursor = this.spans[spanIndex]?.start ?? 0;
+  }
+
+  /** A piece that was here before was lost: what comes instead is counted by where it comes from. */
+  forgetHeld(pieceIndex: number): void {
+    this.#heldBefore.delete(pieceIndex);
   }
 
   /**
-   * Fills `into` with the next bytes before `end`, waiting for them when necessary.
+   * Fills `into` with the next bytes of the span, waiting for them when necessary.
    *
-   * @returns bytes filled; 0 at `end`.
+   * @returns bytes filled; 0 at the end of the span.
    * @throws the download's failure: the client's connection must be broken off.
    */
-  async read(into: Uint8Array, end: number = this.span.end): Promise<number> {
+  async read(into: Uint8Array): Promise<number> {
     const { stored } = this.#task;
     for (;;) {
+      const end = this.spans[this.#spanIndex]?.end ?? 0;
       if (this.#cursor >= end) return 0;
       if (this.#task.failure !== undefined) throw this.#task.failure;
       const pieceIndex = pieceAt(stored.layout, this.#cursor);
@@ -86,20 +102,25 @@ export class TaskReader {
         await this.#task.changed(this.#signal);
         continue;
       }
-      if (!(await this.#isSound(pieceIndex))) continue;
-      const pieceEnd = pieceSpan(stored.layout, pieceIndex).end;
-      const length = Math.min(into.length, readable - this.#cursor, pieceEnd - this.#cursor);
+      if (!this.#isSound(pieceIndex)) {
+        // Whatever was true before the proof may not be true after it: look again.
+        await this.#prove(pieceIndex);
+        continue;
+      }
+      const length = Math.min(into.length, readable - this.#cursor);
+      // Asked before the read: a fetch that ends meanwhile would no longer be known.
+      const traffic = this.#trafficOf(pieceIndex);
       await stored.read(into, this.#cursor, length);
       this.#cursor += length;
-      this.delivered[this.#trafficOf(pieceIndex)] += length;
+      this.delivered[traffic] += length;
       return length;
     }
   }
 
-  detach(): void {
+  detach(isComplete: boolean): void {
     if (this.#isDetached) return;
     this.#isDetached = true;
-    this.#task.detach(this);
+    this.#task.detach(this, isComplete);
   }
 
   #limit(): number {
@@ -109,12 +130,18 @@ export class TaskReader {
   }
 
   /** Bytes that were stored before this process may have rotted: they are hashed before they are shown. */
-  async #isSound(pieceIndex: number): Promise<boolean> {
+  #isSound(pieceIndex: number): boolean {
     const { stored } = this.#task;
-    if (!stored.held.has(pieceIndex) || stored.isProven(pieceIndex)) return true;
-    if (await stored.prove(pieceIndex)) return true;
-    this.#task.pieceLost(pieceIndex);
-    return false;
+    return !stored.held.has(pieceIndex) || stored.isProven(pieceIndex);
+  }
+
+  async #prove(pieceIndex: number): Promise<void> {
+    const { stored } = this.#task;
+    if (await stored.prove(pieceIndex)) return;
+    if (!stored.held.has(pieceIndex)) return this.#task.pieceLost(pieceIndex);
+    throw new PortError("store_read_failed", "the task was removed from the store", {
+      retryable: false,
+    });
   }
 
   #trafficOf(pieceIndex: number): Traffic {

@@ -8,10 +8,13 @@ import type {
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { parseDigest, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ASSIGN_TIMEOUT_MS } from "@lacewing/contracts/limits.ts";
-import { messageOf } from "@lacewing/runtime/errors.ts";
+import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
+import { isPieceLength } from "@lacewing/contracts/piece-length.ts";
 import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
-import { type AttachedRequest, type DownloadServices, TaskDownload } from "./task-download.ts";
+import type { AttachedRequest } from "./attached-requests.ts";
+import type { DownloadServices } from "./download-services.ts";
+import { TaskDownload } from "./task-download.ts";
 
 /** What the scheduler's first word about a request says. */
 export type FirstAnswer =
@@ -25,7 +28,9 @@ export type FirstAnswer =
 const SECOND_ANSWER_MS = 800;
 /** Leases whose client is still being opened. */
 const PARKED_LEASE_COUNT_MAX = 1000;
-const PARKED_MS_MAX = 30_000;
+/** What is under way at a stop is broken off and gets this long to be accounted for. */
+const STOP_MS_MAX = 1000;
+const STOP_POLL_MS = 10;
 
 interface Opening {
   readonly request: TaskRequested;
@@ -36,7 +41,6 @@ interface Opening {
 interface Parked {
   readonly taskId: TaskId;
   readonly lease: Lease;
-  readonly atMs: number;
 }
 
 /** All downloads of this host by task, and the switchboard between the scheduler's word and them. */
@@ -73,7 +77,9 @@ export class TaskRegistry implements AssignmentTarget {
       const isWorthWaiting = link.isResponsive;
       link.request(request, traceparent);
       if (!isWorthWaiting) return "silence";
-      return await Promise.race([answered.promise, silence()]);
+      const first = await Promise.race([answered.promise, silence()]);
+      if (first === "silence") link.concludeSilence();
+      return first;
     } finally {
       patience.abort();
     }
@@ -105,7 +111,12 @@ export class TaskRegistry implements AssignmentTarget {
   abandon(taskId: TaskId, requestId: string, detail: string): void {
     this.#openings.delete(requestId);
     const isOurs = (lease: Lease): boolean => lease.requestId === requestId;
-    for (const lease of this.#unpark(taskId, isOurs)) this.#refuse(lease, "cancelled", detail);
+    const running = this.#downloads.get(taskId);
+    for (const lease of this.#unpark(taskId, isOurs)) {
+      // Other clients of the task can use what this one was given.
+      if (running === undefined) this.#refuse(lease, "cancelled", detail);
+      else running.accept(lease);
+    }
     this.#services.link.endRequest(taskId, requestId);
   }
 
@@ -115,12 +126,16 @@ export class TaskRegistry implements AssignmentTarget {
     const taskId = parseTaskId(lease.taskId);
     if (taskId === undefined) return;
     const opening = this.#openings.get(lease.requestId);
-    opening?.answer(lease.parentHostId === "" ? "read_origin" : "from_others");
+    opening?.answer(isOriginFromStart(lease) ? "read_origin" : "from_others");
     const running = this.#downloads.get(taskId);
     if (opening !== undefined) this.#park(taskId, lease);
     else if (running !== undefined) running.accept(lease);
-    else if (lease.requestId === "") void this.#acceptForItself(taskId, lease);
-    else this.#refuse(lease, "cancelled", "the request is over");
+    else if (lease.requestId === "") {
+      this.#acceptForItself(taskId, lease).catch((error: unknown) => {
+        if (error instanceof InvariantViolation) throw error;
+        this.#refuse(lease, "storage", messageOf(error));
+      });
+    } else this.#refuse(lease, "cancelled", "the request is over");
   }
 
   pending(pending: Pending): void {
@@ -171,10 +186,22 @@ export class TaskRegistry implements AssignmentTarget {
     for (const download of this.#downloads.values()) yield* download.liveRequests();
   }
 
+  /** Breaks everything off, so that it is accounted for before the process ends. */
+  async stop(): Promise<void> {
+    for (const download of this.#downloads.values()) download.fail(new Error("the host stops"));
+    const { clock } = this.#services;
+    const until = clock.monotonic() + STOP_MS_MAX;
+    while (this.#downloads.size > 0 && clock.monotonic() < until) await clock.sleep(STOP_POLL_MS);
+  }
+
   // --------------------------------------------------------------------------------------------------------- inside
 
   /** A lease for content that no client here has described: the lease itself says what it is. */
   async #acceptForItself(taskId: TaskId, lease: Lease): Promise<void> {
+    if (lease.open || lease.lengthBytes <= 0 || !isPieceLength(lease.pieceLengthBytes)) {
+      this.#refuse(lease, "cancelled", "the lease does not say what the content is");
+      return;
+    }
     const stored =
       this.#store.get(taskId) ?? (await this.#store.create(this.#descriptionOf(taskId, lease)));
     if (typeof stored === "string") {
@@ -204,13 +231,10 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   #park(taskId: TaskId, lease: Lease): void {
-    const nowMs = this.#services.clock.monotonic();
-    this.#parked = this.#parked.filter(({ atMs }) => nowMs - atMs < PARKED_MS_MAX);
+    if (this.#parked.some((parked) => parked.lease.leaseId === lease.leaseId)) return;
     if (this.#parked.length >= PARKED_LEASE_COUNT_MAX) {
       this.#refuse(lease, "cancelled", "too many leases wait for their client");
-    } else if (!this.#parked.some((parked) => parked.lease.leaseId === lease.leaseId)) {
-      this.#parked.push({ taskId, lease, atMs: nowMs });
-    }
+    } else this.#parked.push({ taskId, lease });
   }
 
   /** Takes waiting leases of a task out. */
@@ -237,4 +261,9 @@ export class TaskRegistry implements AssignmentTarget {
       });
     });
   }
+}
+
+/** Whether the lease begins with the first byte of the origin: then the opening request may be the download itself. */
+function isOriginFromStart(lease: Lease): boolean {
+  return lease.parentHostId === "" && (lease.open || lease.pieces[0]?.start === 0);
 }

@@ -188,7 +188,8 @@ export class Live {
     const { ports, signal } = this.#parts;
     const result = await log.append(decisions, eventsSequence, ports.clock.now(), signal);
     if (result === "fenced") {
-
+      ports.log.warn("slice fenced", { slice: log.slice, epoch: log.epoch });
+      this.#parts.onVoid();
       return;
     }
     this.#decisionsSequence = Math.max(this.#decisionsSequence, log.lastSequence);

@@ -8,7 +8,7 @@ import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { FactJournal } from "../../app/control-plane.ts";
 import { type FactLine, foldLines, formatLine } from "../../core/fact-log.ts";
 
-/** The log is written anew, without what is settled, when it has grown to this size. */
+/** The log is written anew, without what is settled, when it has grown to this size, or to twice what was left the last time. */
 const COMPACT_BYTES = 4 * 1024 * 1024;
 /** Facts kept in memory for sending again; older ones stay on disk until the next start. */
 const PENDING_COUNT_MAX = 50_000;
@@ -24,21 +24,36 @@ export class DiskFactJournal implements FactJournal {
   readonly #path: string;
   readonly #log: Log;
   readonly #pending = new Map<string, DownloadFinished>();
-  readonly #begun = new Map<string, DownloadFinished>();
+  readonly #compactBytes: number;
   #file: FileHandle;
   #buffer = "";
   #sizeBytes: number;
   #writing: Promise<void> = Promise.resolve();
+  #compactAtBytes: number;
   #isScheduled = false;
+  /** The last write failed and may have left part of a line. */
+  #isTorn = false;
 
-  private constructor(path: string, log: Log, file: FileHandle, sizeBytes: number) {
+  private constructor(
+    path: string,
+    log: Log,
+    file: FileHandle,
+    sizes: { readonly sizeBytes: number; readonly compactBytes: number },
+  ) {
     this.#path = path;
     this.#log = log;
     this.#file = file;
-    this.#sizeBytes = sizeBytes;
+    this.#sizeBytes = sizes.sizeBytes;
+    this.#compactBytes = sizes.compactBytes;
+    this.#compactAtBytes = Math.max(sizes.compactBytes, 2 * sizes.sizeBytes);
   }
 
-  static async open(path: string, log: Log): Promise<DiskFactJournal> {
+  /** `compactBytes` is for tests. */
+  static async open(
+    path: string,
+    log: Log,
+    compactBytes: number = COMPACT_BYTES,
+  ): Promise<DiskFactJournal> {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const { ended, begun } = foldLines(readIfPresent(path), checksum);
     const facts = [...ended, ...begun].map(([id, fact]) => [id, decodeFact(fact)] as const);
@@ -47,8 +62,9 @@ export class DiskFactJournal implements FactJournal {
     );
     writeAnew(path, lines.join(""));
     const file = await open(path, "a", 0o600);
-    const journal = new DiskFactJournal(path, log, file, lines.join("").length);
-    for (const [id, fact] of facts) journal.#pending.set(id, fact);
+    const sizeBytes = lines.join("").length;
+    const journal = new DiskFactJournal(path, log, file, { sizeBytes, compactBytes });
+    for (const [id, fact] of facts.slice(0, PENDING_COUNT_MAX)) journal.#pending.set(id, fact);
     if (begun.size > 0) log.warn("downloads were interrupted by a crash", { count: begun.size });
     return journal;
   }
@@ -58,19 +74,18 @@ export class DiskFactJournal implements FactJournal {
   }
 
   begin(fact: DownloadFinished): void {
-    this.#begun.set(fact.downloadId, fact);
     this.#append({ kind: "begin", id: fact.downloadId, fact: encodeFact(fact) });
   }
 
   end(fact: DownloadFinished): void {
-    this.#begun.delete(fact.downloadId);
     if (this.#pending.size < PENDING_COUNT_MAX) this.#pending.set(fact.downloadId, fact);
     this.#append({ kind: "end", id: fact.downloadId, fact: encodeFact(fact) });
   }
 
   receipted(downloadIds: readonly string[]): void {
     for (const id of downloadIds) {
-      if (this.#pending.delete(id)) this.#append({ kind: "receipt", id });
+      this.#pending.delete(id);
+      this.#append({ kind: "receipt", id });
     }
   }
 
@@ -102,22 +117,31 @@ export class DiskFactJournal implements FactJournal {
   }
 
   async #write(text: string): Promise<void> {
-    await this.#file.appendFile(text);
-    this.#sizeBytes += text.length;
-    if (this.#sizeBytes < COMPACT_BYTES) return;
-    const lines = [
-      ...[...this.#begun].map(([id, fact]) =>
-        formatLine({ kind: "begin", id, fact: encodeFact(fact) }, checksum),
-      ),
-      ...[...this.#pending].map(([id, fact]) =>
-        formatLine({ kind: "end", id, fact: encodeFact(fact) }, checksum),
-      ),
-    ].join("");
-    // Lines that are still buffered are about downloads that the maps hold already; writing them again is harmless.
+    // The rest of a torn line must not swallow the next one.
+    const whole = this.#isTorn ? `\n${text}` : text;
+    this.#isTorn = true;
+    await this.#file.appendFile(whole);
+    this.#isTorn = false;
+    this.#sizeBytes += whole.length;
+    if (this.#sizeBytes >= this.#compactAtBytes) await this.#compact();
+  }
+
+  /**
+   * From the file, not from memory, which does not keep everything. Lines that are still buffered tell what came later,
+   * whatever was written anew.
+   */
+  async #compact(): Promise<void> {
+    const { ended, begun } = foldLines(readIfPresent(this.#path), checksum);
+    const asLines =
+      (kind: "begin" | "end") =>
+      ([id, fact]: readonly [string, string]): string =>
+        formatLine({ kind, id, fact }, checksum);
+    const lines = [...[...begun].map(asLines("begin")), ...[...ended].map(asLines("end"))].join("");
     writeAnew(this.#path, lines);
     await this.#file.close();
     this.#file = await open(this.#path, "a", 0o600);
-    this.#sizeBytes = Math.min(lines.length, COMPACT_BYTES / 2);
+    this.#sizeBytes = lines.length;
+    this.#compactAtBytes = Math.max(this.#compactBytes, 2 * lines.length);
   }
 }
 

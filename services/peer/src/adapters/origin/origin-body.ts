@@ -75,8 +75,8 @@ async function* chunksOf(options: {
     message.destroy();
   }
   signal.throwIfAborted();
-  if (expectedBytes !== undefined && message.complete && receivedBytes === expectedBytes) return;
-  if (expectedBytes === undefined && message.complete) return;
+  // The parser calls a message complete when its framing is satisfied: length, last chunk, or the end of the connection.
+  if (message.complete) return;
   const promised = expectedBytes === undefined ? "" : ` of ${expectedBytes}`;
   throw new OriginError(
     "origin_broken_off",

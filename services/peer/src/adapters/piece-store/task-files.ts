@@ -184,10 +184,11 @@ export async function setLength(fd: number, lengthBytes: number): Promise<void> 
   });
 }
 
+/** Too many open files or too little memory say nothing about the bytes: those failures are retryable. */
 export function readFailure(cause: unknown): PortError {
   if (cause instanceof PortError) return cause;
   return new PortError("store_read_failed", `cannot read stored bytes: ${messageOf(cause)}`, {
-    retryable: false,
+    retryable: ["EMFILE", "ENFILE", "ENOMEM", "EAGAIN"].includes(errorCode(cause) ?? ""),
     cause,
   });
 }

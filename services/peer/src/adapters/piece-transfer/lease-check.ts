@@ -1,8 +1,9 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import type { LeaseTokenClaims } from "@lacewing/contracts/gen/lacewing/assignments/v1/lease_token.ts";
 import type { HostId, TaskId } from "@lacewing/contracts/ids.ts";
 import { type Hmac, verifyLeaseToken } from "@lacewing/contracts/lease-token.ts";
 import type { Secret } from "@lacewing/observability/secret.ts";
+import { clusterHmac } from "@lacewing/runtime/cluster-secret.ts";
 
 /** The header that carries a lease's token. */
 export const LEASE_HEADER = "lacewing-lease";
@@ -28,9 +29,4 @@ export class LeaseCheck {
     if (claims.parentHostId !== this.#hostId) return "other_host";
     return claims.taskId === taskId ? claims : "other_task";
   }
-}
-
-/** HMAC-SHA256 under the cluster's secret, as tokens are signed with. */
-export function clusterHmac(clusterSecret: Secret): Hmac {
-  return (bytes) => createHmac("sha256", clusterSecret.reveal()).update(bytes).digest();
 }

@@ -111,6 +111,7 @@ export class ServeSpans {
   #end(key: string, entry: OpenSpan): void {
     this.#open.delete(key);
     endSpan(entry.span, {
+      agoMs: entry.runningCount === 0 ? this.#clock.monotonic() - entry.lastAtMs : 0,
       attributes: {
         [ATTRIBUTE.httpResponseBodySize]: entry.bytes,
         [ATTRIBUTE.pieceCount]: entry.pieceCount,

@@ -9,11 +9,11 @@ import {
   SchedulerWorld,
   summaryOf,
   TASK,
-} from "../../../../test/support/scheduler-world.ts";
-import type { Answer } from "./answer.ts";
-import { InvariantViolation } from "./invariant.ts";
-import { HOST_LOST_AFTER_MS } from "./limits.ts";
-import { newState } from "./state.ts";
+} from "../support/scheduler-world.ts";
+import type { Answer } from "@lacewing/scheduler/core/answer.ts";
+import { InvariantViolation } from "@lacewing/scheduler/core/invariant.ts";
+import { HOST_LOST_AFTER_MS } from "@lacewing/scheduler/core/limits.ts";
+import { newState } from "@lacewing/scheduler/core/state.ts";
 
 const ALL = [0, 1, 2, 3];
 

@@ -1,12 +1,17 @@
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Secret } from "@lacewing/observability/secret.ts";
-import { messageOf } from "@lacewing/runtime/errors.ts";
-import { SettingsError } from "@lacewing/runtime/settings.ts";
+import { messageOf } from "./errors.ts";
+import { SettingsError } from "./settings.ts";
 
 /** Shorter secrets can be guessed. */
 const SECRET_LENGTH_MIN = 32;
 
-/** @throws {SettingsError} when the file cannot be read or holds too little. */
+/**
+ * The secret by which the hosts and schedulers of a cluster know each other.
+ *
+ * @throws {SettingsError} when the file cannot be read or holds too little.
+ */
 export function readClusterSecret(path: string): Secret {
   let text: string;
   try {
@@ -22,4 +27,9 @@ export function readClusterSecret(path: string): Secret {
     );
   }
   return new Secret(text);
+}
+
+/** HMAC-SHA256 under the cluster's secret, as lease tokens are signed with. */
+export function clusterHmac(secret: Secret): (bytes: Uint8Array) => Uint8Array {
+  return (bytes) => createHmac("sha256", secret.reveal()).update(bytes).digest();
 }

@@ -2,15 +2,11 @@ import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { expect, test } from "vitest";
-import { MemoryBroker } from "../../../../test/support/memory-logs.ts";
-import { MemoryProjection } from "../../../../test/support/memory-projection.ts";
-import {
-  announcement,
-  requestBy,
-  taskIdOfSlice,
-} from "../../../../test/support/scheduler-world.ts";
-import { waitFor } from "../../../../test/support/wait-for.ts";
-import { Scheduler } from "./scheduler.ts";
+import { MemoryBroker } from "../support/memory-logs.ts";
+import { MemoryProjection } from "../support/memory-projection.ts";
+import { announcement, requestBy, taskIdOfSlice } from "../support/scheduler-world.ts";
+import { waitFor } from "../support/wait-for.ts";
+import { Scheduler } from "@lacewing/scheduler/app/scheduler.ts";
 
 let startCount = 0;
 

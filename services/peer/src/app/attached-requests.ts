@@ -1,0 +1,119 @@
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { piecesCovering } from "@lacewing/contracts/pieces.ts";
+import { missingPieces } from "../core/fetch-plan.ts";
+import type { OriginAccess } from "./origin-access.ts";
+import type { StoredTask } from "./ports.ts";
+import type { TaskReader, TrafficBytes } from "./task-reader.ts";
+
+/** One client request that a download serves. */
+export interface AttachedRequest {
+  readonly reader: TaskReader;
+  readonly access: OriginAccess;
+  /** As the scheduler is asked. */
+  readonly asked: TaskRequested;
+  /** Whether the scheduler was asked yet: content that is held here needs no scheduler. */
+  isAsked: boolean;
+  readonly traceparent: string;
+  /** Bytes this request made the host fetch; counted here as they arrive. */
+  readonly fetched: TrafficBytes;
+  /** Called when the download goes on without the scheduler. */
+  readonly onDegraded: () => void;
+  /** Called once after the request was detached and no byte will be counted for it any more. */
+  readonly onSettled: () => void;
+}
+
+/** The clients of one task: what they still want, and on whose account a fetched byte goes. */
+export class AttachedRequests {
+  readonly #stored: StoredTask;
+  readonly #requests = new Map<TaskReader, AttachedRequest>();
+  /** The last client, gone, while what it had begun is still arriving: somebody must account for those bytes. */
+  #leaving: AttachedRequest | undefined;
+
+  constructor(stored: StoredTask) {
+    this.#stored = stored;
+  }
+
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  [Symbol.iterator](): IterableIterator<AttachedRequest> {
+    return this.#requests.values();
+  }
+
+  add(request: AttachedRequest): void {
+    this.#requests.set(request.reader, request);
+    this.settle();
+  }
+
+  /** @returns the request, when it was attached; it pays for what still arrives if it is the last one. */
+  remove(reader: TaskReader): AttachedRequest | undefined {
+    const request = this.#requests.get(reader);
+    if (request === undefined) return undefined;
+    this.#requests.delete(reader);
+    request.access.dropOpen();
+    if (this.#requests.size > 0) request.onSettled();
+    else this.#leaving = request;
+    return request;
+  }
+
+  /** Nothing more arrives on the account of a client that is gone. */
+  settle(): void {
+    const leaving = this.#leaving;
+    this.#leaving = undefined;
+    leaving?.onSettled();
+  }
+
+  /** The request that a lease serves; any other when that one is over. */
+  payer(requestId: string | undefined): AttachedRequest | undefined {
+    let first: AttachedRequest | undefined;
+    for (const request of this.#requests.values()) {
+      if (request.access.requestId === requestId) return request;
+      first ??= request;
+    }
+    return first ?? this.#leaving;
+  }
+
+  /** One of the requests, another one for each number: credentials of one client may be refused, another's not. */
+  at(turn: number): AttachedRequest | undefined {
+    return [...this.#requests.values()][turn % Math.max(1, this.#requests.size)];
+  }
+
+  /** Pieces that readers still need and that `isTaken` does not know, ascending. */
+  missing(isTaken: (pieceIndex: number) => boolean): number[] {
+    const wanted = new Set<number>();
+    const { layout, held } = this.#stored;
+    for (const { reader } of this.#requests.values()) {
+      for (const span of reader.remaining) {
+        for (const index of missingPieces(layout, held, span))
+          if (!isTaken(index)) wanted.add(index);
+      }
+    }
+    return [...wanted].toSorted((a, b) => a - b);
+  }
+
+  /** Whether some reader has come to a piece that is neither held nor known to `isTaken`. */
+  isStuck(isTaken: (pieceIndex: number) => boolean): boolean {
+    for (const { reader } of this.#requests.values()) {
+      const index = reader.nextPiece;
+      if (index !== undefined && !this.#stored.held.has(index) && !isTaken(index)) return true;
+    }
+    return false;
+  }
+
+  /** Every piece that a request wants, ascending; all of the content when nobody is there to say. */
+  piecesOf(requestId: string): number[] {
+    const { layout } = this.#stored;
+    const spans = this.payer(requestId)?.reader.spans ?? [{ start: 0, end: layout.lengthBytes }];
+    const pieces = new Set<number>();
+    for (const span of spans) {
+      const { start, end } = piecesCovering(layout, span);
+      for (let index = start; index < end; index++) pieces.add(index);
+    }
+    return [...pieces].toSorted((a, b) => a - b);
+  }
+
+  dropOpenAnswers(): void {
+    for (const { access } of this.#requests.values()) access.dropOpen();
+  }
+}

@@ -1,0 +1,21 @@
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { FetchTracer } from "./fetch-tracer.ts";
+import type { PieceClient } from "./ports.ts";
+import type { SchedulerLink } from "./scheduler-link.ts";
+
+/** Services that every download shares. */
+export interface DownloadServices {
+  readonly link: SchedulerLink;
+  readonly pieceClient: PieceClient;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly tracer: FetchTracer;
+  /** In [0, 1). */
+  readonly random: () => number;
+  /** Signs a token for reading a task of `pieceCount` pieces from a parent without a lease. */
+  readonly selfToken: (parentHostId: string, taskId: string, pieceCount: number) => string;
+  /** Gives up every byte of a task. */
+  readonly forget: (taskId: TaskId) => void;
+}

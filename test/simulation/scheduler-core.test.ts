@@ -1,0 +1,265 @@
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { ANNOUNCE_INTERVAL_MS } from "@lacewing/contracts/limits.ts";
+import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { newState, type State } from "@lacewing/scheduler/core/state.ts";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import {
+  applyEntry,
+  bitmapOf,
+  description,
+  digestsOf,
+  requestBy,
+  SchedulerWorld,
+  seededRandom,
+  summaryOf,
+  taskIdOfSlice,
+} from "../support/scheduler-world.ts";
+
+const HOSTS = ["a", "b", "c", "seed"] as const;
+const TASKS = [taskIdOfSlice(1), taskIdOfSlice(1).replace(/ab$/, "cd"), taskIdOfSlice(40)] as const;
+const PIECE_COUNT = 4;
+const FAILURES = [
+  "digest_mismatch",
+  "unreachable",
+  "not_held",
+  "busy",
+  "stalled",
+  "origin_refused",
+  "storage",
+  "cancelled",
+] as const;
+
+/** What a host does next; the world decides whether it can. */
+const step = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ do: fc.constant("serve" as const), pick: fc.nat(1000) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("request" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("end" as const), pick: fc.nat(1000) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("describe" as const), pick: fc.nat(1000) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant("fail" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("announce" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("reboot" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("leave" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("drop" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("poison" as const), pick: fc.nat(1000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("repeat" as const), pick: fc.nat(1000) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("wait" as const), pick: fc.nat(1000) }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant("decide" as const), pick: fc.nat(1000) }) },
+);
+
+/**
+ * Goal: whatever hosts say, in any order, late, twice or never: no piece is leased to a child that holds it or has it on its way,
+ * no two children read the same piece from the origin at once, no decision violates the strict fold, and a replay of both logs
+ * gives the live state.
+ *
+ * Method: four hosts and three tasks under a virtual clock do random things; the scheduler decides at random moments, and the
+ * checks run after each. The merged log is then folded from nothing.
+ */
+test("random hosts never bring the scheduler into an impossible state, and a replay agrees with it", () => {
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      fc.array(step, { minLength: 10, maxLength: 120 }),
+      (prngSeed, steps) => {
+        const world = new SchedulerWorld(seededRandom(prngSeed));
+        for (const hostId of HOSTS)
+          world.announce(hostId, { kind: hostId === "seed" ? "seed" : "normal" });
+        for (const { do: action, pick } of steps) {
+          perform(world, action, pick);
+          checkInvariants(world.state);
+        }
+        world.advance(500);
+        checkInvariants(world.state);
+        const replayed = newState();
+        for (const entry of world.log) applyEntry(replayed, entry);
+        expect(summaryOf(replayed)).toEqual(summaryOf(world.state));
+      },
+    ),
+    { numRuns: 400 },
+  );
+});
+
+/**
+ * Goal: every client is answered at once, and afterwards never waits longer without a word than it was promised, whatever others
+ * do.
+ *
+ * Method: after each turn every live request has a lease of its own or the time of its next answer, and that time is kept.
+ */
+test("every waiting request has a lease or a promised next answer", () => {
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      fc.array(step, { minLength: 10, maxLength: 80 }),
+      (prngSeed, steps) => {
+        const world = new SchedulerWorld(seededRandom(prngSeed));
+        for (const hostId of HOSTS) world.announce(hostId);
+        for (const { do: action, pick } of steps) {
+          perform(world, action, pick);
+          world.decide();
+          keepAlive(world);
+          world.advance(500);
+          expect(overdueRequests(world)).toEqual([]);
+        }
+      },
+    ),
+    { numRuns: 150 },
+  );
+});
+
+/** Hosts announce themselves now and then: at each step they would wake every task, and time would have nothing to do. */
+function keepAlive(world: SchedulerWorld): void {
+  for (const hostId of HOSTS) {
+    const host = world.state.hosts.get(hostId);
+    if (host?.state === "alive" && world.nowMs - host.announcedAtMs < ANNOUNCE_INTERVAL_MS)
+      continue;
+    world.announce(hostId, { liveRequestIds: requestsOf(world, hostId) });
+  }
+}
+
+function perform(world: SchedulerWorld, action: string, pick: number): void {
+  const hostId = HOSTS[pick % HOSTS.length] ?? "a";
+  const taskId = TASKS[(pick >> 2) % TASKS.length] ?? TASKS[0];
+  const pieces = piecesOf(pick);
+  const requestId = `request-${hostId}-${taskId.slice(0, 2)}${taskId.slice(-2)}-${pick % 2}`;
+  const incarnation = world.state.tasks.get(taskId)?.peers.get(hostId)?.incarnation ?? 1;
+  switch (action) {
+    case "serve":
+      return serveLease(world, pick);
+    case "request":
+      return world.tell(hostId, {
+        $case: "taskRequested",
+        value: requestBy(hostId, {
+          taskId,
+          requestId,
+          canReadOrigin: hostId !== "seed" && pick % 5 !== 0,
+          originOpen: pick % 3 === 0,
+          ...(pick % 4 === 0 ? { wantedStart: 2 ** 20, wantedEnd: 3 * 2 ** 20 } : {}),
+        }),
+      });
+    case "end":
+      return world.tell(hostId, { $case: "requestEnded", value: { taskId, requestId } });
+    case "describe":
+      return world.tell(hostId, { $case: "taskDescribed", value: description({ taskId }) });
+    case "fail":
+      return failLease(world, pick);
+    case "announce":
+      return world.announce(hostId, {
+        full: pick % 2 === 0,
+        liveRequestIds: pick % 3 === 0 ? [] : requestsOf(world, hostId),
+        uploadSlots: pick % 4,
+      });
+    case "reboot":
+      world.reboot(hostId, `boot-${pick}`);
+      return world.announce(hostId);
+    case "leave":
+      return world.tell(hostId, { $case: "hostLeft", value: {} });
+    case "drop":
+      return world.tell(hostId, {
+        $case: "peerDropped",
+        value: { taskId, incarnation: incarnation + (pick % 3) - 1, reason: "evicted" },
+      });
+    case "poison":
+      return world.tell(hostId, {
+        $case: "taskPoisoned",
+        value: { taskId, expectedDigest: "", actualDigest: "", reason: "anchor_mismatch" },
+      });
+    case "repeat":
+      return repeatMessage(world, pick);
+    case "wait":
+      world.advance(pick % 7 === 0 ? 40_000 : pick * 3);
+      return undefined;
+    default:
+      // A host finds pieces of its own, too: read from the origin without the scheduler's help.
+      if (pick % 3 === 0) world.hold(hostId, pieces, incarnation, taskId);
+      world.decide();
+      return undefined;
+  }
+}
+
+/** Part or all of a live lease arrives; now and then with bytes that are not the content's. */
+function serveLease(world: SchedulerWorld, pick: number): void {
+  const lease = [...world.state.leases.values()][pick % Math.max(1, world.state.leases.size)];
+  const peer = world.state.tasks.get(lease?.taskId ?? "")?.peers.get(lease?.childHostId ?? "");
+  if (lease === undefined || peer === undefined || lease.remaining.size === 0) return;
+  const arrived = [...lease.remaining].slice(0, 1 + (pick % 4));
+  const isForged = pick % 50 === 0;
+  world.tell(lease.childHostId, {
+    $case: "piecesAvailable",
+    value: {
+      taskId: lease.taskId,
+      incarnation: Math.max(1, peer.incarnation),
+      bitmap: bitmapOf([...peer.held, ...arrived]),
+      digests: lease.parentHostId === "" ? digestsOf(arrived, isForged ? 2 : 1) : [],
+      leasesEnded: pick % 2 === 0 ? [{ leaseId: lease.leaseId, bytes: 1, durationMs: 1 }] : [],
+    },
+  });
+}
+
+function failLease(world: SchedulerWorld, pick: number): void {
+  const grant = world.grants.at(-1 - (pick % 3));
+  const reason = FAILURES[pick % FAILURES.length];
+  if (grant !== undefined && reason !== undefined) world.fail(grant.childHostId, grant, reason);
+}
+
+/** A message that the broker delivers a second time, late. */
+function repeatMessage(world: SchedulerWorld, pick: number): void {
+  const events = world.log.filter((entry) => entry.kind === "event");
+  const entry = events[pick % Math.max(1, events.length)];
+  if (entry !== undefined) world.deliver(entry);
+}
+
+function checkInvariants(state: State): void {
+  for (const task of state.tasks.values()) {
+    const originReads: number[] = [];
+    for (const peer of task.peers.values()) {
+      const leased = new Bitmap(PIECE_COUNT);
+      for (const leaseId of peer.leaseIds) {
+        const lease = state.leases.get(leaseId);
+        if (lease === undefined) throw new Error(`lease ${leaseId} is not live`);
+        for (const piece of lease.remaining) {
+          expect(peer.held.has(piece), "a held piece is leased").toBe(false);
+          expect(leased.add(piece), "a piece is leased twice to a child").toBe(true);
+          if (lease.parentHostId === "") originReads.push(piece);
+        }
+      }
+      expect([...peer.leased]).toEqual([...leased]);
+    }
+    expect(originReads, "a piece is read twice from the origin").toHaveLength(
+      new Set(originReads).size,
+    );
+  }
+  for (const lease of state.leases.values()) {
+    expect(lease.childHostId).not.toBe(lease.parentHostId);
+    expect(
+      [...lease.remaining].every((piece) => [...indexesOf(lease.pieces)].includes(piece)),
+    ).toBe(true);
+  }
+}
+
+function overdueRequests(world: SchedulerWorld): readonly string[] {
+  const { state, nowMs } = world;
+  const overdue: string[] = [];
+  for (const task of state.tasks.values()) {
+    if (task.state === "retired") continue;
+    for (const hostId of task.needyIds) {
+      const peer = task.peers.get(hostId);
+      for (const request of peer?.requests.values() ?? []) {
+        const isServed = [...(peer?.leaseIds ?? [])].some(
+          (leaseId) => state.leases.get(leaseId)?.requestId === request.requestId,
+        );
+        if (!isServed && request.nextAnswerAtMs <= nowMs) overdue.push(request.requestId);
+      }
+    }
+  }
+  return overdue;
+}
+
+function requestsOf(world: SchedulerWorld, hostId: string): string[] {
+  return [...(world.state.hosts.get(hostId)?.requests.keys() ?? [])];
+}
+
+function piecesOf(pick: number): readonly number[] {
+  return Array.from({ length: PIECE_COUNT }, (_, index) => index).filter(
+    (index) => (pick & (1 << index)) !== 0,
+  );
+}
