@@ -5,8 +5,7 @@ import { dirname } from "node:path";
 const LOG_FILE_BYTES_MAX = 64 * 2 ** 20;
 
 /**
- * A log file, written synchronously: a line is with the kernel before the call returns, so that neither an orderly exit nor
- * a crash loses it. A disk that is full or gone costs lines, never the service: the first failure is told on stderr.
+ * A log file, written synchronously: what is given is with the kernel before the call returns. A disk that is full or gone costs lines, never the service: the first failure is told on stderr.
  */
 export class LogFile {
   readonly #path: string;

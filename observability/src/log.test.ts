@@ -24,20 +24,25 @@ function temporaryFolder(): string {
 
 function logToLines(options: Partial<LogOptions> = {}) {
   const lines: unknown[] = [];
+  const writes: string[] = [];
   const log = createLog({
     service: "lacewing-peer",
     level: "info",
     hostId: "h1",
     ...options,
-    write: (line) => lines.push(JSON.parse(line)),
+    write: (text) => {
+      writes.push(text);
+      for (const line of text.trimEnd().split("\n")) lines.push(JSON.parse(line));
+    },
   });
-  return { log, lines };
+  return { log, lines, writes };
 }
 
 describe("a log line", () => {
   test("carries ISO time, level name, service, host and the event, also as msg", () => {
     const { log, lines } = logToLines();
     log.info("peer task done", { costMs: 12 });
+    log.close();
     expect(JSON.stringify(lines)).toMatch(/"time":"\d{4}-\d\d-\d\dT[\d:.]+Z"/);
     expect(lines).toMatchObject([
       {
@@ -56,6 +61,7 @@ describe("a log line", () => {
     const { log, lines } = logToLines();
     const parent = contextFromTraceparent(`00-${"a".repeat(32)}-${"b".repeat(16)}-01`);
     context.with(parent, () => log.info("inside"));
+    log.close();
     expect(trace.getActiveSpan()).toBeUndefined();
     expect(lines).toMatchObject([{ trace_id: "a".repeat(32), span_id: "b".repeat(16) }]);
   });
@@ -77,15 +83,27 @@ describe("a log line", () => {
   test("never holds one of its own keys twice", () => {
     const { log, lines } = logToLines();
     log.info("started", { time: "noon", level: 9 });
+    log.close();
     expect(lines).toMatchObject([{ level: "info", field_time: "noon", field_level: 9 }]);
   });
 
-  test("is in the file when the call returns, in folders made for it", () => {
+  test("is in the file when its turn of the event loop is over, in folders made for it", async () => {
     const file = join(temporaryFolder(), "logs", "core.log");
     const { log } = logToLines({ file });
     log.info("started");
+    await new Promise((resolve) => setImmediate(resolve));
     expect(readFileSync(file, "utf8")).toContain('"event":"started"');
     log.close();
+  });
+
+  test("shares one write with the lines of its turn, until a warning sends them off", () => {
+    const { log, writes } = logToLines();
+    log.info("one");
+    log.child({ part: "store" }).info("two");
+    expect(writes).toHaveLength(0);
+    log.warn("three");
+    expect(writes).toHaveLength(1);
+    expect(writes[0]?.match(/"event"/g)).toHaveLength(3);
   });
 });
 

@@ -1,5 +1,6 @@
 import { trace } from "@opentelemetry/api";
 import { pino, type Logger } from "pino";
+import { LineBatch } from "./line-batch.ts";
 import { LogFile } from "./log-file.ts";
 import { redacted } from "./redaction.ts";
 
@@ -32,8 +33,8 @@ export interface LogOptions {
   readonly file?: string | undefined;
   /** Told in every line, so that the logs of a cluster can be put together. */
   readonly hostId?: string | undefined;
-  /** Where lines go instead of standard output. */
-  readonly write?: (line: string) => void;
+  /** Where lines go instead of standard output, one or more at a time. */
+  readonly write?: (lines: string) => void;
 }
 
 /** The log of a process; its main closes it as the last thing. */
@@ -43,11 +44,15 @@ export interface ServiceLog extends Log {
 
 /**
  * Makes the log of a service: JSON lines with ISO time, level name, service, event (also as `msg`), and `trace_id`/`span_id`
- * of the active span. Lines are written synchronously, so an orderly exit loses none. Fields pass {@link redacted}.
+ * of the active span. Lines of one turn of the event loop are written together (see {@link LineBatch}); an orderly exit loses none. Fields pass {@link redacted}.
  */
 export function createLog(options: LogOptions): ServiceLog {
   const file = options.file === undefined ? undefined : new LogFile(options.file);
   const writeOut = options.write ?? standardOutput();
+  const batch = new LineBatch((lines) => {
+    writeOut(lines);
+    file?.write(lines);
+  });
   const root = pino(
     {
       level: options.level,
@@ -59,29 +64,32 @@ export function createLog(options: LogOptions): ServiceLog {
       formatters: { level: (label) => ({ level: label }) },
       mixin: activeTraceIds,
     },
-    {
-      write: (line: string) => {
-        writeOut(line);
-        file?.write(line);
-      },
-    },
+    { write: (line: string) => batch.add(line) },
   );
-  return { ...logOver(root), close: () => file?.close() };
+  return {
+    ...logOver(root, () => batch.flush()),
+    close: () => {
+      batch.close();
+      file?.close();
+    },
+  };
 }
 
-function logOver(logger: Logger): Log {
+function logOver(logger: Logger, flush: () => void): Log {
   const at =
     (level: "debug" | "info" | "warn" | "error") => (event: string, fields?: LogFields) => {
       // Redaction costs more than the test: a silent debug line must be nearly free.
       if (!logger.isLevelEnabled(level)) return;
       logger[level]({ event, ...fieldsForLog(fields) }, event);
+      // What somebody may have to act on must not wait for a turn that never ends.
+      if (level === "warn" || level === "error") flush();
     };
   return {
     debug: at("debug"),
     info: at("info"),
     warn: at("warn"),
     error: at("error"),
-    child: (fields) => logOver(logger.child(fieldsForLog(fields))),
+    child: (fields) => logOver(logger.child(fieldsForLog(fields)), flush),
   };
 }
 

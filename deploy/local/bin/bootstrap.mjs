@@ -22,6 +22,9 @@ const TEST_TOOLS = [
   { program: "nats-server", aptPackage: "nats-server" },
 ];
 
+/** Tasks that are one program. */
+const PROGRAMS = { demo: "test/demo/main.ts", bench: "test/bench/main.ts" };
+
 class Refusal extends Error {}
 
 try {
@@ -33,15 +36,15 @@ try {
 
 async function main([task, ...rest]) {
   checkSystem();
-  if (task !== "up" && task !== "test" && task !== "demo") {
-    throw new Refusal(`usage: bootstrap.mjs up|test|demo [arguments]; got "${task ?? ""}"`);
+  if (task !== "up" && task !== "test" && !(task in PROGRAMS)) {
+    throw new Refusal(`usage: bootstrap.mjs up|test|demo|bench [arguments]; got "${task ?? ""}"`);
   }
   await ensurePackages();
   const node = findNode(root);
   if (task === "up") {
     return runInPlace(node, [join(root, "services/cli/src/main.ts"), "up", ...rest]);
   }
-  if (task === "demo") return runInPlace(node, [join(root, "test/demo/main.ts"), ...rest]);
+  if (task in PROGRAMS) return runInPlace(node, [join(root, PROGRAMS[task]), ...rest]);
   return runTests(node, rest);
 }
 

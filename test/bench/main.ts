@@ -1,0 +1,42 @@
+import { parseArgs } from "node:util";
+import { runFlashCrowd } from "./flash-crowd.ts";
+import { runSmallObjects } from "./small-objects.ts";
+
+/**
+ * Benchmarks, each printing ratios taken in one run with the conditions beside them: `npm run bench -- <name>`. Never part
+ * of the tests: this machine's times are nobody else's.
+ */
+const BENCHMARKS = {
+  "flash-crowd":
+    "the same object at once through three hosts: copies the origin served, time against one direct download",
+  "small-objects":
+    "many small Git LFS objects with the real client: direct, cold, then from the other host",
+} as const;
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    count: { type: "string", default: "200" },
+    size: { type: "string", default: "20KiB" },
+    rate: { type: "string", default: "25MB/s" },
+    rounds: { type: "string", default: "3" },
+  },
+});
+
+switch (positionals[0]) {
+  case "small-objects":
+    await runSmallObjects({
+      objectCount: Number(values.count),
+      size: values.size,
+      rounds: Number(values.rounds),
+    });
+    break;
+  case "flash-crowd":
+    await runFlashCrowd({ size: positionals[1] ?? "64MiB", rate: values.rate });
+    break;
+  default: {
+    const lines = Object.entries(BENCHMARKS).map(([name, what]) => `  ${name.padEnd(16)}${what}`);
+    process.stdout.write(`usage: npm run bench -- <name> [options]\n${lines.join("\n")}\n`);
+    process.exitCode = positionals.length === 0 ? 0 : 64;
+  }
+}
