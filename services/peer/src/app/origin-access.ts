@@ -241,7 +241,8 @@ async function pump(
       writing.catch(() => undefined);
     }
     offset += chunk.length;
-    if (offset >= span.end) break;
+    // An answer that has no more to give is read to its end, so that its connection can be used again.
+    if (offset >= span.end && offset - answer.start !== answer.response.bodyLength) break;
   }
   await writing;
   if (offset < span.end) {

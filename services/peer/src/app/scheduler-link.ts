@@ -144,7 +144,7 @@ export class SchedulerLink {
         kind: { $case: "taskRequested", value: last },
       });
     }
-    this.#add(taskId, { ...description(task), traceparent }, true);
+    this.#add(taskId, { ...description(task), traceparent });
   }
 
   pieceHeld(taskId: TaskId, pieceIndex: number, isFromOrigin: boolean): void {
@@ -155,7 +155,7 @@ export class SchedulerLink {
 
   leaseEnded(taskId: TaskId, ended: LeaseEnded): void {
     this.#dirtyOf(taskId).leasesEnded.push(ended);
-    this.#outbox.flush();
+    this.#outbox.schedule();
   }
 
   piecesFailed(failed: PiecesFailed, traceparent: string): void {

@@ -4,6 +4,10 @@ import { OriginError, originErrorOf } from "./origin-error.ts";
 /** No byte for this long while somebody waits for one ends the body. */
 const BODY_STALL_TIMEOUT_MS = 60_000;
 
+/** A body that nobody wants is read to its end when it is no longer than this: the one byte of a probe, an error's text. */
+const DRAINED_BYTES_MAX = 64 * 1024;
+const DRAIN_TIMEOUT_MS = 5_000;
+
 /**
  * The body of an answer and the way to break it off.
  *
@@ -33,10 +37,20 @@ export function readBody(options: {
   }
   return {
     body: chunksOf(options),
-    discard: () => {
-      if (!message.readableEnded) message.destroy();
-    },
+    discard: () => discard(message, options.expectedBytes),
   };
+}
+
+/** Reading a short rest costs less than a new connection; a long one, or one of unknown length, is broken off. */
+function discard(message: IncomingMessage, expectedBytes: number | undefined): void {
+  if (message.readableEnded) return;
+  if (expectedBytes === undefined || expectedBytes > DRAINED_BYTES_MAX) {
+    message.destroy();
+    return;
+  }
+  const patience = setTimeout(() => message.destroy(), DRAIN_TIMEOUT_MS);
+  message.once("close", () => clearTimeout(patience));
+  message.resume();
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array> {}

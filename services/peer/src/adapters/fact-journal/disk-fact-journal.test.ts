@@ -1,0 +1,84 @@
+import { appendFile, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { DiskFactJournal } from "./disk-fact-journal.ts";
+
+let dir: string;
+let path: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "lw-facts-"));
+  path = join(dir, "facts.log");
+});
+afterEach(async () => rm(dir, { recursive: true }));
+
+function aFact(downloadId: string, outcome = "finished"): DownloadFinished {
+  return DownloadFinished.fromPartial({ downloadId, outcome, url: "http://origin.test/" });
+}
+
+async function reopened(compactBytes?: number): Promise<DiskFactJournal> {
+  return DiskFactJournal.open(path, createMemoryLog(), compactBytes);
+}
+
+/** What a start after a crash finds. */
+async function afterCrash(journal: DiskFactJournal): Promise<[string, string][]> {
+  await journal.close();
+  const next = await reopened();
+  const found = [...next.pending()].map((fact): [string, string] => [
+    fact.downloadId,
+    fact.outcome,
+  ]);
+  await next.close();
+  return found;
+}
+
+test("a download that had begun when the process died is interrupted at the next start", async () => {
+  const journal = await reopened();
+  journal.begin(aFact("a", "interrupted"));
+  journal.begin(aFact("b", "interrupted"));
+  journal.end(aFact("b"));
+  expect(await afterCrash(journal)).toEqual([
+    ["b", "finished"],
+    ["a", "interrupted"],
+  ]);
+});
+
+test("a receipted fact is not found again", async () => {
+  const journal = await reopened();
+  journal.end(aFact("a"));
+  journal.end(aFact("b"));
+  journal.receipted(["a"]);
+  expect([...journal.pending()].map(({ downloadId }) => downloadId)).toEqual(["b"]);
+  expect(await afterCrash(journal)).toEqual([["b", "finished"]]);
+});
+
+test("a torn line is skipped and the whole ones around it are read", async () => {
+  const journal = await reopened();
+  journal.end(aFact("a"));
+  await journal.close();
+  const line = await readFile(path, "utf8");
+  await appendFile(path, `${line.slice(0, -6)}\n${line.replace(" a ", " x ")}end c`);
+  expect(await afterCrash(await reopened())).toEqual([["a", "finished"]]);
+});
+
+test("writing the log anew loses nothing that is not settled", async () => {
+  const journal = await reopened(2000);
+  journal.begin(aFact("running", "interrupted"));
+  const left: string[] = [];
+  for (let index = 0; index < 300; index++) {
+    journal.begin(aFact(`d${index}`, "interrupted"));
+    journal.end(aFact(`d${index}`));
+    if (index % 10 === 0) left.push(`d${index}`);
+    else journal.receipted([`d${index}`]);
+    // A turn of the event loop is one write, and each may be followed by a compaction.
+    if (index % 7 === 0) await new Promise(setImmediate);
+  }
+  const found = await afterCrash(journal);
+  expect(found.filter(([, outcome]) => outcome === "finished").map(([id]) => id)).toEqual(left);
+  expect(found.filter(([, outcome]) => outcome === "interrupted")).toEqual([
+    ["running", "interrupted"],
+  ]);
+  expect((await readFile(path, "utf8")).length).toBeLessThan(6000);
+});

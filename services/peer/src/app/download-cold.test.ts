@@ -1,0 +1,177 @@
+import { sliceOf } from "@lacewing/contracts/slices.ts";
+import { parseTaskId } from "@lacewing/contracts/ids.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+import { sha256Of } from "../../../../test/support/task-builders.ts";
+import { waitFor } from "../../../../test/support/wait-for.ts";
+
+const MIB = 2 ** 20;
+const HOST = "http://origin.test";
+
+let world: PeerWorld;
+let content: Buffer;
+beforeEach(async () => {
+  world = new PeerWorld();
+  content = await bytesOf(seededContent("cold", 2 * MIB + 12_345));
+});
+afterEach(async () => world.close());
+
+function gateAt(atBytes: number) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  return { gate: { atBytes, opened: promise }, open: resolve };
+}
+
+describe("content that nobody has", () => {
+  test("comes exactly from the origin under an open lease, is described, announced with digests, and accounted once", async () => {
+    world.origin.add("/file", content);
+    world.onRequest((request) => world.grantOrigin(request));
+    const { answer, bytes, error } = await world.get(`${HOST}/file`);
+    expect(error).toBeUndefined();
+    expect(answer.status).toBe(200);
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({
+      outcome: "finished",
+      httpStatus: 200,
+      degraded: false,
+      fetched: { localPeer: 0, remotePeer: 0, backToSource: content.length },
+      delivered: { localPeer: 0, remotePeer: 0, backToSource: content.length },
+    });
+    expect(world.origin.sentBytes).toBe(content.length);
+    expect(world.origin.requests).toHaveLength(1);
+    await waitFor("verification", () => world.controlPlane.all("taskVerified").length > 0);
+    expect(world.controlPlane.all("taskDescribed")[0]?.lengthBytes).toBe(content.length);
+    const last = world.controlPlane.all("piecesAvailable").at(-1);
+    expect([...(last?.bitmap ?? [])]).toEqual([0b111]);
+    const digests = world.controlPlane.all("piecesAvailable").flatMap((value) => value.digests);
+    expect(digests.map(({ pieceIndex }) => pieceIndex).toSorted((a, b) => a - b)).toEqual([
+      0, 1, 2,
+    ]);
+    expect(Buffer.from(digests[0]?.sha256 ?? [])).toEqual(sha256Of(content.subarray(0, MIB)));
+    const slice = sliceOf(parseTaskId(fact?.taskId ?? "") ?? expect.unreachable());
+    expect(world.controlPlane.messages.at(-1)?.subject).toBe(`lw.v1.ev.${slice}.host-a`);
+  });
+
+  test("reaches the client before the origin has finished", async () => {
+    const { gate, open } = gateAt(256 * 1024);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const client = world.client(`${HOST}/file`);
+    await waitFor("first bytes", () => client.received() >= 256 * 1024, { intervalMs: 2 });
+    open();
+    expect((await client.done).bytes.equals(content)).toBe(true);
+  });
+
+  test("is read once for two clients that want it at the same time", async () => {
+    const { gate, open } = gateAt(MIB);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const first = world.client(`${HOST}/file`);
+    await waitFor("first bytes", () => first.received() > 0, { intervalMs: 2 });
+    const second = world.client(`${HOST}/file`);
+    await waitFor("second client", () => second.received() > 0, { intervalMs: 2 });
+    open();
+    expect((await first.done).bytes.equals(content)).toBe(true);
+    expect((await second.done).bytes.equals(content)).toBe(true);
+    const facts = await world.facts(2);
+    const fetched = facts.reduce((sum, fact) => sum + (fact.fetched?.backToSource ?? 0), 0);
+    expect(fetched).toBe(content.length);
+    expect(world.origin.sentBytes).toBe(content.length);
+  });
+
+  test("goes on for the second client when the first, whose answer is being read, leaves", async () => {
+    const { gate, open } = gateAt(MIB);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const first = world.client(`${HOST}/file`);
+    await waitFor("first bytes", () => first.received() > 0, { intervalMs: 2 });
+    const second = world.client(`${HOST}/file`);
+    await waitFor("second client", () => second.received() > 0, { intervalMs: 2 });
+    first.leave();
+    await first.done;
+    open();
+    expect((await second.done).bytes.equals(content)).toBe(true);
+    expect(world.origin.brokenOffCount).toBe(0);
+    const facts = await world.facts(2);
+    expect(facts.map(({ outcome }) => outcome).toSorted()).toEqual(["client_gone", "finished"]);
+    const fetched = facts.reduce((sum, fact) => sum + (fact.fetched?.backToSource ?? 0), 0);
+    expect(fetched).toBe(world.origin.sentBytes);
+  });
+
+  test("is no longer read when the only client leaves", async () => {
+    const { gate } = gateAt(MIB);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const client = world.client(`${HOST}/file`);
+    await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
+    client.leave();
+    await client.done;
+    await waitFor("the origin to be freed", () => world.origin.brokenOffCount === 1);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ outcome: "client_gone", fetched: { backToSource: MIB } });
+    await waitFor("the request's end", () => world.controlPlane.all("requestEnded").length === 1);
+    await waitFor("the lease's end", () => world.controlPlane.all("piecesFailed").length === 1);
+    expect(world.controlPlane.all("piecesFailed")[0]?.reason).toBe("cancelled");
+  });
+
+  test("counts every byte of a piece that was begun for a small range, and has the piece afterwards", async () => {
+    world.origin.add("/file", content);
+    world.onRequest((request) => world.grantOrigin(request));
+    const { answer, bytes } = await world.get(`${HOST}/file`, [["Range", "bytes=100-199"]]);
+    expect(answer.status).toBe(206);
+    expect(bytes.equals(content.subarray(100, 200))).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({
+      outcome: "finished",
+      fetched: { backToSource: MIB },
+      delivered: { backToSource: 100 },
+      probeBytes: 1,
+    });
+    expect(world.origin.sentBytes).toBe(MIB);
+    expect([...world.store.list()][0]?.held.has(0)).toBe(true);
+  });
+
+  test("whose piece breaks off again and again fails the client after a bounded number of tries", async () => {
+    world = new PeerWorld({ isHurried: true });
+    world.controlPlane.isConnected = false;
+    world.origin.add("/file", content, { breaksAfterBytes: 64 * 1024 });
+    const { error } = await world.get(`${HOST}/file`);
+    expect(String(error)).toMatch(/6 times in a row/);
+    expect(world.origin.requests.length).toBeLessThan(10);
+    expect((await world.facts(1))[0]?.outcome).toBe("failed");
+  });
+});
+
+describe("anchored content", () => {
+  test("that is wrong breaks the connection off before its last bytes, is forgotten, and poisons the task", async () => {
+    const wrong = Buffer.from(content);
+    wrong.writeUInt8(wrong.readUInt8(5) ^ 1, 5);
+    world.origin.add(anchoredPath(content), wrong);
+    world.onRequest((request) => world.grantOrigin(request));
+    const { bytes, error } = await world.get(`${HOST}${anchoredPath(content)}`);
+    expect(error).toHaveProperty("name", "AnchorMismatch");
+    expect(bytes.length).toBeLessThan(content.length);
+    expect((await world.facts(1))[0]?.outcome).toBe("anchor_mismatch");
+    await waitFor("poison", () => world.controlPlane.all("taskPoisoned").length === 1);
+    expect([...world.store.list()]).toEqual([]);
+  });
+
+  test("of one small piece withholds its end until the anchor holds, and then ends cleanly", async () => {
+    const small = content.subarray(0, 1000);
+    world.origin.add(anchoredPath(small), small);
+    world.onRequest((request) => world.grantOrigin(request));
+    const { bytes, answer } = await world.get(`${HOST}${anchoredPath(small)}`);
+    expect(bytes.equals(small)).toBe(true);
+    expect(answer.headers).toContainEqual(["lacewing-verified", "pieces"]);
+  });
+
+  test("that failed once is fetched anew for the next client", async () => {
+    const wrong = Buffer.from(content).fill(1);
+    const file = world.origin.add(anchoredPath(content), wrong);
+    world.onRequest((request) => world.grantOrigin(request));
+    expect((await world.get(`${HOST}${anchoredPath(content)}`)).error).toBeDefined();
+    file.bytes = content;
+    expect((await world.get(`${HOST}${anchoredPath(content)}`)).bytes.equals(content)).toBe(true);
+  });
+});

@@ -1,0 +1,258 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+import { anchoredPath, layoutOf, PeerWorld } from "../../../../test/support/peer-world.ts";
+import { waitFor } from "../../../../test/support/wait-for.ts";
+
+const MIB = 2 ** 20;
+const HOST = "http://origin.test";
+const ALL = [0, 1, 2, 3];
+
+let world: PeerWorld;
+let content: Buffer;
+let url: string;
+beforeEach(async () => {
+  world = new PeerWorld();
+  content = await bytesOf(seededContent("peers", 3 * MIB + 77));
+  url = `${HOST}${anchoredPath(content)}`;
+  world.origin.add(anchoredPath(content), content);
+});
+afterEach(async () => world.close());
+
+describe("content that another host holds", () => {
+  test("comes from it, with one byte asked of the origin, and counts as remote_peer", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, ALL),
+    );
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({
+      outcome: "finished",
+      degraded: false,
+      probeBytes: 1,
+      fetched: { remotePeer: content.length, backToSource: 0 },
+      delivered: { remotePeer: content.length, backToSource: 0, localPeer: 0 },
+    });
+    expect(world.origin.sentBytes).toBe(0);
+    expect(world.controlPlane.all("piecesAvailable").flatMap(({ digests }) => digests)).toEqual([]);
+    const leasedBytes = () =>
+      world.controlPlane
+        .all("piecesAvailable")
+        .flatMap(({ leasesEnded }) => leasesEnded.map(({ bytes: leased }) => leased));
+    await expect.poll(leasedBytes).toEqual([content.length]);
+  });
+
+  test("is served from the disk the second time, as local_peer", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, ALL),
+    );
+    await world.get(url);
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+    const facts = await world.facts(2);
+    expect(facts[1]).toMatchObject({
+      fetched: { remotePeer: 0, backToSource: 0 },
+      delivered: { localPeer: content.length },
+    });
+    expect(world.controlPlane.all("taskRequested")).toHaveLength(1);
+  });
+
+  test("never shows a parent's wrong bytes: the parent is blamed and the rest comes from elsewhere", async () => {
+    const lying = Buffer.from(content);
+    lying.fill(0, MIB, MIB + 10);
+    world.pieceClient.parents.set("host-b", lying);
+    world.pieceClient.parents.set("host-c", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, ALL),
+    );
+    const request = world.client(url);
+    await waitFor("blame", () => world.controlPlane.all("piecesFailed").length > 0, {
+      intervalMs: 2,
+    });
+    const [failed] = world.controlPlane.all("piecesFailed");
+    expect(failed).toMatchObject({
+      parentHostId: "host-b",
+      reason: "digest_mismatch",
+      pieceIndexes: [1],
+    });
+    expect(request.received()).toBeLessThanOrEqual(MIB);
+    const [asked] = world.controlPlane.all("taskRequested");
+    if (asked === undefined) return expect.unreachable();
+    world.grantParent(asked, { hostId: "host-c", truth: content }, ALL);
+    const { bytes, error } = await request.done;
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+  });
+
+  test("is not taken under a lease that names no digest for it", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) => {
+      const { taskId, requestId } = request;
+      world.grant({
+        leaseId: "0-1-7",
+        taskId,
+        requestId,
+        parentHostId: "host-b",
+        parentAddress: "host-b",
+        pieces: [{ start: 0, count: 4 }],
+      });
+    });
+    const client = world.client(url);
+    await waitFor("the refusal", () => world.controlPlane.all("piecesFailed").length === 1);
+    expect(world.controlPlane.all("piecesFailed")[0]?.reason).toBe("malformed");
+    expect(client.received()).toBe(0);
+    client.leave();
+  });
+});
+
+describe("a lease", () => {
+  test("for pieces that another fetch has under way does not end before they are here", async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    world.origin.add(anchoredPath(content), content, {
+      gate: { atBytes: MIB / 2, opened: promise },
+    });
+    world.onRequest((request) => {
+      world.grantOrigin(request, "0-1-1");
+      world.grantOrigin(request, "0-1-2");
+    });
+    const client = world.client(url);
+    await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
+    world.link.announce(false);
+    await waitFor("announce", () => world.controlPlane.all("hostAnnounced").length > 1);
+    expect(world.controlPlane.all("hostAnnounced").at(-1)?.liveLeaseIds).toEqual([
+      "0-1-1",
+      "0-1-2",
+    ]);
+    resolve();
+    await client.done;
+    const ended = () =>
+      world.controlPlane.all("piecesAvailable").flatMap(({ leasesEnded }) => leasesEnded);
+    await waitFor("both ends", () => ended().length === 2);
+    expect(ended().map(({ leaseId, bytes }) => [leaseId, bytes])).toEqual(
+      expect.arrayContaining([
+        ["0-1-1", content.length],
+        ["0-1-2", 0],
+      ]),
+    );
+  });
+
+  test("that is repeated after its end is answered with the figures it ended with", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    const parent = { hostId: "host-b", truth: content, leaseId: "0-1-5" };
+    world.onRequest((request) => world.grantParent(request, parent, [0, 1]));
+    const client = world.client(url);
+    const ended = () =>
+      world.controlPlane.all("piecesAvailable").flatMap(({ leasesEnded }) => leasesEnded);
+    await waitFor("the end", () => ended().length === 1);
+    const [asked] = world.controlPlane.all("taskRequested");
+    if (asked === undefined) return expect.unreachable();
+    world.grantParent(asked, parent, [0, 1]);
+    await waitFor("the same end", () => ended().length === 2);
+    expect(ended()[1]).toEqual(ended()[0]);
+    client.leave();
+    await client.done;
+  });
+
+  test("for this host's own copy of what it holds already leaves nothing pinned", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    const taskId = "00".repeat(32);
+    const own = { taskId, requestId: "" };
+    world.grantParent(own, { hostId: "host-b", truth: content, leaseId: "0-1-1" }, ALL);
+    await waitFor("the copy", () => [...world.store.list()][0]?.isVerified === true);
+    world.grantParent(own, { hostId: "host-b", truth: content, leaseId: "0-1-2" }, ALL);
+    await waitFor("release", () => [...world.store.list()].every((task) => !task.isPinned));
+  });
+
+  test("for a request that is over is refused", async () => {
+    world.grant({ leaseId: "0-1-9", taskId: "00".repeat(32), requestId: "gone" });
+    await waitFor("the refusal", () => world.controlPlane.all("piecesFailed").length === 1);
+    expect(world.controlPlane.all("piecesFailed")[0]).toMatchObject({
+      leaseId: "0-1-9",
+      reason: "cancelled",
+    });
+  });
+
+  test("of an old owner of the slice is refused", async () => {
+    const reasons = { $case: "announceFull", value: { reason: "test" } } as const;
+    world.controlPlane.assign(reasons, 5, 3);
+    world.controlPlane.assign(reasons, 4, 3);
+    expect(world.log.entries.map(({ event }) => event)).toEqual([
+      "full announce asked for",
+      "assignment of an old epoch refused",
+    ]);
+  });
+});
+
+describe("without a word from the scheduler", () => {
+  test("a download goes to the origin after the second question and is marked degraded", async () => {
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ degraded: true, fetched: { backToSource: content.length } });
+    expect(world.controlPlane.all("taskRequested").length).toBeGreaterThanOrEqual(2);
+    expect(world.origin.requests).toHaveLength(1);
+  });
+
+  test("a download that had begun goes on from the holder it knows, then from the origin", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, [0]),
+    );
+    const client = world.client(url);
+    await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
+    const [asked] = world.controlPlane.all("taskRequested");
+    if (asked === undefined) return expect.unreachable();
+    world.grantParent(asked, { hostId: "host-b", truth: content, leaseId: "0-1-2" }, [1, 2]);
+    world.controlPlane.assign({
+      $case: "leaseEnd",
+      value: { leaseId: "0-1-2", taskId: asked.taskId, reason: "expired" },
+    });
+    const { bytes } = await client.done;
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(world.pieceClient.reads.map(({ token }) => token)).toContain("self-host-b");
+    expect(fact?.degraded).toBe(true);
+    expect(fact?.delivered).toEqual({
+      localPeer: 0,
+      remotePeer: 3 * MIB,
+      backToSource: content.length - 3 * MIB,
+    });
+    expect(fact?.fetched?.backToSource).toBe(world.origin.sentBytes);
+  });
+
+  test("a read of the origin gives way when the scheduler comes back with a parent", async () => {
+    world.controlPlane.isConnected = false;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    world.origin.add(anchoredPath(content), content, {
+      gate: { atBytes: MIB / 2, opened: promise },
+    });
+    world.pieceClient.parents.set("host-b", content);
+    const client = world.client(url);
+    await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
+    const [live] = [...world.registry.liveRequests()];
+    if (live === undefined) return expect.unreachable();
+    world.grantParent(live.request, { hostId: "host-b", truth: content }, [1, 2, 3]);
+    resolve();
+    expect((await client.done).bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact?.fetched?.remotePeer).toBe(content.length - layoutOf(content).pieceLengthBytes);
+  });
+});
+
+test("a task that is dropped breaks off the clients that wait for it", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  world.origin.add(anchoredPath(content), content, { gate: { atBytes: MIB, opened: promise } });
+  world.onRequest((request) => world.grantOrigin(request));
+  const client = world.client(url);
+  await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
+  const [task] = world.store.list();
+  world.controlPlane.assign({
+    $case: "dropTask",
+    value: { taskId: task?.description.taskId ?? "", reason: "poisoned" },
+  });
+  expect(String((await client.done).error)).toMatch(/dropped: poisoned/);
+  expect([...world.store.list()]).toEqual([]);
+  resolve();
+});
