@@ -1,5 +1,3 @@
-import { sliceOf } from "@lacewing/contracts/slices.ts";
-import { parseTaskId } from "@lacewing/contracts/ids.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
@@ -49,8 +47,10 @@ describe("content that nobody has", () => {
       0, 1, 2,
     ]);
     expect(Buffer.from(digests[0]?.sha256 ?? [])).toEqual(sha256Of(content.subarray(0, MIB)));
-    const slice = sliceOf(parseTaskId(fact?.taskId ?? "") ?? expect.unreachable());
-    expect(world.controlPlane.messages.at(-1)?.subject).toBe(`lw.v1.ev.${slice}.host-a`);
+    const slice = Number.parseInt(fact?.taskId.slice(0, 2) ?? "", 16) % 64;
+    expect(world.controlPlane.messages.map(({ subject }) => subject)).toContain(
+      `lw.v1.ev.${slice}.host-a`,
+    );
   });
 
   test("reaches the client before the origin has finished", async () => {

@@ -78,8 +78,7 @@ describe("content that another host holds", () => {
       pieceIndexes: [1],
     });
     expect(request.received()).toBeLessThanOrEqual(MIB);
-    const [asked] = world.controlPlane.all("taskRequested");
-    if (asked === undefined) return expect.unreachable();
+    const asked = world.waiting;
     world.grantParent(asked, { hostId: "host-c", truth: content }, ALL);
     const { bytes, error } = await request.done;
     expect(error).toBeUndefined();
@@ -146,8 +145,7 @@ describe("a lease", () => {
     const ended = () =>
       world.controlPlane.all("piecesAvailable").flatMap(({ leasesEnded }) => leasesEnded);
     await waitFor("the end", () => ended().length === 1);
-    const [asked] = world.controlPlane.all("taskRequested");
-    if (asked === undefined) return expect.unreachable();
+    const asked = world.waiting;
     world.grantParent(asked, parent, [0, 1]);
     await waitFor("the same end", () => ended().length === 2);
     expect(ended()[1]).toEqual(ended()[0]);
@@ -162,7 +160,8 @@ describe("a lease", () => {
     world.grantParent(own, { hostId: "host-b", truth: content, leaseId: "0-1-1" }, ALL);
     await waitFor("the copy", () => [...world.store.list()][0]?.isVerified === true);
     world.grantParent(own, { hostId: "host-b", truth: content, leaseId: "0-1-2" }, ALL);
-    await waitFor("release", () => [...world.store.list()].every((task) => !task.isPinned));
+    const pinned = () => [...world.store.list()].filter((task) => task.isPinned);
+    await expect.poll(pinned).toEqual([]);
   });
 
   test("for a request that is over is refused", async () => {
@@ -202,8 +201,7 @@ describe("without a word from the scheduler", () => {
     );
     const client = world.client(url);
     await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
-    const [asked] = world.controlPlane.all("taskRequested");
-    if (asked === undefined) return expect.unreachable();
+    const asked = world.waiting;
     world.grantParent(asked, { hostId: "host-b", truth: content, leaseId: "0-1-2" }, [1, 2]);
     world.controlPlane.assign({
       $case: "leaseEnd",
@@ -231,9 +229,8 @@ describe("without a word from the scheduler", () => {
     world.pieceClient.parents.set("host-b", content);
     const client = world.client(url);
     await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
-    const [live] = [...world.registry.liveRequests()];
-    if (live === undefined) return expect.unreachable();
-    world.grantParent(live.request, { hostId: "host-b", truth: content }, [1, 2, 3]);
+    const asked = world.waiting;
+    world.grantParent(asked, { hostId: "host-b", truth: content }, [1, 2, 3]);
     resolve();
     expect((await client.done).bytes.equals(content)).toBe(true);
     const [fact] = await world.facts(1);

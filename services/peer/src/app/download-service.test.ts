@@ -174,6 +174,17 @@ describe("content that is not held", () => {
     expect([answer.status, bytes.length]).toEqual([200, 0]);
   });
 
+  test("that is empty is passed through although there is no first byte to probe", async () => {
+    const nothing = new Uint8Array(0);
+    world.origin.add(anchoredPath(nothing), nothing);
+    world.onRequest(({ taskId, requestId }) => {
+      const value = { taskId, requestId, nextByMs: 1000, reason: "test" };
+      world.controlPlane.assign({ $case: "pending", value });
+    });
+    const { answer, bytes } = await world.get(`${HOST}${anchoredPath(nothing)}`);
+    expect([answer.status, bytes.length]).toEqual([200, 0]);
+  });
+
   test("and is refused by the origin frees its lease", async () => {
     file.status = 404;
     expect((await world.get(url)).answer.status).toBe(404);

@@ -221,7 +221,7 @@ export class DownloadService {
       flow.access.noteValidator(strongValidatorOf(probe.headers));
       return this.#answers.deliver(flow, stored, probe.headers, { first: undefined });
     }
-    if (probe.status !== 200 && probe.status !== 206)
+    if (probe.status !== 200 && probe.status !== 206 && probe.status !== 416)
       return this.#answers.passOn(flow, probe, "origin refused");
     probe.discard();
     return undefined;
@@ -295,6 +295,8 @@ export class DownloadService {
     expected?: TaskId,
   ): Promise<DownloadAnswer> {
     const { clock } = this.#options.services;
+    // Empty content has no first byte to probe.
+    if (response.status === 416) return this.#answers.passThrough(flow, response, "range_refused");
     if (response.status !== 200 && response.status !== 206)
       return this.#answers.passOn(flow, response, "origin refused");
     const described = describe(flow.target, response, clock.now(), this.#options.sha256);

@@ -135,17 +135,16 @@ export class TaskDownload implements ReadableTask {
     const pieces = lease.open
       ? this.#requests.piecesOf(lease.requestId)
       : [...indexesOf(lease.pieces)];
-    const source = this.#sourceOf(lease);
+    const isOver = lease.requestId !== "" && this.#requests.size === 0;
+    const source = isOver ? undefined : this.#sourceOf(lease);
     if (source === undefined || this.#failure !== undefined) {
-      const detail = this.#failure?.message ?? "no client with credentials waits here any more";
+      const detail = this.#failure?.message ?? "no client waits here any more";
       this.#reportFailure(leaseId, parentHostId, pieces, cancelledFetch(detail), 0);
       this.#settle();
       return;
     }
-    const traceparent =
-      lease.traceparent === ""
-        ? (this.#requests.payer(lease.requestId)?.traceparent ?? "")
-        : lease.traceparent;
+    const own = this.#requests.payer(lease.requestId)?.traceparent ?? "";
+    const traceparent = lease.traceparent === "" ? own : lease.traceparent;
     if (source.kind === "parent") this.#preferParents();
     // Whoever reads the content of an open lease has to say what it is.
     if (lease.open && !this.#isDescribed) this.describe(traceparent);

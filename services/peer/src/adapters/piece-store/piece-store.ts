@@ -1,5 +1,5 @@
-import { statfsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdirSync, statfsSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -96,6 +96,7 @@ export class DiskPieceStore implements PieceStore {
   #freeBytes = 0;
   /** Reservations happen one after the other, or two would take the same room. */
   #lastReservation: Promise<unknown> = Promise.resolve();
+  readonly #madeFolders = new Set<string>();
 
   constructor(
     options: PieceStoreOptions,
@@ -247,7 +248,7 @@ export class DiskPieceStore implements PieceStore {
   async #makeFiles(description: TaskDescription, paths: TaskPaths): Promise<DiskStoredTask> {
     const incarnation = await this.#shared.incarnations.next();
     const journal = newJournal(description, incarnation);
-    await mkdir(dirname(paths.data), { recursive: true, mode: STORE_DIR_MODE });
+    this.#ensureFolder(dirname(paths.data));
     await this.#shared.files.create(paths, async (files) => {
       await setLength(files.dataFd, description.lengthBytes);
       await writeAll(files.journalFd, journal, 0);
@@ -262,6 +263,12 @@ export class DiskPieceStore implements PieceStore {
       stamp: new FileStamp(paths, usedAtMs),
       usedAtMs,
     });
+  }
+
+  #ensureFolder(path: string): void {
+    if (this.#madeFolders.has(path)) return;
+    mkdirSync(path, { recursive: true, mode: STORE_DIR_MODE });
+    this.#madeFolders.add(path);
   }
 
   #adopt({ journal, paths, usedAtMs }: RecoveredTask): void {
