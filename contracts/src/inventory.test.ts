@@ -47,6 +47,14 @@ describe("the digest of an inventory", () => {
     );
   });
 
+  test("of several tasks is the XOR of their hashes", () => {
+    const held = [
+      { taskId: "a", incarnation: 1, heldPieceCount: 1 },
+      { taskId: "b", incarnation: 2, heldPieceCount: 3 },
+    ];
+    expect(inventoryDigest(held)).toBe("0fb7071619450d3a");
+  });
+
   test("is the published FNV-1a (64 bit): hosts and schedulers of different versions must agree", () => {
     // FNV-1a of "a:1:1".
     expect(inventoryDigest([{ taskId: "a", incarnation: 1, heldPieceCount: 1 }])).toBe(

@@ -19,6 +19,9 @@ const SILENCE_MS_MAX = 5 * 60_000;
 /** A list of 100,000 tasks with their piece maps; gRPC's own 4 MiB would refuse a large store. */
 const MESSAGE_BYTES_MAX = 256 * 2 ** 20;
 
+/** Content that may be on its way: HTTP/2's own 64 KiB would stop the host after every quarter of a message. */
+const WINDOW_BYTES = 8 * 2 ** 20;
+
 /** One host's API as the commands use it. Every failure is a {@link CliError}. */
 export interface PeerClient {
   stat(question: { readonly taskId?: string; readonly url?: string }): Promise<TaskStat>;
@@ -34,6 +37,7 @@ export async function connectPeer(socket: string): Promise<PeerClient> {
   const client = new PeerApiClient(`unix:${socket}`, credentials.createInsecure(), {
     "grpc.max_receive_message_length": MESSAGE_BYTES_MAX,
     "grpc.enable_http_proxy": 0,
+    "grpc-node.flow_control_window": WINDOW_BYTES,
   });
   await new Promise<void>((resolve, reject) => {
     client.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => {

@@ -2,7 +2,7 @@ import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import type { TaskStat } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
 import { describe, expect, test } from "vitest";
 import { choosePeer } from "./peer-choice.ts";
-import { listRow, matchPrefix, pieceMap, statLines } from "./task-lines.ts";
+import { listRow, matchDigits, pieceMap, statLines } from "./task-lines.ts";
 import { trafficText } from "./traffic-text.ts";
 import { formatAge, formatBytes, formatDuration, percentOf } from "./units.ts";
 
@@ -55,11 +55,12 @@ describe("a task on the screen", () => {
     ]);
   });
 
-  test("is found by the first digits of its id when they are enough", () => {
-    const other = { ...task, taskId: "ac".repeat(32) };
-    expect(matchPrefix([task, other], "abab")).toBe(task);
-    expect(() => matchPrefix([task, other], "a")).toThrow("more than one");
-    expect(() => matchPrefix([task, other], "ff")).toThrow("holds no task ff…");
+  test("is found by the first digits of its id or digest when they are enough", () => {
+    const other = { ...task, taskId: "ac".repeat(32), anchor: `sha256:${"d0".repeat(32)}` };
+    expect(matchDigits([task, other], "abab")).toBe(task);
+    expect(matchDigits([task, other], "d0d0")).toBe(other);
+    expect(() => matchDigits([task, other], "a")).toThrow("more than one");
+    expect(() => matchDigits([task, other], "ff")).toThrow("holds no task ff");
   });
 });
 

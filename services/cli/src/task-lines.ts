@@ -50,16 +50,18 @@ export function taskJson(task: TaskStat): object {
 }
 
 /**
- * The one task whose id begins with `prefix`.
+ * The one task whose id, or whose content's digest, begins with these hex digits.
  *
  * @throws {CliError} when there is none or more than one.
  */
-export function matchPrefix(tasks: readonly TaskStat[], prefix: string): TaskStat {
-  const [first, second] = tasks.filter(({ taskId }) => taskId.startsWith(prefix));
+export function matchDigits(tasks: readonly TaskStat[], digits: string): TaskStat {
+  const [first, second] = tasks.filter(
+    ({ taskId, anchor }) => taskId.startsWith(digits) || anchor.startsWith(`sha256:${digits}`),
+  );
   if (first === undefined)
-    throw new CliError(`the host holds no task ${prefix}…`, "`lacewing ls` shows what it holds.");
+    throw new CliError(`the host holds no task ${digits}`, "`lacewing ls` shows what it holds.");
   if (second !== undefined)
-    throw new CliError(`more than one task begins with ${prefix}`, "Give more digits of its id.");
+    throw new CliError(`more than one task begins with ${digits}`, "Give more digits.");
   return first;
 }
 

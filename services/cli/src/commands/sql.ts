@@ -12,6 +12,7 @@ interface SqlFlags {
   readonly json?: true;
 }
 
+/** The database is on this machine or near: a longer wait means that it is not there. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A table with more rows than this is no longer read by a person; --json prints them all. */
 const TABLE_ROWS_MAX = 1_000;
