@@ -1,150 +1,154 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Socket } from "node:net";
-import { jetstream } from "@nats-io/jetstream";
+import { jetstream, type JetStreamClient } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { EVENT_VERSION } from "@lacewing/contracts/events/decode.ts";
 import { type Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { digestOfHex, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
-import { inventoryDigest } from "@lacewing/contracts/inventory.ts";
+import { digestOfHex, type HostId, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
+import { type InventoryEntry, inventoryDigest } from "@lacewing/contracts/inventory.ts";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import { sliceOf } from "@lacewing/contracts/slices.ts";
 import { eventsSubject, hostSubject, inboxPrefix } from "@lacewing/contracts/subjects.ts";
 import { connectNats } from "@lacewing/runtime/nats.ts";
 import { bytesOf, type Content } from "./content.ts";
-import { hostId } from "./piece-hosts.ts";
-import { startRawServer } from "./piece-hosts.ts";
+import { hostId, startRawServer } from "./piece-hosts.ts";
 
-/** What a parent does with a request for a span of a task's bytes. */
-export type Misbehaviour = (socket: Socket, span: PieceSpanRequest) => void;
-
-export interface PieceSpanRequest {
+/** A span of a task's bytes that a child asks for. */
+export interface AskedSpan {
   readonly start: number;
   /** Inclusive, as in the `Range` header. */
   readonly last: number;
+  /** Of the whole content. */
   readonly lengthBytes: number;
 }
 
-/** A host that exists only in events and answers its children as a test wants. */
-export interface FakeHost {
-  readonly hostId: string;
-  /** Claims to hold all of an LFS object of an origin, with the right digests. */
-  claim(
-    origin: { readonly port: number },
-    content: Content,
-    behaviour: Misbehaviour,
-  ): Promise<{ readonly taskId: TaskId; readonly requestCount: () => number }>;
-  [Symbol.asyncDispose](): Promise<void>;
-}
+/** What a parent does with a request of a child. */
+export type Misbehaviour = (socket: Socket, span: AskedSpan) => void;
 
-/** A request's head is a few hundred bytes and a token. */
-const HEAD_BYTES_MAX = 64 * 1024;
-
+/** A copy that a fake host says it has. */
 interface Claim {
   readonly behaviour: Misbehaviour;
   readonly lengthBytes: number;
   requestCount: number;
 }
 
+/** A request's head is a few hundred bytes and a token. */
+const HEAD_BYTES_MAX = 64 * 1024;
+
 /** Announces a host of that name to the scheduler behind `natsUrl`; it leaves in order when its scope ends. */
 export async function startFakeHost(natsUrl: string, name: string): Promise<FakeHost> {
-  const id = hostId(name);
   const claims = new Map<string, Claim>();
-  const server = await startRawServer((socket) => {
-    answerRequests(socket, claims);
-  });
+  const server = await startRawServer((socket) => answerRequests(socket, claims));
   const connection = await connectNats({ url: natsUrl, name, inboxPrefix: inboxPrefix(name) });
-  const broker = jetstream(connection);
-  const bootId = randomUUID();
-  const inventory: { taskId: TaskId; incarnation: number; heldPieceCount: number }[] = [];
-  let sequence = 0;
+  const host = new FakeHost(hostId(name), server, connection, claims);
+  await host.announce();
+  return host;
+}
 
-  async function publish(subject: string, ...kinds: readonly Event["kind"][]): Promise<void> {
+/** A host that exists only in events and answers its children as a test wants. */
+export class FakeHost {
+  readonly hostId: HostId;
+  readonly #server: Awaited<ReturnType<typeof startRawServer>>;
+  readonly #connection: NatsConnection;
+  readonly #broker: JetStreamClient;
+  readonly #claims: Map<string, Claim>;
+  readonly #inventory: InventoryEntry[] = [];
+  readonly #bootId = randomUUID();
+  #sequence = 0;
+
+  constructor(
+    id: HostId,
+    server: Awaited<ReturnType<typeof startRawServer>>,
+    connection: NatsConnection,
+    claims: Map<string, Claim>,
+  ) {
+    this.hostId = id;
+    this.#server = server;
+    this.#connection = connection;
+    this.#broker = jetstream(connection);
+    this.#claims = claims;
+  }
+
+  /** Says that it holds all of an LFS object of an origin, with the right digests. */
+  async claim(
+    origin: { readonly port: number },
+    content: Content,
+    behaviour: Misbehaviour,
+  ): Promise<{ readonly taskId: TaskId; readonly requestCount: () => number }> {
+    const bytes = await bytesOf(content);
+    const anchor = digestOfHex(sha256(bytes).toString("hex")) ?? "";
+    const sharingDomain = `127.0.0.1:${origin.port}`;
+    const taskId = taskIdOf(sharingDomain, ["anchor", anchor], (text) =>
+      sha256(Buffer.from(text)).toString("hex"),
+    );
+    const pieceLengthBytes = pieceLengthOf(bytes.length);
+    const digests = pieceDigestsOf(bytes, pieceLengthBytes);
+    const bitmap = new Bitmap(digests.length);
+    for (const { pieceIndex } of digests) bitmap.add(pieceIndex);
+    const claim: Claim = { behaviour, lengthBytes: bytes.length, requestCount: 0 };
+    this.#claims.set(taskId, claim);
+    this.#inventory.push({ taskId, incarnation: 1, heldPieceCount: digests.length });
+    const described = { etag: "", lastModified: "", contentType: "", anchor, sharingDomain };
+    const url = `http://${sharingDomain}/`;
+    await this.#publish(eventsSubject(sliceOf(taskId), this.hostId), [
+      {
+        $case: "taskDescribed",
+        value: { taskId, url, lengthBytes: bytes.length, pieceLengthBytes, ...described },
+      },
+      {
+        $case: "piecesAvailable",
+        value: { taskId, incarnation: 1, bitmap: bitmap.toBytes(), digests, leasesEnded: [] },
+      },
+    ]);
+    await this.announce();
+    return { taskId, requestCount: () => claim.requestCount };
+  }
+
+  async announce(): Promise<void> {
+    const value = {
+      kind: "normal",
+      transferAddress: this.#server.address,
+      idc: "local",
+      location: `local|${this.hostId}`,
+      uploadSlots: 16,
+      freeBytes: 2 ** 30,
+      quotaBytes: 2 ** 30,
+      inventoryDigest: inventoryDigest(this.#inventory),
+      liveLeaseIds: [],
+      liveRequestIds: [],
+      full: true,
+    };
+    await this.#publish(hostSubject(this.hostId), [{ $case: "hostAnnounced", value }]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#publish(hostSubject(this.hostId), [{ $case: "hostLeft", value: {} }]);
+    await this.#connection.close();
+    await this.#server[Symbol.asyncDispose]();
+  }
+
+  async #publish(subject: string, kinds: readonly NonNullable<Event["kind"]>[]): Promise<void> {
+    this.#sequence += 1;
     const message = EventMessage.encode({
       version: EVENT_VERSION,
-      hostId: id,
-      bootId,
-      sequence: ++sequence,
+      hostId: this.hostId,
+      bootId: this.#bootId,
+      sequence: this.#sequence,
       sentAtMs: Date.now(),
       events: kinds.map((kind) => ({ traceparent: "", kind })),
     }).finish();
-    await broker.publish(subject, message, { msgID: `${id}:${bootId}:${sequence}` });
+    const msgID = `${this.hostId}:${this.#bootId}:${this.#sequence}`;
+    await this.#broker.publish(subject, message, { msgID });
   }
+}
 
-  async function announce(): Promise<void> {
-    await publish(hostSubject(id), {
-      $case: "hostAnnounced",
-      value: {
-        kind: "normal",
-        transferAddress: server.address,
-        idc: "local",
-        location: `local|${name}`,
-        uploadSlots: 16,
-        freeBytes: 2 ** 30,
-        quotaBytes: 2 ** 30,
-        inventoryDigest: inventoryDigest(inventory),
-        liveLeaseIds: [],
-        full: true,
-        liveRequestIds: [],
-      },
-    });
-  }
-
-  await announce();
-  return {
-    hostId: name,
-    claim: async (origin, content, behaviour) => {
-      const bytes = await bytesOf(content);
-      const oid = sha256(bytes).toString("hex");
-      const anchor = digestOfHex(oid) ?? "";
-      const sharingDomain = `127.0.0.1:${origin.port}`;
-      const taskId = taskIdOf(sharingDomain, ["anchor", anchor], (text) =>
-        sha256(Buffer.from(text)).toString("hex"),
-      );
-      const pieceLengthBytes = pieceLengthOf(bytes.length);
-      const digests = Array.from(
-        { length: Math.ceil(bytes.length / pieceLengthBytes) },
-        (_, pieceIndex) => ({
-          pieceIndex,
-          sha256: sha256(
-            bytes.subarray(pieceIndex * pieceLengthBytes, (pieceIndex + 1) * pieceLengthBytes),
-          ),
-        }),
-      );
-      const bitmap = new Bitmap(digests.length);
-      for (const { pieceIndex } of digests) bitmap.add(pieceIndex);
-      const claim: Claim = { behaviour, lengthBytes: bytes.length, requestCount: 0 };
-      claims.set(taskId, claim);
-      inventory.push({ taskId, incarnation: 1, heldPieceCount: digests.length });
-      await publish(
-        eventsSubject(sliceOf(taskId), id),
-        {
-          $case: "taskDescribed",
-          value: {
-            taskId,
-            lengthBytes: bytes.length,
-            pieceLengthBytes,
-            etag: "",
-            lastModified: "",
-            contentType: "",
-            anchor,
-            url: `http://${sharingDomain}/`,
-            sharingDomain,
-          },
-        },
-        {
-          $case: "piecesAvailable",
-          value: { taskId, incarnation: 1, bitmap: bitmap.toBytes(), digests, leasesEnded: [] },
-        },
-      );
-      await announce();
-      return { taskId, requestCount: () => claim.requestCount };
-    },
-    [Symbol.asyncDispose]: async () => {
-      await publish(hostSubject(id), { $case: "hostLeft", value: {} });
-      await connection.close();
-      await server[Symbol.asyncDispose]();
-    },
-  };
+function pieceDigestsOf(bytes: Buffer, pieceLengthBytes: number) {
+  const pieceCount = Math.ceil(bytes.length / pieceLengthBytes);
+  return Array.from({ length: pieceCount }, (_, pieceIndex) => {
+    const start = pieceIndex * pieceLengthBytes;
+    return { pieceIndex, sha256: sha256(bytes.subarray(start, start + pieceLengthBytes)) };
+  });
 }
 
 function sha256(bytes: Uint8Array): Buffer {

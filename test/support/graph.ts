@@ -27,7 +27,7 @@ export async function graphDifferences(world: World): Promise<readonly string[]>
       if (task.heldPieceCount === 0) continue;
       held.set(
         `${peer.hostId} ${task.taskId}`,
-        `${task.heldPieceCount} pieces ${trimmed(task.bitmap.toString("hex"))} of incarnation ${task.incarnation}`,
+        `${task.heldPieceCount} pieces ${trimmed(Buffer.from(task.bitmap).toString("hex"))} of incarnation ${task.incarnation}`,
       );
     }
   }

@@ -67,3 +67,19 @@ test("lifting the cap frees those who wait", async () => {
   expect(await waiting).toBeGreaterThan(0);
   expect(clock.monotonic()).toBeLessThan(100);
 });
+
+test("a busy link grants large parts, a few per step, however often it is asked", async () => {
+  const steady = virtualClock();
+  // Every look at the clock takes a microsecond, as on a real machine.
+  const clock: Clock = {
+    ...steady,
+    monotonic: () => {
+      steady.pass(0.001);
+      return steady.monotonic();
+    },
+  };
+  const bucket = new TokenBucket(10_000_000, clock);
+  let grantCount = 0;
+  for (let left = 1_000_000; left > 0; grantCount++) left -= await bucket.take(16_384);
+  expect(grantCount).toBeLessThan(100);
+});

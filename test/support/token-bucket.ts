@@ -44,7 +44,8 @@ export class TokenBucket {
   async take(wanted: number): Promise<number> {
     if (this.#bytesPerSecond === undefined && this.#waiting.length === 0) return wanted;
     return new Promise<number>((grant) => {
-      const isIdle = this.#waiting.length === 0;
+      // What a moment brings is left for the next step: a link that is asked all the time would else grant byte by byte.
+      const isIdle = this.#waiting.length === 0 && this.#sinceCreditMs() >= STEP_MS;
       if (isIdle) this.#credit(false);
       this.#waiting.push({ wanted, grant });
       if (!this.#isPumping) void this.#pump();
@@ -53,12 +54,17 @@ export class TokenBucket {
 
   async #pump(): Promise<void> {
     this.#isPumping = true;
+    this.#serve();
     while (this.#waiting.length > 0) {
+      await this.#clock.sleep(STEP_MS);
       this.#credit(true);
       this.#serve();
-      if (this.#waiting.length > 0) await this.#clock.sleep(STEP_MS);
     }
     this.#isPumping = false;
+  }
+
+  #sinceCreditMs(): number {
+    return this.#clock.monotonic() - this.#creditedAt;
   }
 
   #serve(): void {

@@ -8,6 +8,7 @@ import { canonicalPath, checkoutRoot, type Claim, claimDataDir } from "./data-di
 import { type EmbeddedContext, startNats, startPostgres } from "./embedded.ts";
 import { makePrivateDirectory, readJson, writePrivateJson } from "./files.ts";
 import { endLeftovers, purgeData, SOCKETS_RECORD } from "./leftovers.ts";
+import { hostsNotHeardOf, readAnnounces } from "./known-hosts.ts";
 import type { LocalError } from "./local-error.ts";
 import { migrateDatabase } from "./migrate.ts";
 import { anyFreePort, choosePorts, isPortFree, type PortWish } from "./ports.ts";
@@ -133,11 +134,18 @@ class Starting {
     const peers = this.#planPeers(ports);
     const plan = this.#servicesPlan(ports, natsUrl, databaseUrl);
     const hasOwnTraces = !this.#env["OTEL_EXPORTER_OTLP_ENDPOINT"];
+    const announcedBefore = await readAnnounces(databaseUrl);
     await Promise.all([
       this.#supervision.start(schedulerChild(plan)),
       ...(hasOwnTraces ? [this.#supervision.start(tracesChild(plan))] : []),
       ...peers.map(async (peer) => this.#supervision.start(peerChild(plan, peer), peer.hostId)),
     ]);
+    const hostIds = peers.map(({ hostId }) => hostId);
+    const { signal } = this.#supervision;
+    const missing = await hostsNotHeardOf(databaseUrl, hostIds, announcedBefore, signal);
+    if (missing.length > 0) {
+      this.#note(`the scheduler has not heard of ${missing.join(", ")} yet: it may share less`);
+    }
     return {
       peers: peers.map((peer) => ({
         hostId: peer.hostId,
