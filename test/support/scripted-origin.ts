@@ -1,0 +1,150 @@
+import { createHash } from "node:crypto";
+import type {
+  HeaderList,
+  OriginClient,
+  OriginRequest,
+  OriginResponse,
+} from "@lacewing/peer/app/ports.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+
+const CHUNK_BYTES = 64 * 1024;
+
+/** What the origin has under one path, and how it misbehaves. */
+export interface ScriptedFile {
+  bytes: Uint8Array;
+  /** Empty: none. */
+  etag: string;
+  headers: HeaderList;
+  /** `false`: a range is answered with everything. */
+  hasRanges: boolean;
+  /** `false`: `Content-Length` is left out. */
+  hasLength: boolean;
+  /** Another status than content. */
+  status: number | undefined;
+  /** No connection. */
+  isDown: boolean;
+  /** Each answer breaks off after so many bytes. */
+  breaksAfterBytes: number;
+  /** Each answer waits at this many bytes until the gate is opened. */
+  gate: { readonly atBytes: number; readonly opened: Promise<void> } | undefined;
+}
+
+/** An {@link OriginClient} over files in memory, which counts what it sends. */
+export class ScriptedOrigin implements OriginClient {
+  readonly requests: OriginRequest[] = [];
+  /** Bytes of content bodies that were handed over. */
+  sentBytes = 0;
+  /** Content bodies that were broken off before their end. */
+  brokenOffCount = 0;
+  readonly #files = new Map<string, ScriptedFile>();
+
+  add(path: string, bytes: Uint8Array, how: Partial<ScriptedFile> = {}): ScriptedFile {
+    const etag = `"${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}"`;
+    const file: ScriptedFile = {
+      bytes,
+      etag,
+      headers: [["Content-Type", "application/octet-stream"]],
+      hasRanges: true,
+      hasLength: true,
+      status: undefined,
+      isDown: false,
+      breaksAfterBytes: Infinity,
+      gate: undefined,
+      ...how,
+    };
+    this.#files.set(path, file);
+    return file;
+  }
+
+  async open(request: OriginRequest, signal: AbortSignal): Promise<OriginResponse> {
+    await Promise.resolve();
+    signal.throwIfAborted();
+    this.requests.push(request);
+    const file = this.#files.get(request.url.pathname);
+    if (file === undefined) return this.#refusal(404, signal);
+    if (file.isDown) throw new PortError("origin_unreachable", "refused", { retryable: true });
+    if (file.status !== undefined) return this.#refusal(file.status, signal);
+    const isRanged = request.range !== undefined && file.hasRanges;
+    const isSame = request.ifRange === undefined || request.ifRange === file.etag;
+    if (!isRanged || !isSame) return this.#answer(request, file, signal, undefined);
+    const start = request.range?.start ?? 0;
+    if (start >= file.bytes.length) return this.#refusal(416, signal);
+    const end = Math.min(file.bytes.length, request.range?.end ?? file.bytes.length);
+    return this.#answer(request, file, signal, { start, end });
+  }
+
+  close(): void {}
+
+  #answer(
+    request: OriginRequest,
+    file: ScriptedFile,
+    signal: AbortSignal,
+    span: { readonly start: number; readonly end: number } | undefined,
+  ): OriginResponse {
+    const total = file.bytes.length;
+    const body = file.bytes.subarray(span?.start ?? 0, span?.end ?? total);
+    const headers: HeaderList = [
+      ...file.headers,
+      ...(file.etag === "" ? [] : ([["ETag", file.etag]] as const)),
+      ...(file.hasLength ? ([["Content-Length", String(body.length)]] as const) : []),
+      ...(span === undefined
+        ? []
+        : ([["Content-Range", `bytes ${span.start}-${span.end - 1}/${total}`]] as const)),
+    ];
+    const sent = request.method === "HEAD" ? new Uint8Array(0) : body;
+    const isProbe = span !== undefined && body.length === 1;
+    return this.#response(span === undefined ? 200 : 206, headers, sent, signal, {
+      file,
+      isContent: !isProbe,
+    });
+  }
+
+  #refusal(status: number, signal: AbortSignal): OriginResponse {
+    return this.#response(status, [["Content-Length", "4"]], Buffer.from("none"), signal);
+  }
+
+  #response(
+    status: number,
+    headers: HeaderList,
+    body: Uint8Array,
+    signal: AbortSignal,
+    content?: { readonly file: ScriptedFile; readonly isContent: boolean },
+  ): OriginResponse {
+    const length = headers.find(([name]) => name === "Content-Length")?.[1];
+    const brokenOff = Promise.withResolvers<never>();
+    brokenOff.promise.catch(() => undefined);
+    let isOver = false;
+    const breakOff = (): void => {
+      if (isOver) return;
+      isOver = true;
+      if (content?.isContent === true) this.brokenOffCount++;
+      brokenOff.reject(new PortError("origin_broken_off", "broken off", { retryable: true }));
+    };
+    signal.addEventListener("abort", breakOff);
+    const chunks = async function* (this: ScriptedOrigin): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < body.length;) {
+        const gate = content?.file.gate;
+        if (gate !== undefined && at >= gate.atBytes)
+          await Promise.race([gate.opened, brokenOff.promise]);
+        await Promise.race([new Promise(setImmediate), brokenOff.promise]);
+        if (at >= (content?.file.breaksAfterBytes ?? Infinity)) {
+          throw new PortError("origin_broken_off", "broken off", { retryable: true });
+        }
+        const chunk = body.subarray(at, at + CHUNK_BYTES);
+        at += chunk.length;
+        if (content?.isContent === true) this.sentBytes += chunk.length;
+        if (at >= body.length) isOver = true;
+        yield chunk;
+      }
+      isOver = true;
+    };
+    return {
+      status,
+      headers,
+      header: (name) => headers.find(([known]) => known.toLowerCase() === name)?.[1],
+      bodyLength: length === undefined ? undefined : Number(length),
+      body: chunks.call(this),
+      discard: breakOff,
+    };
+  }
+}
