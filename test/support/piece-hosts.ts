@@ -6,14 +6,24 @@ import { signLeaseToken } from "@lacewing/contracts/lease-token.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { Secret } from "@lacewing/observability/secret.ts";
 import { openPieceStore } from "@lacewing/peer/adapters/piece-store/piece-store.ts";
+import {
+  createPieceClient,
+  type PieceClientLimits,
+} from "@lacewing/peer/adapters/piece-transfer/piece-client.ts";
 import { clusterHmac } from "@lacewing/runtime/cluster-secret.ts";
 import {
   type PieceServerOptions,
   startPieceServer,
 } from "@lacewing/peer/adapters/piece-transfer/piece-server.ts";
-import type { StoredTask, TaskDescription, TransferSink } from "@lacewing/peer/app/ports.ts";
+import type {
+  ParentRead,
+  StoredTask,
+  TaskDescription,
+  TransferSink,
+} from "@lacewing/peer/app/ports.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { makeTempDir } from "./temp-dir.ts";
+import { waitFor } from "./wait-for.ts";
 
 export const CLUSTER_SECRET = new Secret("a secret of tests");
 export const PARENT_HOST = hostId("parent");
@@ -82,6 +92,30 @@ export function aToken(
   return signLeaseToken(claims, clusterHmac(CLUSTER_SECRET));
 }
 
+export type Parent = Awaited<ReturnType<typeof startParent>>;
+
+export async function created(parent: Parent, description: TaskDescription): Promise<StoredTask> {
+  const task = await parent.store.create(description);
+  if (typeof task === "string") throw new Error(`refused: ${task}`);
+  return task;
+}
+
+/** A read of a span, of everything when none is named, with a token that covers the whole task. */
+export function aRead(
+  address: string,
+  task: { readonly description: TaskDescription },
+  span: { start: number; end: number } = { start: 0, end: task.description.lengthBytes },
+  token: string = aToken(task),
+): ParentRead {
+  return { address, taskId: task.description.taskId, span, token, traceparent: "" };
+}
+
+/** A piece client that ends with the scope. */
+export function startPieceClient(limits: Partial<PieceClientLimits> = {}) {
+  const made = createPieceClient(limits);
+  return { ...made, [Symbol.dispose]: () => made.close() };
+}
+
 /** A sink that keeps the bytes of one span in memory. */
 export function memorySink(start: number, lengthBytes: number) {
   const bytes = Buffer.alloc(lengthBytes);
@@ -128,5 +162,15 @@ export async function startRawServer(onConnection: (socket: Socket, index: numbe
       server.close();
       await once(server, "close");
     },
+  };
+}
+
+/** Sockets and timers open now. @returns a wait until there are no more than that. */
+export function countOpenHandles(): () => Promise<void> {
+  const openCount = () =>
+    process.getActiveResourcesInfo().filter((kind) => /TCP|Timeout/.test(kind)).length;
+  const before = openCount();
+  return async () => {
+    await waitFor("sockets and timers to be gone", () => openCount() <= before);
   };
 }

@@ -26,6 +26,8 @@ export function taskIdOfSlice(slice: number): string {
 
 export const TASK = taskIdOfSlice(7);
 export const MIB = 2 ** 20;
+/** Of the content that {@link description} describes. */
+export const ALL_PIECES = [0, 1, 2, 3];
 const EPOCH = 3;
 
 /** One entry of the merged logs, as a replay meets them. */
@@ -182,6 +184,27 @@ export class SchedulerWorld {
       this.log.push({ kind: "decision", slice, decision, atMs: this.nowMs });
     }
   }
+}
+
+/** Hosts a, b, c; a has read the content from the origin and holds all of it. */
+export function worldWithHolder(): SchedulerWorld {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId);
+  world.request("a");
+  world.describe("a");
+  world.decide();
+  world.hold("a", ALL_PIECES);
+  world.tell("a", {
+    $case: "requestEnded",
+    value: { taskId: TASK, requestId: "request-of-a" },
+  });
+  world.decide();
+  return world;
+}
+
+/** Who was told what, in order: `lease a`, `pending b`. */
+export function kindsOf(answers: readonly Answer[]): readonly string[] {
+  return answers.map((answer) => `${answer.kind} ${answer.hostId}`);
 }
 
 export function announcement(hostId: string, value: Partial<HostAnnounced>): HostAnnounced {

@@ -27,6 +27,7 @@ test("after a reconnect the host says all that it holds, described first, and ev
   world.onRequest((request) => world.grantOrigin(request));
   const client = world.client(`http://origin.test${path}`);
   await waitFor("first bytes", () => client.received() > 0, { intervalMs: 2 });
+  await waitFor("description", () => world.controlPlane.all("taskDescribed").length > 0);
   const taskId = await hold("kept");
   world.controlPlane.isConnected = false;
   world.controlPlane.messages.splice(0);

@@ -1,0 +1,64 @@
+import { PortError } from "@lacewing/runtime/errors.ts";
+import { expect, test } from "vitest";
+import { MemoryPieceStore } from "../../../../test/support/memory-piece-store.ts";
+import { MemoryPieceClient } from "../../../../test/support/peer-world.ts";
+import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
+import { aTask } from "../../../../test/support/task-builders.ts";
+import { runFetch } from "./lease-fetch.ts";
+import { OriginAccess } from "./origin-access.ts";
+import { type PieceClient, TransferError } from "./ports.ts";
+
+test("a fetch that failed is over only when its last write is: no late bytes land on those of the next source", async () => {
+  const task = await new MemoryPieceStore().create(aTask("late", 100));
+  if (typeof task === "string") throw new Error(task);
+  const disk = Promise.withResolvers<void>();
+  task.write = async () => disk.promise;
+  const pieceClient: PieceClient = {
+    read: async (_request, sink) => {
+      sink.write(new Uint8Array(10), 0).catch(() => undefined);
+      throw new TransferError("short", "the parent is gone");
+    },
+    close: () => {},
+  };
+  let isOver = false;
+  const fetching = runFetch({
+    task,
+    source: { kind: "parent", hostId: "b", address: "b", token: "", digests: new Map() },
+    runs: [{ start: 0, count: 1 }],
+    pieceClient,
+    traceparent: "",
+    events: { received: () => {}, held: () => {}, partial: () => {} },
+    signal: new AbortController().signal,
+  }).finally(() => (isOver = true));
+  await new Promise(setImmediate);
+  expect(isOver).toBe(false);
+  disk.resolve();
+  expect(await fetching).toMatchObject({ ok: false, reason: "short" });
+});
+
+test("a disk that fails while the origin is read is not the origin's failure", async () => {
+  const task = await new MemoryPieceStore().create(aTask("full", 100));
+  if (typeof task === "string") throw new Error(task);
+  task.write = async () => {
+    throw new PortError("store_write_failed", "disk full", { retryable: false });
+  };
+  const origin = new ScriptedOrigin();
+  origin.add("/full", new Uint8Array(100), { etag: '"v1"' });
+  const access = new OriginAccess({
+    requestId: "r",
+    origin,
+    url: new URL("http://origin.test/full"),
+    headers: [],
+    useTls: false,
+  });
+  const end = await runFetch({
+    task,
+    source: { kind: "origin", access },
+    runs: [{ start: 0, count: 1 }],
+    pieceClient: new MemoryPieceClient(),
+    traceparent: "",
+    events: { received: () => {}, held: () => {}, partial: () => {} },
+    signal: new AbortController().signal,
+  });
+  expect(end).toMatchObject({ ok: false, reason: "storage", bytes: 100 });
+});
