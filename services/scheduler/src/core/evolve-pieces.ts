@@ -130,6 +130,10 @@ function blame(
       if (parent !== undefined) strike(state, task, parent, value.pieceIndexes);
       return;
     case "unreachable":
+      if (parentHostId === "") {
+        refuseOrigin(peer, lease, atMs);
+        return;
+      }
       avoidParent(peer, parentHostId, atMs, false);
       suspect(state, parentHostId, atMs);
       return;
@@ -218,6 +222,8 @@ function forgetPieces(
 function refuseOrigin(peer: Peer, lease: Lease | undefined, atMs: number): void {
   const request = peer.requests.get(lease?.requestId ?? "");
   if (request === undefined) return;
+  // An origin that broke off after some bytes goes on giving: only refusals in a row make it wait longer.
+  if (lease !== undefined && lease.bytes > 0) request.originRefusalCount = 0;
   const waitMs = Math.min(
     ORIGIN_BACKOFF_MS_MAX,
     ORIGIN_BACKOFF_MS_MIN * 2 ** request.originRefusalCount,

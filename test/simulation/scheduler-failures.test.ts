@@ -1,0 +1,197 @@
+import { expect, test } from "vitest";
+import { inventoryDigest } from "@lacewing/contracts/inventory.ts";
+import { HOST_LOST_AFTER_MS } from "@lacewing/scheduler/core/limits.ts";
+import {
+  ALL_PIECES,
+  kindsOf,
+  SchedulerWorld,
+  TASK,
+  worldWithHolder,
+} from "../support/scheduler-world.ts";
+
+test("a parent that sent wrong bytes gives nobody this task any more, and is told to look at its copy", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const lease = world.grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+
+  world.fail("b", lease, "digest_mismatch");
+  world.request("c", { canReadOrigin: false });
+  const answers = world.decide();
+
+  expect(answers).toContainEqual({
+    kind: "recheck",
+    hostId: "a",
+    taskId: TASK,
+    pieceIndexes: ALL_PIECES,
+  });
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "" });
+  expect(kindsOf(answers)).toContain("pending c");
+});
+
+test("a struck parent serves again under a new incarnation", () => {
+  const world = worldWithHolder();
+  world.request("b", { canReadOrigin: false });
+  world.decide();
+  const lease = world.grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+  world.fail("b", lease, "digest_mismatch");
+  world.decide();
+
+  world.hold("a", ALL_PIECES, 2);
+  world.decide();
+
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "a" });
+});
+
+test("pieces that failed are leased again, from another holder", () => {
+  const world = worldWithHolder();
+  world.hold("c", ALL_PIECES);
+  world.request("b");
+  world.decide();
+  const lease = world.grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+
+  world.fail("b", lease, "stalled");
+  world.decide();
+
+  const again = world.grants.at(-1);
+  expect(again?.parentHostId).not.toBe(lease.parentHostId);
+  expect(again).toMatchObject({ childHostId: "b", pieces: lease.pieces });
+});
+
+test("a parent that cannot be reached does not count as a copy, until it is heard of", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const lease = world.grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+
+  world.fail("b", lease, "unreachable");
+  world.decide();
+  const fromOrigin = world.grants.at(-1);
+  world.announce("a");
+  world.request("c", { canReadOrigin: false });
+  world.decide();
+
+  expect(fromOrigin).toMatchObject({ childHostId: "b", parentHostId: "" });
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "c", parentHostId: "a" });
+});
+
+test("a lease without progress is revoked, and its pieces go to whoever wants them", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.announce("b");
+  world.request("a");
+  world.describe("a");
+  world.request("b");
+  world.decide();
+
+  for (let second = 0; second < 30; second++) {
+    world.announce("b", { liveRequestIds: ["request-of-b"] });
+    world.announce("a", { liveRequestIds: ["request-of-a"] });
+    world.advance(1000);
+  }
+
+  const revoked = world.decisions.flatMap(({ kind }) =>
+    kind?.$case === "leaseRevoked" ? [kind.value.reason] : [],
+  );
+  expect(revoked).toContain("expired");
+});
+
+test("progress keeps a lease alive", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+
+  for (const piece of ALL_PIECES.slice(0, 3)) {
+    world.nowMs += 15_000;
+    world.hold("b", [piece]);
+    world.advance(0);
+  }
+
+  expect(world.state.leases.size).toBe(1);
+});
+
+test("a host that is silent for several announce intervals is lost, with its leases", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+
+  world.nowMs += HOST_LOST_AFTER_MS - 10;
+  world.announce("b", { liveRequestIds: ["request-of-b"] });
+  const answers = world.advance(20);
+
+  expect(world.state.hosts.get("a")?.state).toBe("lost");
+  expect(world.state.hosts.get("b")?.state).toBe("alive");
+  expect(kindsOf(answers)).toContain("lease_end b");
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "" });
+});
+
+test("a host that left is no parent until it announces itself again", () => {
+  const world = worldWithHolder();
+  world.tell("a", { $case: "hostLeft", value: {} });
+  world.request("b", { canReadOrigin: false });
+  const waiting = world.decide();
+
+  world.announce("a");
+  const served = world.decide();
+
+  expect(kindsOf(waiting)).toEqual(["pending b"]);
+  expect(kindsOf(served)).toContain("lease b");
+});
+
+test("a new process of a host ends what its predecessor's clients waited for, and keeps what the disk holds", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  world.hold("b", [0]);
+
+  world.reboot("b", "boot-2");
+  world.announce("b");
+  world.decide();
+
+  const peer = world.state.tasks.get(TASK)?.peers.get("b");
+  expect(world.state.leases.size).toBe(0);
+  expect(peer?.requests.size).toBe(0);
+  expect([...(peer?.held ?? [])]).toEqual([0]);
+});
+
+test("a request that an announce no longer lists is over", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.announce("b", { liveRequestIds: [] });
+  world.decide();
+
+  expect(world.state.hosts.get("b")?.requests.size).toBe(0);
+  expect(world.grants.filter((grant) => grant.childHostId === "b")).toEqual([]);
+});
+
+test("a lease that nobody at the child wants any more is revoked", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+
+  world.tell("b", { $case: "requestEnded", value: { taskId: TASK, requestId: "request-of-b" } });
+  const answers = world.decide();
+
+  expect(answers).toMatchObject([{ kind: "lease_end", hostId: "b", reason: "unwanted" }]);
+});
+
+test("an unknown host, and one whose inventory keeps differing, are asked for everything", () => {
+  const world = new SchedulerWorld();
+  world.request("stranger");
+  const asked = world.decide();
+  world.announce("a");
+  world.decide();
+  const other = inventoryDigest([{ taskId: TASK, incarnation: 1, heldPieceCount: 1 }]);
+  world.announce("a", { full: false, inventoryDigest: other });
+  const once = world.decide();
+  world.announce("a", { full: false, inventoryDigest: other });
+  const twice = world.decide();
+
+  expect(kindsOf(asked)).toContain("announce_full stranger");
+  expect(kindsOf(once)).toEqual([]);
+  expect(kindsOf(twice)).toEqual(["announce_full a"]);
+});

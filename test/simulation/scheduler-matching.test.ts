@@ -1,0 +1,182 @@
+import { expect, test } from "vitest";
+import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import {
+  ALL_PIECES,
+  kindsOf,
+  MIB,
+  SchedulerWorld,
+  worldWithHolder,
+} from "../support/scheduler-world.ts";
+
+test("of three hosts that ask for content nobody holds, one reads the origin and the others wait for its pieces", () => {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b", "c"]) {
+    world.announce(hostId);
+    world.request(hostId);
+  }
+
+  const answers = world.decide();
+  world.describe("a");
+  world.decide();
+  world.hold("a", [0, 1]);
+  world.decide();
+
+  expect(kindsOf(answers)).toEqual(["lease a", "pending b", "pending c"]);
+  expect(world.grants.filter((grant) => grant.parentHostId === "")).toMatchObject([
+    { childHostId: "a", open: true, reason: "origin open: content not described yet" },
+  ]);
+  expect(world.grants.slice(1)).toMatchObject([
+    { childHostId: "b", parentHostId: "a", pieces: [{ start: 0, count: 2 }] },
+    { childHostId: "c", parentHostId: "a", pieces: [{ start: 0, count: 2 }] },
+  ]);
+});
+
+test("the host that has the origin's response open gets the open lease", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.announce("b");
+  world.request("a");
+  world.request("b", { originOpen: true });
+
+  world.decide();
+
+  expect(world.grants).toMatchObject([{ childHostId: "b", open: true }]);
+});
+
+test("content described together with its request is leased in one stream", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.request("a", { wantedStart: MIB, wantedEnd: 3 * MIB });
+  world.describe("a");
+
+  world.decide();
+
+  expect(world.grants).toMatchObject([
+    { open: false, pieces: [{ start: 1, count: 2 }], reason: "origin: no copy held or in flight" },
+  ]);
+});
+
+test("a host that cannot read the origin waits for somebody who can, and is told so again in time", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.request("a", { canReadOrigin: false });
+
+  const first = world.decide();
+  const later = [world.advance(500), world.advance(500), world.advance(500)].flat();
+
+  expect(kindsOf(first)).toEqual(["pending a"]);
+  expect(kindsOf(later)).toEqual(["pending a"]);
+  expect(world.grants).toEqual([]);
+});
+
+test("a request for what another host holds is served by that host", () => {
+  const world = worldWithHolder();
+  world.request("b");
+
+  const answers = world.decide();
+
+  expect(kindsOf(answers)).toEqual(["lease b"]);
+  expect(world.grants.at(-1)).toMatchObject({
+    parentHostId: "a",
+    pieces: [{ start: 0, count: 4 }],
+    reason: "parent least-loaded load=0 of 1 candidate",
+    candidateCount: 1,
+  });
+});
+
+test("a piece that the child holds is never leased to it", () => {
+  const world = worldWithHolder();
+  world.hold("b", [1, 2]);
+  world.request("b");
+
+  world.decide();
+
+  expect(
+    world.grants
+      .filter((grant) => grant.childHostId === "b")
+      .map((grant) => [...indexesOf(grant.pieces)]),
+  ).toEqual([[0, 3]]);
+});
+
+test("a repeated request brings its lease again and no second one", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const count = world.grants.length;
+
+  world.nowMs += 200;
+  world.request("b");
+  const answers = world.decide();
+
+  expect(kindsOf(answers)).toEqual(["lease b"]);
+  expect(world.grants).toHaveLength(count);
+});
+
+test("seed hosts with room become children of every described task, and never read the origin", () => {
+  const world = new SchedulerWorld();
+  world.announce("seed", { kind: "seed" });
+  world.announce("full-seed", { kind: "seed", freeBytes: MIB });
+  world.announce("a");
+  world.request("a");
+  world.describe("a");
+  world.decide();
+  const beforeAnyPiece = world.grants.filter((grant) => grant.childHostId === "seed");
+
+  world.hold("a", [0]);
+  world.decide();
+
+  expect(beforeAnyPiece).toEqual([]);
+  expect(world.grants.at(-1)).toMatchObject({
+    childHostId: "seed",
+    parentHostId: "a",
+    requestId: "",
+  });
+  expect(world.grants.some((grant) => grant.childHostId === "full-seed")).toBe(false);
+});
+
+test.each(["origin_refused", "unreachable", "stalled"] as const)(
+  "an origin whose read ended %s is not read for that request again at once",
+  (reason) => {
+    const world = new SchedulerWorld();
+    world.announce("a");
+    world.request("a");
+    world.describe("a");
+    world.decide();
+    const lease = world.grants.at(-1);
+    if (lease === undefined) throw new Error("no lease was granted");
+
+    world.fail("a", lease, reason);
+    const refused = world.decide();
+    world.advance(500);
+    const early = world.grants.length;
+    world.advance(600);
+
+    expect(kindsOf(refused)).toEqual(["pending a"]);
+    expect(early).toBe(1);
+    expect(world.grants).toHaveLength(2);
+  },
+);
+
+test("uploads of a parent stay within its slots", () => {
+  const world = worldWithHolder();
+  world.announce("a", { uploadSlots: 1, full: true });
+  world.request("b");
+  world.request("c");
+
+  const answers = world.decide();
+
+  expect(kindsOf(answers).toSorted()).toEqual(["lease b", "pending c"]);
+});
+
+test("among equally loaded parents the nearer one is taken", () => {
+  const world = worldWithHolder();
+  world.announce("a", { idc: "far" });
+  world.announce("c", { idc: "near" });
+  world.announce("b", { idc: "near" });
+  world.hold("c", ALL_PIECES);
+  world.request("b");
+
+  world.decide();
+
+  expect(world.grants.at(-1)?.parentHostId).toBe("c");
+});

@@ -1,0 +1,115 @@
+import { expect, test } from "vitest";
+import { InvariantViolation } from "@lacewing/scheduler/core/invariant.ts";
+import { newState } from "@lacewing/scheduler/core/state.ts";
+import {
+  ALL_PIECES,
+  applyEntry,
+  bitmapOf,
+  digestsOf,
+  kindsOf,
+  MIB,
+  SchedulerWorld,
+  summaryOf,
+  TASK,
+  worldWithHolder,
+} from "../support/scheduler-world.ts";
+
+test("poisoned content is dropped everywhere, and a later request starts it afresh", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  world.tell("b", {
+    $case: "taskPoisoned",
+    value: { taskId: TASK, expectedDigest: "x", actualDigest: "y", reason: "anchor_mismatch" },
+  });
+  const dropped = world.decide();
+
+  world.request("c");
+  world.decide();
+  world.describe("c");
+  world.hold("a", ALL_PIECES, 1);
+  const toldAgain = world.decide();
+  const old = world.state.tasks.get(TASK)?.peers.get("a")?.held.count;
+  world.hold("a", [0], 2);
+
+  expect(kindsOf(dropped)).toEqual(expect.arrayContaining(["drop_task a", "drop_task b"]));
+  expect(kindsOf(toldAgain)).toContain("drop_task a");
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "c", parentHostId: "", open: true });
+  expect(old).toBe(0);
+  expect(world.state.tasks.get(TASK)?.peers.get("a")?.held.count).toBe(1);
+});
+
+test("two hosts that report different digests for a piece quarantine the task", () => {
+  const world = worldWithHolder();
+  world.tell("b", {
+    $case: "piecesAvailable",
+    value: {
+      taskId: TASK,
+      incarnation: 1,
+      bitmap: bitmapOf([2]),
+      digests: digestsOf([2], 9),
+      leasesEnded: [],
+    },
+  });
+
+  world.decide();
+
+  expect(world.decisions.at(-1)?.kind).toMatchObject({
+    $case: "taskRetired",
+    value: { reason: "digest_conflict" },
+  });
+});
+
+test("another length for content without an anchor retires the task; with an anchor it is only counted", () => {
+  const plain = worldWithHolder();
+  plain.describe("b", { lengthBytes: 5 * MIB });
+  plain.decide();
+  const anchored = new SchedulerWorld();
+  anchored.announce("a");
+  anchored.request("a", { anchor: `sha256:${"0".repeat(64)}` });
+  anchored.describe("a");
+  anchored.describe("b", { lengthBytes: 5 * MIB });
+  anchored.decide();
+
+  expect(plain.state.tasks.get(TASK)?.state).toBe("retired");
+  expect(anchored.state.tasks.get(TASK)?.state).toBe("active");
+  expect(anchored.state.contained.get("description differs")).toBe(1);
+});
+
+test("availability is a join: stale incarnations, repetitions and any order give the same picture", () => {
+  const world = worldWithHolder();
+  world.hold("b", [0], 2);
+  world.hold("b", [1, 2, 3], 1);
+  world.hold("b", [1], 2);
+  world.hold("b", [0], 2);
+
+  const peer = world.state.tasks.get(TASK)?.peers.get("b");
+  expect([...(peer?.held ?? [])]).toEqual([0, 1]);
+  expect(world.state.contained.get("stale incarnation")).toBe(1);
+});
+
+test("a decision that does not fit the state is refused", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const grant = world.log.findLast(
+    (entry) => entry.kind === "decision" && entry.decision.kind?.$case === "leaseGranted",
+  );
+  if (grant === undefined) throw new Error("no lease was granted");
+
+  expect(() => applyEntry(world.state, grant)).toThrow(InvariantViolation);
+});
+
+test("replaying events and decisions gives the live state", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.request("c");
+  world.decide();
+  world.hold("b", [0, 1]);
+  world.advance(500);
+
+  const replayed = newState();
+  for (const entry of world.log) applyEntry(replayed, entry);
+
+  expect(summaryOf(replayed)).toEqual(summaryOf(world.state));
+});
