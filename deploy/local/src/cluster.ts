@@ -73,6 +73,8 @@ export interface RunningCluster {
 }
 
 const FIRST_PROXY_PORT = 65_001;
+/** Starts with ports chosen anew; two clusters that keep choosing the same ones are a stranger fault. */
+const START_COUNT_MAX = 3;
 /** One supervisor on one machine: more peers than this are a mistyped number. */
 export const PEER_COUNT_MAX = 64;
 
@@ -88,7 +90,6 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
   const claim = await claimDataDir(resolve(options.dataDir), checkoutRoot());
   const dataDir = canonicalPath(options.dataDir);
   const onEvent = options.onEvent ?? (() => {});
-  const supervision = new Supervision(onEvent, options.signal);
   try {
     const leftoverCount = await endLeftovers(dataDir);
     if (leftoverCount > 0) {
@@ -97,12 +98,39 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
     for (const name of ["logs", "peers", "run"]) {
       mkdirSync(join(dataDir, name), { recursive: true, mode: 0o700 });
     }
-    const starting = new Starting(options, dataDir, supervision, onEvent);
-    return running(await starting.run(), { dataDir, supervision, claim });
+    const { first, supervision } = await startSupervised(options, dataDir, onEvent);
+    return running(first, { dataDir, supervision, claim });
   } catch (error) {
-    await supervision.stop();
     claim.release();
     throw error;
+  }
+}
+
+/**
+ * Starts everything; once more with other ports when a port that was free when it was chosen is somebody else's by the time
+ * it is listened on, as happens when two clusters start at the same moment.
+ */
+async function startSupervised(
+  options: ClusterOptions,
+  dataDir: string,
+  onEvent: (event: ClusterEvent) => void,
+): Promise<{ readonly first: ClusterFile; readonly supervision: Supervision }> {
+  for (let attempt = 1; ; attempt++) {
+    const supervision = new Supervision(onEvent, options.signal);
+    const starting = new Starting(options, dataDir, supervision, onEvent);
+    try {
+      return { first: await starting.run(), supervision };
+    } catch (error) {
+      await supervision.stop();
+      const lost = await starting.lostPorts();
+      if (lost.length === 0 || attempt === START_COUNT_MAX || options.signal?.aborted === true) {
+        throw error;
+      }
+      onEvent({
+        type: "note",
+        text: `port ${lost.join(", ")} was taken meanwhile: starting again`,
+      });
+    }
   }
 }
 
@@ -113,6 +141,7 @@ class Starting {
   readonly #dataDir: string;
   readonly #supervision: Supervision;
   readonly #note: (text: string) => void;
+  #ports: Readonly<Record<string, number>> = {};
 
   constructor(
     options: ClusterOptions,
@@ -129,6 +158,7 @@ class Starting {
 
   async run(): Promise<ClusterFile> {
     const ports = await this.#choosePorts();
+    this.#ports = ports;
     const [natsUrl, databaseUrl] = await this.#startServers(ports);
     await this.#migrate(databaseUrl);
     const peers = this.#planPeers(ports);
@@ -162,6 +192,13 @@ class Starting {
       schedulerAddress: loopback(ports["scheduler"]),
       pids: this.#supervision.pids(),
     };
+  }
+
+  /** The chosen ports that another program listens on, after our own processes have ended. */
+  async lostPorts(): Promise<readonly number[]> {
+    const ports = Object.values(this.#ports);
+    const free = await Promise.all(ports.map(async (port) => isPortFree(port)));
+    return ports.filter((_, index) => free[index] !== true);
   }
 
   async #choosePorts(): Promise<Readonly<Record<string, number>>> {
