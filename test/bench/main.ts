@@ -34,6 +34,7 @@ switch (positionals[0]) {
   case "flash-crowd":
     await runFlashCrowd({ size: positionals[1] ?? "64MiB", rate: values.rate });
     break;
+  case undefined:
   default: {
     const lines = Object.entries(BENCHMARKS).map(([name, what]) => `  ${name.padEnd(16)}${what}`);
     process.stdout.write(`usage: npm run bench -- <name> [options]\n${lines.join("\n")}\n`);

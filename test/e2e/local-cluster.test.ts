@@ -146,11 +146,12 @@ describe("lacewing up", () => {
     expect(shown.stdout).toContain(object.oid);
 
     const refused = await runLacewing({
-      args: ["get", `${origin.url}/files/none`, "-o", into],
+      args: ["get", `${origin.url}/files/none`, "-o", dir.join("none.bin")],
       home,
     });
     expect(refused.exitCode).not.toBe(0);
     expect(refused.stderr).toContain("404");
+    expect(existsSync(dir.join("none.bin"))).toBe(false);
   });
 
   test("lacewing sql runs a query and prints a table, or JSON, or what is wrong with the query", async () => {

@@ -16,7 +16,7 @@ import { seededContent, bytesOf } from "../support/content.ts";
 import { requiredTool } from "../support/required-tool.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
-import { listenAnywhere, startOrigin } from "./http-proxy-world.ts";
+import { listenAnywhere, startOrigin } from "../support/http-proxy-world.ts";
 
 const clients: OriginClient[] = [];
 afterEach(() => {

@@ -2,14 +2,17 @@ import { closeSync, openSync, readSync, statSync, utimesSync, writeSync } from "
 import { connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import type { PieceClientLimits } from "@lacewing/peer/adapters/piece-transfer/piece-client.ts";
-import { createPieceClient } from "@lacewing/peer/adapters/piece-transfer/piece-client.ts";
-import type { ParentRead, StoredTask, TaskDescription } from "@lacewing/peer/app/ports.ts";
+import type { TaskDescription } from "@lacewing/peer/app/ports.ts";
 import { bytesOf, seededContent } from "../support/content.ts";
 import {
+  aRead,
   aToken,
+  countOpenHandles,
+  created,
   memorySink,
+  type Parent,
   startParent,
+  startPieceClient,
   startRawServer,
   taskSink,
 } from "../support/piece-hosts.ts";
@@ -19,66 +22,13 @@ import { waitFor } from "../support/wait-for.ts";
 const MIB = 2 ** 20;
 const never = new AbortController().signal;
 
-type Parent = Awaited<ReturnType<typeof startParent>>;
-
-async function created(parent: Parent, description: TaskDescription): Promise<StoredTask> {
-  const task = await parent.store.create(description);
-  if (typeof task === "string") throw new Error(`refused: ${task}`);
-  return task;
-}
-
-async function holding(parent: Parent, name: string, lengthBytes: number) {
-  const content = await bytesOf(seededContent(name, lengthBytes));
-  const task = await created(parent, aTask(name, lengthBytes));
-  await fillTask(task, content);
-  await new Promise((resolve) => setImmediate(resolve));
-  return { content, task };
-}
-
-function aRead(
-  address: string,
-  task: { readonly description: TaskDescription },
-  span: { start: number; end: number } = { start: 0, end: task.description.lengthBytes },
-  token: string = aToken(task),
-): ParentRead {
-  return { address, taskId: task.description.taskId, span, token, traceparent: "" };
-}
-
-function client(limits: Partial<PieceClientLimits> = {}) {
-  const made = createPieceClient(limits);
-  return { ...made, [Symbol.dispose]: () => made.close() };
-}
-
-async function get(address: string, path: string, headers: Readonly<Record<string, string>> = {}) {
-  return fetch(`http://${address}${path}`, { headers: { connection: "close", ...headers } });
-}
-
-function dataPathOf(parent: Parent, { taskId }: TaskDescription): string {
-  return join(parent.dir.path, "content", taskId.slice(0, 2), `${taskId}.data`);
-}
-
-function flipByte(path: string, offset: number): void {
-  const fd = openSync(path, "r+");
-  const byte = Buffer.alloc(1);
-  readSync(fd, byte, 0, 1, offset);
-  byte[0] = (byte[0] ?? 0) ^ 0xff;
-  writeSync(fd, byte, 0, 1, offset);
-  closeSync(fd);
-}
-
-const openHandles = () =>
-  process.getActiveResourcesInfo().filter((kind) => /TCP|Timeout/.test(kind)).length;
-const handlesBefore = openHandles();
-
-afterAll(async () => {
-  await waitFor("sockets and timers to be gone", () => openHandles() <= handlesBefore);
-});
+afterAll(countOpenHandles());
 
 describe("a child that reads from a parent", () => {
   test("gets a whole task, told in growing offsets, and commits every piece", async () => {
     await using parent = await startParent();
     await using other = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { content, task } = await holding(parent, "a", 9 * MIB + 4321);
     const copy = await created(other, task.description);
     const { offsets, written } = memorySink(0, content.length);
@@ -98,7 +48,7 @@ describe("a child that reads from a parent", () => {
 
   test("gets exactly the bytes of any range", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { content, task } = await holding(parent, "a", 3 * MIB + 5);
     const spans = [
       [0, 1],
@@ -124,7 +74,7 @@ describe("a child that reads from a parent", () => {
       socket.on("close", () => upstream.destroy());
       socket.pipe(upstream).pipe(socket);
     });
-    using pieces = client();
+    using pieces = startPieceClient();
     for (let at = 0; at < 1000; at++) {
       const { bytes, sink } = memorySink(at * 100, 100);
       const span = { start: at * 100, end: at * 100 + 100 };
@@ -136,7 +86,7 @@ describe("a child that reads from a parent", () => {
 
   test("is slowed down, not flooded, when its own disk is slow", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { content, task } = await holding(parent, "a", 8 * MIB);
     const { bytes, write, written } = memorySink(0, content.length);
     let underWay = 0;
@@ -157,7 +107,7 @@ describe("a child that reads from a parent", () => {
 
   test("that gives up frees its connection and the parent's slot at once", async () => {
     await using parent = await startParent({ uploadSlotCount: 1 });
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 64 * MIB);
     const stop = new AbortController();
     const { write } = memorySink(0, 64 * MIB);
@@ -175,7 +125,7 @@ describe("a child that reads from a parent", () => {
 
   test("whose disk fails is told so, and the parent is not blamed", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", MIB);
     const failing = {
       write: async () => Promise.reject(new Error("disk full")),
@@ -237,7 +187,7 @@ describe("a parent", () => {
 
   test("does not serve a piece that it does not hold", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const content = await bytesOf(seededContent("a", 2 * MIB));
     const task = await created(parent, aTask("a", content.length));
     await fillTask(task, content, [0]);
@@ -249,7 +199,7 @@ describe("a parent", () => {
 
   test("with every slot taken says when to come back, to degraded readers first", async () => {
     await using parent = await startParent({ uploadSlotCount: 2 });
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 32 * MIB);
     const release: (() => void)[] = [];
     const stuck = {
@@ -281,7 +231,7 @@ describe("a parent", () => {
 
   test("breaks the connection of a child that stops reading", async () => {
     await using parent = await startParent({ slowReaderMs: 200 });
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 64 * MIB);
     const stuck = { write: async () => new Promise<void>(() => {}), written: () => {} };
     const stop = new AbortController();
@@ -312,7 +262,7 @@ describe("a parent", () => {
 describe("a byte that is flipped in a parent's stored piece", () => {
   test("is never sent when the file shows that somebody wrote to it", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 2 * MIB);
     flipByte(dataPathOf(parent, task.description), 5);
     utimesSync(dataPathOf(parent, task.description), 1_800_000_000, 1_800_000_000);
@@ -325,7 +275,7 @@ describe("a byte that is flipped in a parent's stored piece", () => {
 
   test("in a later piece of an answer breaks the connection before the piece", async () => {
     await using parent = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 2 * MIB);
     flipByte(dataPathOf(parent, task.description), MIB + 5);
     utimesSync(dataPathOf(parent, task.description), 1_800_000_000, 1_800_000_000);
@@ -339,7 +289,7 @@ describe("a byte that is flipped in a parent's stored piece", () => {
   test("is caught by the child when nothing about the file shows it", async () => {
     await using parent = await startParent();
     await using other = await startParent();
-    using pieces = client();
+    using pieces = startPieceClient();
     const { task } = await holding(parent, "a", 2 * MIB);
     const path = dataPathOf(parent, task.description);
     task.pin()();
@@ -358,158 +308,27 @@ describe("a byte that is flipped in a parent's stored piece", () => {
   });
 });
 
-describe("a parent that breaks the protocol", () => {
-  const task = { description: aTask("a", MIB) };
-  const span = { start: 0, end: 1000 };
-  const head = (length: number, range = "bytes 0-999/1048576") =>
-    `HTTP/1.1 206 Partial Content\r\ncontent-length: ${length}\r\ncontent-range: ${range}\r\n\r\n`;
+async function holding(parent: Parent, name: string, lengthBytes: number) {
+  const content = await bytesOf(seededContent(name, lengthBytes));
+  const task = await created(parent, aTask(name, lengthBytes));
+  await fillTask(task, content);
+  await new Promise((resolve) => setImmediate(resolve));
+  return { content, task };
+}
 
-  test.each([
-    ["answers garbage", "malformed", "\0\x01garbage\r\n\r\n"],
-    [
-      "answers with the whole content",
-      "malformed",
-      "HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n",
-    ],
-    ["answers another range", "malformed", head(1000, "bytes 1-1000/1048576")],
-    ["lies about its length", "malformed", head(1001)],
-    ["sends more than it said", "malformed", head(1000) + "x".repeat(1001)],
-    ["closes early", "short", head(1000) + "x".repeat(999)],
-    ["closes in its head", "short", head(1000).slice(0, 20)],
-    ["closes without a word", "short", ""],
-    ["answers with an error", "malformed", "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"],
-    ["is busy", "busy", "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"],
-  ])("and %s: %s", async (_, reason, text) => {
-    await using server = await startRawServer((socket) => {
-      socket.once("data", () => socket.end(text, "latin1"));
-    });
-    using pieces = client();
-    const { sink } = memorySink(0, 1000);
-    await expect(pieces.read(aRead(server.address, task, span), sink, never)).rejects.toMatchObject(
-      {
-        reason,
-      },
-    );
-    await waitFor("the connection to be closed", () => server.openCount === 0);
-  });
+async function get(address: string, path: string, headers: Readonly<Record<string, string>> = {}) {
+  return fetch(`http://${address}${path}`, { headers: { connection: "close", ...headers } });
+}
 
-  test.each([
-    ["never answers", ""],
-    ["stops in the middle", head(1000) + "x".repeat(10)],
-  ])("and %s is given up as stalled", async (_, text) => {
-    await using server = await startRawServer((socket) => {
-      socket.once("data", () => socket.write(text, "latin1"));
-    });
-    using pieces = client({ stallTimeoutMs: 100 });
-    const { sink } = memorySink(0, 1000);
-    await expect(pieces.read(aRead(server.address, task, span), sink, never)).rejects.toMatchObject(
-      { reason: "stalled" },
-    );
-  });
+function dataPathOf(parent: Parent, { taskId }: TaskDescription): string {
+  return join(parent.dir.path, "content", taskId.slice(0, 2), `${taskId}.data`);
+}
 
-  test("whose answer comes byte by byte is understood", async () => {
-    await using server = await startRawServer((socket) => {
-      socket.setNoDelay(true);
-      socket.once("data", () => {
-        const bytes = Buffer.from(head(1000) + "x".repeat(1000), "latin1");
-        const sendFrom = (at: number) => {
-          if (at === bytes.length) socket.end();
-          else socket.write(bytes.subarray(at, at + 1), () => sendFrom(at + 1));
-        };
-        sendFrom(0);
-      });
-    });
-    using pieces = client();
-    const { bytes, sink } = memorySink(0, 1000);
-    await pieces.read(aRead(server.address, task, span), sink, never);
-    expect(bytes.equals(Buffer.alloc(1000, "x"))).toBe(true);
-  });
-
-  test("that closes right after the last byte has still sent everything, however slow our disk is", async () => {
-    await using server = await startRawServer((socket) => {
-      socket.once("data", () => socket.end(head(1000) + "x".repeat(1000), "latin1"));
-    });
-    using pieces = client();
-    const { bytes, write, written } = memorySink(0, 1000);
-    const slow = {
-      write: async (buffer: Uint8Array, offset: number) => {
-        await waitFor("the connection to be closed", () => server.openCount === 0);
-        await write(buffer, offset);
-      },
-      written,
-    };
-    await pieces.read(aRead(server.address, task, span), slow, never);
-    expect(bytes.equals(Buffer.alloc(1000, "x"))).toBe(true);
-  });
-
-  test("that nobody listens for is unreachable", async () => {
-    const gone = await startRawServer(() => {});
-    await gone[Symbol.asyncDispose]();
-    using pieces = client();
-    const { sink } = memorySink(0, 1000);
-    for (const address of [gone.address, "nonsense", "127.0.0.1:99999"]) {
-      await expect(pieces.read(aRead(address, task, span), sink, never)).rejects.toMatchObject({
-        reason: "unreachable",
-      });
-    }
-  });
-
-  test("after closing a kept connection is asked once more on a new one", async () => {
-    await using server = await startRawServer((socket, index) => {
-      socket.on("data", () => {
-        // The first connection answers once; its second request finds it closed.
-        if (index === 0 && socket.bytesWritten > 0) socket.destroy();
-        else socket.write(head(1000) + "x".repeat(1000), "latin1");
-      });
-    });
-    using pieces = client();
-    for (let time = 0; time < 2; time++) {
-      const { sink } = memorySink(0, 1000);
-      await pieces.read(aRead(server.address, task, span), sink, never);
-    }
-    expect(server.connectionCount).toBe(2);
-  });
-
-  test("cannot keep more connections busy than there are: further reads wait, then count it as busy", async () => {
-    await using server = await startRawServer(() => {});
-    using pieces = client({ connectionCountMax: 1, waitingCountMax: 1, waitTimeoutMs: 100 });
-    const stop = new AbortController();
-    const read = async () => {
-      const { sink } = memorySink(0, 1000);
-      return pieces.read(aRead(server.address, task, span), sink, stop.signal);
-    };
-    const first = read();
-    await waitFor("the connection", () => server.connectionCount === 1);
-    const outcomes = await Promise.allSettled([read(), read()]);
-    for (const outcome of outcomes) {
-      expect(outcome).toMatchObject({ status: "rejected", reason: { reason: "busy" } });
-    }
-    stop.abort(new Error("done"));
-    await expect(first).rejects.toThrow("done");
-  });
-
-  test("a token that would break out of its header is not sent", async () => {
-    await using server = await startRawServer(() => {});
-    using pieces = client();
-    const { sink } = memorySink(0, 1000);
-    await expect(
-      pieces.read(aRead(server.address, task, span, "a\r\nb: c"), sink, never),
-    ).rejects.toMatchObject({ reason: "malformed" });
-    expect(server.connectionCount).toBe(0);
-  });
-});
-
-test("a client that is closed breaks off its reads and takes no more", async () => {
-  const task = { description: aTask("a", MIB) };
-  await using server = await startRawServer(() => {});
-  const pieces = createPieceClient();
-  const { sink } = memorySink(0, MIB);
-  const reading = pieces.read(aRead(server.address, task), sink, never);
-  const outcome = Promise.allSettled([reading]);
-  await waitFor("the connection", () => server.openCount === 1);
-  pieces.close();
-  expect(await outcome).toMatchObject([{ reason: { reason: "cancelled" } }]);
-  await expect(pieces.read(aRead(server.address, task), sink, never)).rejects.toMatchObject({
-    reason: "cancelled",
-  });
-});
+function flipByte(path: string, offset: number): void {
+  const fd = openSync(path, "r+");
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, offset);
+  byte[0] = (byte[0] ?? 0) ^ 0xff;
+  writeSync(fd, byte, 0, 1, offset);
+  closeSync(fd);
+}

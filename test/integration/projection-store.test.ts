@@ -1,22 +1,28 @@
-import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { createPool } from "@lacewing/scheduler/adapters/postgres/pool.ts";
 import { PostgresProjectionStore } from "@lacewing/scheduler/adapters/postgres/projection-store.ts";
 import { PostgresSliceOwnership } from "@lacewing/scheduler/adapters/postgres/slice-ownership.ts";
-import type {
-  CheckpointRow,
-  HostRow,
-  LeaseRow,
-  PeerRow,
-  ProjectionBatch,
-  TaskRow,
-} from "@lacewing/scheduler/app/ports.ts";
+import type { LeaseRow, ProjectionBatch } from "@lacewing/scheduler/app/ports.ts";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
-import { connectSql } from "../support/sql.ts";
+import {
+  checkpointAt,
+  download,
+  emptyBatch,
+  emptyCheckpoint,
+  host,
+  lease,
+  peer,
+  SLICE,
+  STARTED_AT_MS,
+  startProjectionWorld,
+  task,
+  TASK_ID,
+  wholeBatch,
+} from "../support/projection-world.ts";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -26,13 +32,9 @@ afterAll(async () => {
   await postgres[Symbol.asyncDispose]();
 });
 
-const TASK_ID = "05".repeat(32);
-const SLICE = 5;
-const STARTED_AT_MS = Date.now() - 60_000;
-
 describe("a flush", () => {
   test("is what a restarted scheduler loads", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     expect(await world.store.flush(wholeBatch())).toBe("committed");
     const snapshot = await world.another().load();
     expect(snapshot.hosts).toEqual([host]);
@@ -44,7 +46,7 @@ describe("a flush", () => {
   });
 
   test("of an empty database loads as a checkpoint of zeros for each slice", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const snapshot = await world.store.load();
     expect(snapshot.checkpoints.map((row) => row.slice)).toEqual(
       Array.from({ length: 64 }, (_, slice) => slice),
@@ -54,7 +56,7 @@ describe("a flush", () => {
   });
 
   test("writes whole states over older ones, ends leases, removes peers and forgets retired tasks", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     await world.store.flush(wholeBatch());
     const ended: LeaseRow = {
       ...lease,
@@ -83,7 +85,7 @@ describe("a flush", () => {
   });
 
   test("moves the checkpoints of many idle slices at once", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const moves = Array.from({ length: 64 }, (_, slice) => ({
       before: emptyCheckpoint(slice),
       after: { ...emptyCheckpoint(slice), eventsSequence: 1_000 + slice },
@@ -96,7 +98,7 @@ describe("a flush", () => {
 
 describe("the fence", () => {
   test("refuses a batch whose checkpoint was moved by somebody else, and writes nothing of it", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     await world.store.flush({
       ...emptyBatch(),
       checkpoints: [{ before: emptyCheckpoint(SLICE), after: { ...checkpointAt(4), epoch: 2 } }],
@@ -108,7 +110,7 @@ describe("the fence", () => {
   });
 
   test("refuses the whole batch when one slice of several is lost", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const lost = { ...emptyCheckpoint(9), eventsSequence: 77 };
     const outcome = await world.store.flush({
       ...wholeBatch(),
@@ -122,7 +124,7 @@ describe("the fence", () => {
   });
 
   test("refuses an owner whose slice has a higher epoch by now", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     await world.ownership.acquire("first", 1_000);
     await world.ownership.release("first");
     await world.ownership.acquire("second", 1_000);
@@ -130,7 +132,7 @@ describe("the fence", () => {
   });
 
   test("lets one of two schedulers that flush at once win", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const other = world.another();
     const batchOf = (messageId: string): ProjectionBatch => ({
       ...emptyBatch(),
@@ -151,7 +153,7 @@ describe("the fence", () => {
 
 describe("a download", () => {
   test("that is sent twice, in one batch, the same batch again or a later one, is counted once", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const batch = wholeBatch();
     const doubled = { ...batch, downloads: [...batch.downloads, ...batch.downloads] };
     expect(await world.store.flush(doubled)).toBe("committed");
@@ -167,7 +169,7 @@ describe("a download", () => {
   });
 
   test("shows in the views with its bytes by traffic", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const local = download("d-3", {
       delivered: { localPeer: 50, remotePeer: 0, backToSource: 0 },
       fetched: undefined,
@@ -200,7 +202,7 @@ describe("a download", () => {
   });
 
   test("that was passed through has no task", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const passed = download("d-4", { taskId: "" });
     await world.store.flush({
       ...wholeBatch(),
@@ -212,7 +214,7 @@ describe("a download", () => {
   });
 
   test("lies in the partition of its day", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     await world.store.flush(wholeBatch());
     const day = new Date(STARTED_AT_MS).toISOString().slice(0, 10).replaceAll("-", "");
     expect(
@@ -223,7 +225,7 @@ describe("a download", () => {
 
 describe("a row that Postgres refuses", () => {
   test("is parked with its reason and the rest of the batch is written", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const good = Array.from({ length: 20 }, (_, index) => ({
       hostId: "host-1",
       download: download(`good-${index}`),
@@ -258,7 +260,7 @@ describe("a row that Postgres refuses", () => {
   });
 
   test("is not what text with NUL, a clock of another century or a nonsense trace id makes", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const strange = download("d-5", {
       url: "http://origin/a\0b",
       application: "x".repeat(9_000),
@@ -283,7 +285,7 @@ describe("a row that Postgres refuses", () => {
   });
 
   test("a message that could not be folded is kept once, with the batch", async () => {
-    await using world = await makeWorld();
+    await using world = await startProjectionWorld(postgres);
     const letter = {
       stream: "LACEWING_EVENTS",
       streamSequence: 9,
@@ -295,34 +297,6 @@ describe("a row that Postgres refuses", () => {
     expect(await world.rows(z.unknown(), "SELECT stream, payload FROM dead_letter")).toEqual([
       { stream: "LACEWING_EVENTS", payload: Buffer.from([0, 1, 255]) },
     ]);
-  });
-});
-
-describe("the ownership of slices", () => {
-  test("is taken by one, renewed with the same epoch, and refused to another while the lease lives", async () => {
-    await using world = await makeWorld();
-    const first = await world.ownership.acquire("first", 60_000);
-    expect(first.size).toBe(64);
-    expect(new Set(first.values())).toEqual(new Set([1]));
-    expect(await world.ownership.acquire("first", 60_000)).toEqual(first);
-    expect((await world.ownership.acquire("second", 60_000)).size).toBe(0);
-  });
-
-  test("goes to a successor with a higher epoch when it was released or has run out", async () => {
-    await using world = await makeWorld();
-    await world.ownership.acquire("first", 60_000);
-    await world.ownership.release("first");
-    const second = await world.ownership.acquire("second", 0);
-    expect(second.get(0)).toBe(2);
-    const third = await world.ownership.acquire("third", 60_000);
-    expect([third.size, third.get(63)]).toEqual([64, 3]);
-  });
-
-  test("is never split into one epoch for two schedulers that start at once", async () => {
-    await using world = await makeWorld();
-    const owners = ["a", "b", "c", "d"];
-    const taken = await Promise.all(owners.map(async (id) => world.ownership.acquire(id, 60_000)));
-    expect(taken.map((slices) => slices.size).toSorted((a, b) => a - b)).toEqual([0, 0, 0, 64]);
   });
 });
 
@@ -340,7 +314,7 @@ test("a database that does not answer is a retryable error", async () => {
 });
 
 test("a connection that is ended in the middle is replaced at the next flush", async () => {
-  await using world = await makeWorld();
+  await using world = await startProjectionWorld(postgres);
   await world.store.load();
   await world.rows(
     z.unknown(),
@@ -355,172 +329,3 @@ test("a connection that is ended in the middle is replaced at the next flush", a
 });
 
 const parkedDownload = z.object({ download_id: z.string() });
-
-const host: HostRow = {
-  hostId: "host-1",
-  bootId: "boot-1",
-  kind: "seed",
-  transferAddress: "127.0.0.1:7000",
-  idc: "east",
-  location: "eu|r1",
-  uploadSlots: 8,
-  freeBytes: 2 ** 45,
-  quotaBytes: 2 ** 40,
-  state: "alive",
-  announcedAtMs: 1_700_000_000_123,
-};
-
-const task: TaskRow = {
-  taskId: TASK_ID,
-  slice: SLICE,
-  url: "http://origin/ünïcode",
-  sharingDomain: "origin",
-  anchor: `sha256:${"a".repeat(64)}`,
-  tag: "t",
-  application: "lfs",
-  priority: 3,
-  lengthBytes: 1_000,
-  pieceLengthBytes: 500,
-  etag: '"x"',
-  contentType: "application/octet-stream",
-  pieceDigests: new Uint8Array(64).fill(200),
-  state: "active",
-  retiredReason: "",
-  createdAtMs: 1_700_000_000_999,
-};
-
-const peer: PeerRow = {
-  taskId: TASK_ID,
-  hostId: host.hostId,
-  slice: SLICE,
-  incarnation: 4,
-  bitmap: new Uint8Array([3]),
-  heldPieceCount: 2,
-  isVerified: true,
-  requests: [
-    { requestId: "r-1", wantedStart: 0, wantedEnd: 2 ** 40, canReadOrigin: true, traceparent: "" },
-  ],
-  isSeeding: true,
-};
-
-const lease: LeaseRow = {
-  leaseId: "5-1-1",
-  taskId: TASK_ID,
-  slice: SLICE,
-  epoch: 1,
-  childHostId: host.hostId,
-  parentHostId: "",
-  pieces: "0:2",
-  pieceCount: 2,
-  isOpen: false,
-  requestId: "r-1",
-  reason: "nobody_holds",
-  candidateCount: 0,
-  grantedAtMs: 1_700_000_001_001,
-  durationMs: 5_000,
-  traceparent: "",
-  outcome: "live",
-  endedAtMs: undefined,
-  bytes: 0,
-  transferMs: 0,
-};
-
-function download(downloadId: string, change: Partial<DownloadFinished> = {}): DownloadFinished {
-  return {
-    downloadId,
-    taskId: TASK_ID,
-    url: "http://origin/file",
-    method: "GET",
-    tag: "t",
-    application: "lfs",
-    priority: 0,
-    startedAtMs: STARTED_AT_MS,
-    ttfbMs: 5,
-    costMs: 50,
-    outcome: "finished",
-    httpStatus: 200,
-    fetched: { localPeer: 0, remotePeer: 600, backToSource: 400 },
-    delivered: { localPeer: 0, remotePeer: 600, backToSource: 400 },
-    probeBytes: 1,
-    contentLengthBytes: 1_000,
-    range: "",
-    degraded: false,
-    traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
-    error: "",
-    ...change,
-  };
-}
-
-function emptyCheckpoint(slice: number): CheckpointRow {
-  return { slice, epoch: 0, eventsSequence: 0, decisionsSequence: 0, lastMessageId: "" };
-}
-
-function checkpointAt(eventsSequence: number): CheckpointRow {
-  return {
-    slice: SLICE,
-    epoch: 1,
-    eventsSequence,
-    decisionsSequence: 2 ** 40,
-    lastMessageId: `host-1:boot-1:${eventsSequence}`,
-  };
-}
-
-function emptyBatch(): ProjectionBatch {
-  return {
-    hosts: [],
-    tasks: [],
-    peers: [],
-    removedPeers: [],
-    leases: [],
-    downloads: [],
-    deadLetters: [],
-    checkpoints: [],
-  };
-}
-
-function wholeBatch(): ProjectionBatch {
-  return {
-    ...emptyBatch(),
-    hosts: [host],
-    tasks: [task],
-    peers: [peer],
-    leases: [lease],
-    downloads: [{ hostId: host.hostId, download: download("d-1") }],
-    checkpoints: [{ before: emptyCheckpoint(SLICE), after: checkpointAt(10) }],
-  };
-}
-
-/** A migrated database of its own with a scheduler's adapters on it. */
-async function makeWorld() {
-  const url = await postgres.createMigratedDatabase();
-  const log = createMemoryLog();
-  const pool = createPool(url, { applicationName: "projection-test", log });
-  const makeStore = () => new PostgresProjectionStore({ pool, clock: systemClock, log });
-  const sql = await connectSql(url);
-  const totals = z.object({
-    rows: z.coerce.number(),
-    requests: z.coerce.number(),
-    delivered: z.coerce.number(),
-    origin: z.coerce.number(),
-  });
-  return {
-    log,
-    store: makeStore(),
-    another: makeStore,
-    ownership: new PostgresSliceOwnership(pool),
-    rows: async <Schema extends z.ZodType>(schema: Schema, text: string) => sql.rows(schema, text),
-    totals: async () => {
-      const [row] = await sql.rows(
-        totals,
-        `SELECT (SELECT count(*) FROM downloads) AS rows, sum(request_count) AS requests,
-           sum(delivered_local_peer_bytes + delivered_remote_peer_bytes + delivered_back_to_source_bytes) AS delivered,
-           sum(fetched_back_to_source_bytes) AS origin FROM traffic_minute`,
-      );
-      return totals.parse(row);
-    },
-    [Symbol.asyncDispose]: async () => {
-      await sql[Symbol.asyncDispose]();
-      await pool.end();
-    },
-  };
-}

@@ -157,6 +157,23 @@ test.each(["origin_refused", "unreachable", "stalled"] as const)(
   },
 );
 
+test("an origin that breaks off again and again, but always after some bytes, is never left alone for longer than at first", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.request("a");
+  world.describe("a");
+  world.decide();
+
+  for (let round = 1; round <= 6; round++) {
+    const lease = world.grants.at(-1);
+    if (lease === undefined) throw new Error("no lease was granted");
+    world.fail("a", lease, "short", 1000);
+    world.decide();
+    world.advance(1_100);
+    expect(world.grants).toHaveLength(round + 1);
+  }
+});
+
 test("uploads of a parent stay within its slots", () => {
   const world = worldWithHolder();
   world.announce("a", { uploadSlots: 1, full: true });

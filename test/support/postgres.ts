@@ -18,6 +18,10 @@ export interface TestPostgres {
   createDatabase(): Promise<string>;
   /** Makes a database that is migrated. @returns its URL. */
   createMigratedDatabase(): Promise<string>;
+  /** Ends the server as an operator's fast shutdown does; sessions break. @throws when the server was given from outside. */
+  stop(): Promise<void>;
+  /** Brings it back on the same port with the same data, and waits until it answers. */
+  start(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -34,35 +38,62 @@ const DATABASE_PREFIX = "lacewing_test_";
  */
 export async function startTestPostgres(): Promise<TestPostgres> {
   const given = process.env["LACEWING_TEST_DATABASE_URL"];
-  if (given !== undefined && given !== "") return databasesOf(given, undefined, async () => {});
+  if (given !== undefined && given !== "") return databasesOf(given, undefined, GIVEN_SERVER);
   const dir = await makeTempDir("pg");
   const plan = await planFor(dir);
   await initializePostgres(plan, AbortSignal.timeout(60_000));
-  const server = startServer(plan);
   const adminUrl = `postgres://postgres:${plan.adminPassword}@127.0.0.1:${plan.port}/postgres`;
-  const stop = async () => {
-    await stopServer(server);
-    await dir[Symbol.asyncDispose]();
-  };
+  const server = serverOf(plan, adminUrl, dir);
   try {
-    await waitFor("PostgreSQL answers", async () => {
-      await withClient(adminUrl, async (client) => client.query("SELECT 1"));
-      return true;
-    });
+    await server.start();
     await withClient(adminUrl, async (client) =>
       client.query(`CREATE ROLE lacewing LOGIN PASSWORD '${plan.password}'`),
     );
   } catch (error) {
-    await stop();
+    await server.remove();
     throw error;
   }
-  return databasesOf(adminUrl, { name: "lacewing", password: plan.password }, stop);
+  return databasesOf(adminUrl, { name: "lacewing", password: plan.password }, server);
+}
+
+interface TestServer extends Pick<TestPostgres, "start" | "stop"> {
+  /** Ends it, and its data with it. */
+  remove(): Promise<void>;
+}
+
+const GIVEN_SERVER: TestServer = {
+  start: async () => {},
+  stop: async () => {
+    throw new Error("a server named by LACEWING_TEST_DATABASE_URL is not this test's to stop");
+  },
+  remove: async () => {},
+};
+
+function serverOf(plan: PostgresPlan, adminUrl: string, dir: TempDir): TestServer {
+  let server: ChildProcess | undefined;
+  const stop = async () => {
+    if (server !== undefined) await stopServer(server);
+  };
+  return {
+    start: async () => {
+      server = startServer(plan);
+      await waitFor("PostgreSQL answers", async () => {
+        await withClient(adminUrl, async (client) => client.query("SELECT 1"));
+        return true;
+      });
+    },
+    stop,
+    remove: async () => {
+      await stop();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
 }
 
 function databasesOf(
   adminUrl: string,
   owner: { readonly name: string; readonly password: string } | undefined,
-  stop: () => Promise<void>,
+  server: TestServer,
 ): TestPostgres {
   const made: string[] = [];
   const createDatabase = async () => {
@@ -87,9 +118,11 @@ function databasesOf(
       await migrate(url);
       return url;
     },
+    stop: server.stop,
+    start: server.start,
     [Symbol.asyncDispose]: async () => {
       if (owner === undefined) await dropDatabases(adminUrl, made);
-      await stop();
+      await server.remove();
     },
   };
 }

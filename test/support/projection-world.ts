@@ -18,7 +18,7 @@ import { connectSql } from "./sql.ts";
 
 export const TASK_ID = "05".repeat(32);
 export const SLICE = 5;
-/** Recent, so that the views that look back some hours see it. */
+/** Recent: the view of slow downloads looks back a day. */
 export const STARTED_AT_MS = Date.now() - 60_000;
 
 /** A migrated database of its own with a scheduler's adapters on it. */

@@ -165,7 +165,8 @@ export class SchedulerWorld {
     });
   }
 
-  fail(hostId: string, lease: LeaseGranted, reason: string): void {
+  /** @param bytes of the lease that did arrive */
+  fail(hostId: string, lease: LeaseGranted, reason: string, bytes = 0): void {
     const value: PiecesFailed = {
       taskId: lease.taskId,
       leaseId: lease.leaseId,
@@ -173,7 +174,7 @@ export class SchedulerWorld {
       pieceIndexes: [...indexesOf(lease.pieces)],
       reason,
       detail: "",
-      bytes: 0,
+      bytes,
       durationMs: 1,
     };
     this.tell(hostId, { $case: "piecesFailed", value });

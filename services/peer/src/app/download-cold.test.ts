@@ -1,7 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { sha256Of } from "../../../../test/support/task-builders.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
 
 const MIB = 2 ** 20;

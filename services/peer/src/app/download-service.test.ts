@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
 import type { ScriptedFile } from "../../../../test/support/scripted-origin.ts";
 import { headerOf } from "../core/http-headers.ts";
 

@@ -4,6 +4,7 @@ import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
 import { MemoryControlPlane } from "../../../../test/support/peer-world.ts";
 import { EventOutbox } from "./event-outbox.ts";
 

@@ -21,6 +21,7 @@ const RETRY = { firstMs: 200, maxMs: 5000 };
 /** A message that was refused this often is given up and a full announce repairs what it said. */
 const ATTEMPT_COUNT_MAX = 8;
 
+/** How often a close looks whether everything is acknowledged: far below the seconds that a stop has for it. */
 const CLOSE_POLL_MS = 10;
 
 /** Events that go to one subject: a slice, or the host subject. */

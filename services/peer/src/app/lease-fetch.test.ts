@@ -1,8 +1,12 @@
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
 import { MemoryPieceStore } from "../../../../test/support/memory-piece-store.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { MemoryPieceClient } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { aTask } from "../../../../test/support/task-builders.ts";
 import { runFetch } from "./lease-fetch.ts";
 import { OriginAccess } from "./origin-access.ts";

@@ -1,8 +1,12 @@
 import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { aTask, fillTask } from "../../../../test/support/task-builders.ts";
+// @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
 
 let world: PeerWorld;

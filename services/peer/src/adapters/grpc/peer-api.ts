@@ -57,7 +57,9 @@ export async function startPeerApi(options: PeerApiOptions): Promise<{ close(): 
   const server = new Server();
   const service: PeerApiServer = {
     download: (call) => {
-      streamDownload(call, options).catch((error: unknown) => call.emit("error", asServiceError(error)));
+      streamDownload(call, options).catch((error: unknown) =>
+        call.emit("error", asServiceError(error)),
+      );
     },
     statTask: ({ request }, callback) => {
       const stored = findTask(options.store, request.taskId, request.url);

@@ -41,7 +41,9 @@ export interface PieceStoreOptions {
   readonly hashWorkers?: number | undefined;
 }
 
+/** Without a setting: room for several of the largest files at once, on a machine that was not bought to be a cache. */
 const QUOTA_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
+/** Without a setting, on a small disk: the other four fifths are for what the machine is there to do. */
 const QUOTA_DISK_SHARE_DEFAULT = 0.2;
 /** What the disk keeps free for everybody else: 1 GiB or 1 %, the smaller. */
 const FLOOR_BYTES_MAX = 2 ** 30;

@@ -45,6 +45,10 @@ export interface PieceServer {
   close(): Promise<void>;
 }
 
+/**
+ * Reads served at once. Few fast ones spread a file sooner than many slow ones, because a child can offer on only pieces it
+ * has whole; this many keep the link busy although some children read slowly.
+ */
 export const UPLOAD_SLOT_COUNT_DEFAULT = 16;
 /** Reads without a scheduler's lease get only slots that would otherwise stay empty: never more than this share is taken then. */
 const DEGRADED_SLOT_SHARE = 0.5;
