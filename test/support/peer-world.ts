@@ -25,6 +25,7 @@ import {
   TransferError,
   type TransferSink,
 } from "@lacewing/peer/app/ports.ts";
+import { PoisonedTasks } from "@lacewing/peer/app/poisoned-tasks.ts";
 import { SchedulerLink } from "@lacewing/peer/app/scheduler-link.ts";
 import { TaskRegistry } from "@lacewing/peer/app/task-registry.ts";
 import { headerOf, type HeaderList } from "@lacewing/peer/core/http-headers.ts";
@@ -208,7 +209,8 @@ export class PeerWorld {
     });
     const { link, pieceClient, tracer } = this;
     const selfToken = (parent: string): string => `self-${parent}`;
-    const services = { link, pieceClient, clock, log, tracer, random, selfToken };
+    const poisoned = new PoisonedTasks(clock);
+    const services = { link, pieceClient, clock, log, tracer, random, selfToken, poisoned };
     this.registry = new TaskRegistry(store, services);
     store.onDropped(({ taskId, incarnation, reason }) =>
       link.peerDropped(taskId, incarnation, reason),

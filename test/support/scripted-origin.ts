@@ -7,7 +7,7 @@ import type {
 } from "@lacewing/peer/app/ports.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 
-const CHUNK_BYTES = 64 * 1024;
+const CHUNK_BYTES = 16 * 1024;
 
 /** What the origin has under one path, and how it misbehaves. */
 export interface ScriptedFile {

@@ -21,6 +21,7 @@ import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
 import { DownloadService } from "./app/download-service.ts";
 import { EventOutbox } from "./app/event-outbox.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
+import { PoisonedTasks } from "./app/poisoned-tasks.ts";
 import { SchedulerLink } from "./app/scheduler-link.ts";
 import { TaskRegistry } from "./app/task-registry.ts";
 import type { PeerSettings } from "./config.ts";
@@ -126,7 +127,8 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
       taskId,
       pieceCount,
     });
-  const services = { link, pieceClient, clock, log, tracer, random, selfToken };
+  const poisoned = new PoisonedTasks(clock);
+  const services = { poisoned, link, pieceClient, clock, log, tracer, random, selfToken };
   const registry = new TaskRegistry(store, services);
   link.start(registry);
 

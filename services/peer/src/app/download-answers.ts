@@ -19,7 +19,7 @@ import type {
   StoredTask,
 } from "./ports.ts";
 import type { DownloadServices } from "./download-services.ts";
-import { AnchorMismatch } from "./task-download.ts";
+import { AnchorMismatch } from "./download-errors.ts";
 import { TaskReader } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
 

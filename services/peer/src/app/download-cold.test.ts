@@ -136,10 +136,19 @@ describe("content that nobody has", () => {
     expect([...world.store.list()][0]?.held.has(0)).toBe(true);
   });
 
-  test("whose piece breaks off again and again fails the client after a bounded number of tries", async () => {
+  test("whose read breaks off again and again goes on in the middle of a piece, and costs one copy", async () => {
     world = new PeerWorld({ isHurried: true });
     world.controlPlane.isConnected = false;
-    world.origin.add("/file", content, { breaksAfterBytes: 64 * 1024 });
+    world.origin.add("/file", content, { breaksAfterBytes: 300 * 1024 });
+    const { bytes } = await world.get(`${HOST}/file`);
+    expect(Buffer.compare(bytes, content)).toBe(0);
+    expect(world.origin.sentBytes).toBe(content.length);
+  });
+
+  test("whose read breaks off again and again after next to nothing fails the client after a bounded number of tries", async () => {
+    world = new PeerWorld({ isHurried: true });
+    world.controlPlane.isConnected = false;
+    world.origin.add("/file", content, { breaksAfterBytes: 1024 });
     const { error } = await world.get(`${HOST}/file`);
     expect(String(error)).toMatch(/6 times in a row/);
     expect(world.origin.requests.length).toBeLessThan(10);

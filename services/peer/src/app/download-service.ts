@@ -1,3 +1,4 @@
+import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import {
   parseRequestId,
@@ -15,6 +16,7 @@ import { type ResponsePlan, wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
+import { AnchorMismatch } from "./download-errors.ts";
 import { DownloadRecord } from "./download-record.ts";
 import { anchoredTaskId, describe, type DownloadTarget, targetOf } from "./download-target.ts";
 import { OriginAccess } from "./origin-access.ts";
@@ -89,6 +91,7 @@ export class DownloadService {
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
     const flow = this.#begin(request, target);
     try {
+      this.#refusePartOfPoisoned(flow);
       const answer = (await this.#answerHeld(flow)) ?? (await this.#answerOpened(flow));
       const { record } = flow;
       record.httpStatus = answer.status;
@@ -100,9 +103,18 @@ export class DownloadService {
       };
     } catch (error) {
       flow.access.dropOpen();
-      flow.record.end(request.signal.aborted ? "client_gone" : "failed", messageOf(error));
+      flow.record.end(failureOutcome(error, request.signal), messageOf(error));
       throw error;
     }
+  }
+
+  #refusePartOfPoisoned({ request, target }: Flow): void {
+    const taskId = anchoredTaskId(target, this.#options.sha256);
+    if (taskId === undefined || headerOf(request.headers, "range") === undefined) return;
+    if (!this.#options.services.poisoned.has(taskId)) return;
+    throw new AnchorMismatch(
+      `the origin's content did not agree with ${target.anchor ?? "its digest"} a short while ago: ask for the whole, not for a part`,
+    );
   }
 
   #begin(request: ClientRequest, target: DownloadTarget): Flow {
@@ -366,4 +378,9 @@ export class DownloadService {
 /** Whether everything that a plan sends of the content is held. */
 function isPlanHeld(plan: ResponsePlan, { layout, held }: StoredTask): boolean {
   return plan.parts.every(({ span }) => isCovered(layout, held, span));
+}
+
+function failureOutcome(error: unknown, signal: AbortSignal): DownloadOutcome {
+  if (signal.aborted) return "client_gone";
+  return error instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
 }

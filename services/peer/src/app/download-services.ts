@@ -3,6 +3,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import type { PieceClient } from "./ports.ts";
+import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
 
 /** Services that every download shares. */
@@ -16,6 +17,7 @@ export interface DownloadServices {
   readonly random: () => number;
   /** Signs a token for reading a task of `pieceCount` pieces from a parent without a lease. */
   readonly selfToken: (parentHostId: string, taskId: string, pieceCount: number) => string;
+  readonly poisoned: PoisonedTasks;
   /** Gives up every byte of a task. */
   readonly forget: (taskId: TaskId) => void;
 }

@@ -26,7 +26,12 @@ export interface EndedFetch {
   readonly order: FetchOrder;
   readonly end: FetchEnd;
   readonly durationMs: number;
+  /** It brought at least {@link ADVANCE_BYTES_MIN} bytes that were not there before. */
+  readonly hasAdvanced: boolean;
 }
+
+/** A read that brings less is no progress: an origin that gives a byte at a time must not be asked for ever. */
+const ADVANCE_BYTES_MIN = 64 * 1024;
 
 /** What the board tells its owner. */
 export interface FetchBoardEvents {
@@ -41,6 +46,8 @@ interface ActiveFetch {
   readonly abort: AbortController;
   /** Why it ends with the piece that is arriving. */
   lastPieceReason: Error | undefined;
+  /** It brought enough that trying again makes sense. */
+  hasAdvanced: boolean;
 }
 
 /** The fetches of one task under way: which pieces they have taken on, and how far the origin has written into a piece. */
@@ -57,6 +64,8 @@ export class FetchBoard {
   readonly #partial = new Map<number, number>();
   readonly #traffic = new Map<number, Traffic>();
   /** Pieces got free, or are held. */
+  /** Up to where the origin wrote pieces before its read was broken off. */
+  readonly #brokenOff = new Map<number, number>();
   readonly #released = new Progress();
 
   constructor(
@@ -146,7 +155,12 @@ export class FetchBoard {
    * @returns how it ended, after its claims are free again.
    */
   async run(order: FetchOrder): Promise<EndedFetch> {
-    const fetch: ActiveFetch = { order, abort: new AbortController(), lastPieceReason: undefined };
+    const fetch: ActiveFetch = {
+      order,
+      abort: new AbortController(),
+      lastPieceReason: undefined,
+      hasAdvanced: false,
+    };
     this.#fetches.set(order.leaseId, fetch);
     const { clock } = this.#services;
     const startedAtMs = clock.monotonic();
@@ -169,6 +183,7 @@ export class FetchBoard {
     return {
       order,
       end: { ...end, bytes },
+      hasAdvanced: fetch.hasAdvanced,
       durationMs: Math.round(clock.monotonic() - startedAtMs),
     };
   }
@@ -176,7 +191,11 @@ export class FetchBoard {
   async #fetchRuns(fetch: ActiveFetch, runs: readonly PieceRange[]): Promise<FetchEnd> {
     const { order } = fetch;
     const pieces = [...indexesOf(runs)];
-    for (const index of pieces) this.#claims.set(index, fetch);
+    for (const index of pieces) {
+      this.#claims.set(index, fetch);
+      // Its bytes may come to lie over those of the origin.
+      if (order.source.kind === "parent") this.#brokenOff.delete(index);
+    }
     const { pieceClient, tracer } = this.#services;
     const { taskId } = this.#stored.description;
     const traced = tracer.fetchBegan(order.source, order.traceparent, taskId, order.lease);
@@ -185,6 +204,7 @@ export class FetchBoard {
         task: this.#stored,
         source: order.source,
         runs,
+        writtenBefore: (index) => this.#brokenOff.get(index),
         pieceClient,
         traceparent: traced.traceparent,
         signal: fetch.abort.signal,
@@ -193,6 +213,9 @@ export class FetchBoard {
           held: (index) => this.#held(index, fetch),
           partial: (index, endOffset) => {
             this.#partial.set(index, endOffset);
+            const { start } = pieceSpan(this.#stored.layout, index);
+            const from = this.#brokenOff.get(index) ?? start;
+            if (endOffset - from >= ADVANCE_BYTES_MIN) fetch.hasAdvanced = true;
             this.#events.progressed();
           },
         },
@@ -211,6 +234,7 @@ export class FetchBoard {
 
   #held(pieceIndex: number, fetch: ActiveFetch): void {
     this.#traffic.set(pieceIndex, trafficOf(fetch.order.source));
+    fetch.hasAdvanced = true;
     this.#release(pieceIndex, fetch);
     this.#events.held(pieceIndex, fetch.order);
     if (fetch.lastPieceReason !== undefined) fetch.abort.abort(fetch.lastPieceReason);
@@ -219,7 +243,10 @@ export class FetchBoard {
   #release(pieceIndex: number, fetch: ActiveFetch): void {
     if (this.#claims.get(pieceIndex) !== fetch) return;
     this.#claims.delete(pieceIndex);
+    const writtenEnd = this.#partial.get(pieceIndex);
     this.#partial.delete(pieceIndex);
+    if (this.#stored.held.has(pieceIndex)) this.#brokenOff.delete(pieceIndex);
+    else if (writtenEnd !== undefined) this.#brokenOff.set(pieceIndex, writtenEnd);
     this.#released.notify();
   }
 }

@@ -1,6 +1,6 @@
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
-import { pieceSpan } from "@lacewing/contracts/pieces.ts";
+import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { runSpan } from "../core/fetch-plan.ts";
 import { type OriginAccess, readFromOrigin } from "./origin-access.ts";
@@ -59,6 +59,8 @@ export async function runFetch(options: {
   readonly task: StoredTask;
   readonly source: FetchSource;
   readonly runs: readonly PieceRange[];
+  /** Up to where an earlier read of the origin has written a piece: the next one goes on there. */
+  readonly writtenBefore: (pieceIndex: number) => number | undefined;
   readonly pieceClient: PieceClient;
   readonly traceparent: string;
   readonly events: FetchEvents;
@@ -82,7 +84,7 @@ export async function runFetch(options: {
 
 async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange): Promise<void> {
   const { task, source, events } = options;
-  const span = runSpan(task.layout, run);
+  const span = spanToRead(options, run);
   const wrong = new AbortController();
   const signal = AbortSignal.any([options.signal, wrong.signal]);
   const commits: Promise<void>[] = [];
@@ -121,6 +123,8 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
   try {
     if (source.kind === "origin") {
       const { description } = task;
+      if (span.start > pieceSpan(task.layout, run.start).start)
+        events.partial(run.start, span.start);
       await readFromOrigin({
         access: source.access,
         description,
@@ -142,6 +146,13 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
     await Promise.allSettled(commits);
   }
   signal.throwIfAborted();
+}
+
+/** A parent's bytes count by whole pieces only; the origin's go on where an earlier read was broken off. */
+function spanToRead(options: Parameters<typeof runFetch>[0], run: PieceRange): ByteSpan {
+  const span = runSpan(options.task.layout, run);
+  if (options.source.kind === "parent") return span;
+  return { start: options.writtenBefore(run.start) ?? span.start, end: span.end };
 }
 
 function failureOf(

@@ -1,7 +1,7 @@
 import { backoffMs } from "@lacewing/runtime/backoff.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 
-/** Failed reads in a row, without a piece, until the clients are told. About ten seconds. */
+/** Failed reads in a row, without progress, until the clients are told. About ten seconds. */
 const FAILURE_COUNT_MAX = 6;
 const RETRY = { firstMs: 250, maxMs: 4000 };
 
@@ -17,7 +17,7 @@ export class OriginPatience {
     this.#random = random;
   }
 
-  /** Failures since the last piece. */
+  /** Failures since the last progress. */
   get failureCount(): number {
     return this.#failureCount;
   }
@@ -27,7 +27,7 @@ export class OriginPatience {
     return this.#restingCount > 0;
   }
 
-  /** A piece arrived: bytes alone are no progress, since a piece that broke off begins anew. */
+  /** A piece, or a good part of one, arrived. */
   succeeded(): void {
     this.#failureCount = 0;
   }

@@ -4,6 +4,7 @@ import { indexesOf, pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
+import { AnchorMismatch, DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { type EndedFetch, FetchBoard, type FetchOrder, trafficOf } from "./fetch-board.ts";
@@ -16,11 +17,6 @@ import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
 
 /** Of a failure's explanation, what is worth telling the scheduler. */
 const DETAIL_LENGTH_MAX = 500;
-
-/** The content does not agree with its anchor. */
-export class AnchorMismatch extends Error {
-  override readonly name = "AnchorMismatch";
-}
 
 /**
  * Everything this host does to get one task: carries out leases, feeds the readers of all clients that want the task, goes
@@ -212,7 +208,7 @@ export class TaskDownload implements ReadableTask {
 
   async #fetch(order: FetchOrder): Promise<void> {
     const ended = await this.#board.run(order);
-    if (!ended.end.ok) await this.#settleFailure(order, ended.end);
+    if (!ended.end.ok) await this.#settleFailure(ended, ended.end);
     this.#board.remove(order.leaseId);
     this.#reportEnd(ended);
     this.#watch.expectSoon();
@@ -246,28 +242,31 @@ export class TaskDownload implements ReadableTask {
   }
 
   /** A failed origin is asked again, later each time and not for ever; a failed parent not without a new lease. */
-  async #settleFailure(order: FetchOrder, end: FailedFetch): Promise<void> {
+  async #settleFailure({ order, hasAdvanced }: EndedFetch, end: FailedFetch): Promise<void> {
     if (end.reason === "cancelled") return;
     const isOrigin = order.source.kind === "origin";
     const parent = order.source.kind === "parent" ? order.source.hostId : "origin";
-    const { taskId: task, anchor } = this.stored.description;
+    const { taskId: task } = this.stored.description;
     const { reason, detail } = end;
     this.#services.log.warn("fetch failed", { task, lease: order.leaseId, parent, reason, detail });
     if (reason === "storage") {
-      this.fail(new Error(`the content cannot be stored: ${detail}`));
+      this.fail(new DownloadFailure(`the content cannot be stored: ${detail}`));
       return;
     }
     if (!isOrigin) {
       this.#knownParents.forget(parent);
       return;
     }
-    if (reason === "origin_changed" && anchor === undefined) {
-      this.fail(new Error(`the content changed at the origin: ${detail}`));
+    if (reason === "origin_changed") {
+      // What is here is of a content that the origin no longer has, or of a length that it lied about.
+      this.fail(new DownloadFailure(`the content changed at the origin: ${detail}`));
+      this.#services.forget(task);
       return;
     }
+    if (hasAdvanced) this.#originPatience.succeeded();
     if (!(await this.#originPatience.failed(end.bytes))) {
       const { failureCount } = this.#originPatience;
-      this.fail(new Error(`the origin failed ${failureCount} times in a row: ${detail}`));
+      this.fail(new DownloadFailure(`the origin failed ${failureCount} times in a row: ${detail}`));
     }
   }
 
@@ -355,6 +354,7 @@ export class TaskDownload implements ReadableTask {
     const digest = await stored.contentDigest();
     if (anchor === undefined || digest === anchor) {
       await stored.markVerified();
+      this.#services.poisoned.forgive(taskId);
       this.#services.link.taskVerified(stored, digest);
       return;
     }
@@ -363,6 +363,7 @@ export class TaskDownload implements ReadableTask {
       anchor,
       digest,
     });
+    this.#services.poisoned.note(taskId);
     this.#services.link.taskPoisoned(taskId, anchor, digest);
     this.fail(new AnchorMismatch(`the content has digest ${digest}, its anchor is ${anchor}`));
     this.#services.forget(taskId);

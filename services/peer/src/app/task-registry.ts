@@ -13,6 +13,7 @@ import { isPieceLength } from "@lacewing/contracts/piece-length.ts";
 import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
+import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { TaskDownload } from "./task-download.ts";
 
@@ -168,8 +169,9 @@ export class TaskRegistry implements AssignmentTarget {
   dropTask(drop: DropTask): void {
     const taskId = parseTaskId(drop.taskId);
     if (taskId === undefined) return;
+    if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
     this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
-    this.#downloads.get(taskId)?.fail(new Error(`the task was dropped: ${drop.reason}`));
+    this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));
     this.#forget(taskId);
   }
 

@@ -144,15 +144,20 @@ function blame(
     case "busy":
       avoidParent(peer, parentHostId, atMs, true);
       return;
+    case "malformed":
+      // Who breaks the protocol will break it again.
+      if (parent !== undefined) parent.isStruck = true;
+      else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
+      return;
     case "stalled":
     case "short":
-    case "malformed":
       if (parentHostId !== "") avoidParent(peer, parentHostId, atMs, false);
       else refuseOrigin(peer, lease, atMs);
       return;
     case "origin_changed":
       refuseOrigin(peer, lease, atMs);
-      if (task.anchor === "") condemn(state, task, "validator_changed");
+      // Content that was hashed as a whole under its anchor is right, whatever the origin has now.
+      if (task.anchor === "" || task.state === "active") condemn(state, task, "validator_changed");
       return;
     case "origin_refused":
       refuseOrigin(peer, lease, atMs);

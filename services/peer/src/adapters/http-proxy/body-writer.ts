@@ -1,10 +1,13 @@
 import type { ServerResponse } from "node:http";
+import { PortError } from "@lacewing/runtime/errors.ts";
 import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
 
 /** One read of the flow and one write to the socket. */
 export const BUFFER_BYTES = 256 * 1024;
 /** One is written while the next is filled. More would only hold memory: the kernel's own buffer follows. */
 const WRITES_OUTSTANDING_MAX = 2;
+/** Read before the head is written: most small objects as a whole. */
+const FIRST_BYTES_MAX = 32 * 1024;
 /** Buffers kept for the next download: 16 MiB. */
 const POOLED_BUFFER_COUNT_MAX = 64;
 /** A client that takes no byte for this long has lost interest, and its download pins content and memory. */
@@ -66,6 +69,43 @@ export async function deliverBody(delivery: {
     if (!response.writableFinished) response.destroy();
     writes.dispose();
   }
+}
+
+/**
+ * A body whose first bytes are there: only then the head of the answer can promise them. It ends with the body's own failure,
+ * or with a time-out when no byte comes within `timeoutMs`; `abort` is told then, so that nobody goes on waiting.
+ */
+export async function begun(
+  body: PullBody,
+  timeoutMs: number,
+  abort: (reason: PortError) => void,
+): Promise<PullBody> {
+  const first = new Uint8Array(FIRST_BYTES_MAX);
+  const silence = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const text = `no byte of the content came within ${timeoutMs} ms`;
+    const reason = new PortError("content_timeout", text, { retryable: true });
+    abort(reason);
+    silence.reject(reason);
+  }, timeoutMs);
+  let rest: Uint8Array;
+  try {
+    const reading = body.read(first);
+    // Whoever loses the race has nobody to tell.
+    reading.catch(() => {});
+    rest = first.subarray(0, await Promise.race([reading, silence.promise]));
+  } finally {
+    clearTimeout(timer);
+  }
+  return {
+    read: async (into) => {
+      if (rest.length === 0) return body.read(into);
+      const count = Math.min(into.length, rest.length);
+      into.set(rest.subarray(0, count));
+      rest = rest.subarray(count);
+      return count;
+    },
+  };
 }
 
 /** Counts writes that the kernel has not taken yet and wakes the one who waits for room, or for the end of the connection. */

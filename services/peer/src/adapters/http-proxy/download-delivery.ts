@@ -18,8 +18,11 @@ import {
 } from "../../core/http-headers.ts";
 import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
-import { type BufferPool, deliverBody } from "./body-writer.ts";
+import { begun, type BufferPool, deliverBody } from "./body-writer.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
+
+/** Clients such as git-lfs give up after 30 s without a byte; before that they are told why there is none. */
+const FIRST_BYTE_TIMEOUT_MS = 25_000;
 
 /** One GET or HEAD that a rule wants, from its head to the last byte of the answer. */
 export interface DownloadExchange {
@@ -57,39 +60,58 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
   try {
     answer = await exchange.downloads.answer(clientRequest, rule);
   } catch (error) {
-    if (error instanceof InvariantViolation) throw error;
-    if (client.signal.aborted) return;
-    const { status, text } = gatewayFailure(error);
-    // Anything but a failure of the world is a fault of ours, which somebody has to look at.
-    const level = error instanceof PortError ? "warn" : "error";
-    log[level]("download_not_answered", { url: urlWithoutSecrets(url, rule), status, error });
-    answerWithText(response, status, text);
+    refuse(exchange, client.signal, error);
     return;
   }
   let end: DeliveryEnd = "broken_off";
   try {
-    end = await deliver(exchange, answer);
+    end = await deliver(exchange, answer, client);
   } catch (error) {
-    if (error instanceof InvariantViolation) throw error;
-    log.warn("download_broken_off", { url: urlWithoutSecrets(url, rule), error });
+    if (response.headersSent) {
+      if (error instanceof InvariantViolation) throw error;
+      log.warn("download_broken_off", { url: urlWithoutSecrets(url, rule), error });
+    } else refuse(exchange, client.signal, error);
   } finally {
-    if (end !== "complete") response.destroy();
+    // A refusal is an answer of its own; content that is not complete must not end cleanly.
+    if (end !== "complete" && !response.writableEnded) response.destroy();
     answer.ended(end);
   }
 }
 
-async function deliver(exchange: DownloadExchange, answer: DownloadAnswer): Promise<DeliveryEnd> {
+/** The content cannot be had: says so while that is still possible. */
+function refuse(exchange: DownloadExchange, client: AbortSignal, error: unknown): void {
+  const { response, url, rule, log } = exchange;
+  if (error instanceof InvariantViolation) throw error;
+  if (response.destroyed || isGone(client)) return;
+  const { status, text } = gatewayFailure(error);
+  // Anything but a failure of the world is a fault of ours, which somebody has to look at.
+  const level = error instanceof PortError ? "warn" : "error";
+  log[level]("download_not_answered", { url: urlWithoutSecrets(url, rule), status, error });
+  answerWithText(response, status, text);
+}
+
+function isGone(client: AbortSignal): boolean {
+  return (
+    client.aborted && client.reason instanceof PortError && client.reason.code === "client_gone"
+  );
+}
+
+async function deliver(
+  exchange: DownloadExchange,
+  answer: DownloadAnswer,
+  client: AbortController,
+): Promise<DeliveryEnd> {
   const { response, pool } = exchange;
   if (response.destroyed) return "client_gone";
   const isHead = exchange.request.method === "HEAD";
+  const body =
+    answer.body === undefined || isHead
+      ? undefined
+      : await begun(answer.body, FIRST_BYTE_TIMEOUT_MS, (reason) => client.abort(reason));
+  if (response.destroyed) return "client_gone";
   response.writeHead(answer.status, flatOfHeaders(headersOf(exchange, answer)));
-  if (answer.body !== undefined && !isHead) {
-    return deliverBody({
-      response,
-      body: answer.body,
-      bodyLength: answer.bodyLength,
-      pool,
-    });
+  if (body !== undefined) {
+    return deliverBody({ response, body, bodyLength: answer.bodyLength, pool });
   }
   response.end();
   try {

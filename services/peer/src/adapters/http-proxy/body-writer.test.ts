@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import type { PullBody } from "../../app/ports.ts";
+import { begun } from "./body-writer.ts";
+
+const TIMEOUT_MS = 20;
+
+function bodyOf(text: string, bytesPerRead: number): PullBody {
+  let rest = Buffer.from(text);
+  return {
+    read: async (into) => {
+      const count = Math.min(into.length, rest.length, bytesPerRead);
+      into.set(rest.subarray(0, count));
+      rest = rest.subarray(count);
+      return count;
+    },
+  };
+}
+
+async function textOf(body: PullBody, bufferBytes: number): Promise<string> {
+  const parts: Buffer[] = [];
+  for (;;) {
+    const buffer = Buffer.alloc(bufferBytes);
+    const count = await body.read(buffer);
+    if (count === 0) return Buffer.concat(parts).toString();
+    parts.push(buffer.subarray(0, count));
+  }
+}
+
+test.each([1, 3, 100])("a body that has begun loses no byte to reads of %i bytes", async (size) => {
+  const body = await begun(bodyOf("a rather long content", 7), TIMEOUT_MS, () => {});
+  expect(await textOf(body, size)).toBe("a rather long content");
+});
+
+test("an empty body ends at once", async () => {
+  const body = await begun(bodyOf("", 1), TIMEOUT_MS, () => {});
+  expect(await textOf(body, 10)).toBe("");
+});
+
+test("a body that fails before its first byte never begins", async () => {
+  const body: PullBody = { read: async () => Promise.reject(new Error("nothing to be had")) };
+  await expect(begun(body, TIMEOUT_MS, () => {})).rejects.toThrow("nothing to be had");
+});
+
+test("a body without a byte for too long is given up, and whoever waits for it is told", async () => {
+  const told: string[] = [];
+  const body: PullBody = { read: async () => new Promise(() => {}) };
+  await expect(begun(body, TIMEOUT_MS, (reason) => told.push(reason.code))).rejects.toMatchObject({
+    code: "content_timeout",
+  });
+  expect(told).toEqual(["content_timeout"]);
+});

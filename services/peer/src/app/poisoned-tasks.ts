@@ -1,0 +1,43 @@
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+
+/** Longer than clients go on with a broken download. */
+const REMEMBERED_MS = 10 * 60_000;
+/** The oldest goes first. */
+const TASK_COUNT_MAX = 10_000;
+
+/**
+ * Tasks whose content was found not to agree with its anchor a short while ago. Who asks for a range of such content goes on
+ * with a download that was broken off, and would take a wrong file for a whole one: the digest of the whole cannot
+ * be checked on a part.
+ */
+export class PoisonedTasks {
+  readonly #clock: Clock;
+  readonly #untilMs = new Map<TaskId, number>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  note(taskId: TaskId): void {
+    this.#untilMs.delete(taskId);
+    this.#untilMs.set(taskId, this.#clock.monotonic() + REMEMBERED_MS);
+    const oldest = this.#untilMs.keys().next();
+    if (this.#untilMs.size > TASK_COUNT_MAX && oldest.done !== true) {
+      this.#untilMs.delete(oldest.value);
+    }
+  }
+
+  /** The whole was brought and agrees: its parts can be trusted again. */
+  forgive(taskId: TaskId): void {
+    this.#untilMs.delete(taskId);
+  }
+
+  has(taskId: TaskId): boolean {
+    const untilMs = this.#untilMs.get(taskId);
+    if (untilMs === undefined) return false;
+    if (untilMs > this.#clock.monotonic()) return true;
+    this.#untilMs.delete(taskId);
+    return false;
+  }
+}
