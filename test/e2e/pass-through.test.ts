@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import {
@@ -213,6 +214,7 @@ describe("a settings file with a mistake", () => {
       expect(result.stderr).toMatch(complaint);
       expect(result.stderr).toContain(file);
       expect(processesOf(dataDir, [dataDir], [])).toEqual([]);
+      expect(existsSync(dataDir)).toBe(false);
     });
   }
 });

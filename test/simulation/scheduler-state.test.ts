@@ -14,6 +14,8 @@ import {
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
+const ANCHOR = `sha256:${"0".repeat(64)}`;
+
 test("poisoned content is dropped everywhere, and a later request starts it afresh", () => {
   const world = worldWithHolder();
   world.request("b");
@@ -60,20 +62,31 @@ test("two hosts that report different digests for a piece quarantine the task", 
   });
 });
 
-test("another length for content without an anchor retires the task; with an anchor it is only counted", () => {
+test("another length retires a task whose content was not yet hashed as a whole, with an anchor or without", () => {
   const plain = worldWithHolder();
   plain.describe("b", { lengthBytes: 5 * MIB });
   plain.decide();
   const anchored = new SchedulerWorld();
   anchored.announce("a");
-  anchored.request("a", { anchor: `sha256:${"0".repeat(64)}` });
+  anchored.request("a", { anchor: ANCHOR });
   anchored.describe("a");
   anchored.describe("b", { lengthBytes: 5 * MIB });
   anchored.decide();
 
   expect(plain.state.tasks.get(TASK)?.state).toBe("retired");
-  expect(anchored.state.tasks.get(TASK)?.state).toBe("active");
-  expect(anchored.state.contained.get("description differs")).toBe(1);
+  expect(anchored.state.tasks.get(TASK)?.state).toBe("retired");
+});
+
+test("another validator for anchored content is only counted: the digest decides", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.request("a", { anchor: ANCHOR });
+  world.describe("a", { etag: '"one"' });
+  world.describe("b", { etag: '"two"' });
+  world.decide();
+
+  expect(world.state.tasks.get(TASK)?.state).toBe("active");
+  expect(world.state.contained.get("description differs")).toBe(1);
 });
 
 test("availability is a join: stale incarnations, repetitions and any order give the same picture", () => {

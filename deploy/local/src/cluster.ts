@@ -11,6 +11,7 @@ import { endLeftovers, purgeData, SOCKETS_RECORD } from "./leftovers.ts";
 import { hostsNotHeardOf, readAnnounces } from "./known-hosts.ts";
 import type { LocalError } from "./local-error.ts";
 import { migrateDatabase } from "./migrate.ts";
+import { checkPeerSettings } from "./peer-settings.ts";
 import { anyFreePort, choosePorts, isPortFree, type PortWish } from "./ports.ts";
 import { withoutPassword } from "./postgres.ts";
 import { DATA_DIR_MARK } from "./process-table.ts";
@@ -87,6 +88,10 @@ const portsSchema = z.record(z.string(), z.number().int());
  * @throws {LocalError} when something cannot be started; what was started is stopped again.
  */
 export async function startCluster(options: ClusterOptions): Promise<RunningCluster> {
+  if (options.configFile !== undefined && options.entryOf === undefined) {
+    const env = definedOnly({ ...process.env, ...options.env });
+    await checkPeerSettings(serviceEntry("peer"), resolve(options.configFile), env);
+  }
   const claim = await claimDataDir(resolve(options.dataDir), checkoutRoot());
   const dataDir = canonicalPath(options.dataDir);
   const onEvent = options.onEvent ?? (() => {});

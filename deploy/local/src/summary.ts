@@ -21,7 +21,7 @@ export function summaryOf(cluster: ClusterFile, dataDir: string): string {
     ["Lacewing is ready. Proxies:", ...peers],
     ["Behind them:", ...rows],
     [
-      "Any download, as a proxy or by URL prefix:",
+      "Any download, as a proxy or by URL prefix (shared when a rule wants it: LFS, registry blobs, hub files, your own):",
       `  curl -x ${proxy} -O http://STORAGE/FILE`,
       `  curl -O ${proxy}/url/https://STORAGE/FILE`,
     ],

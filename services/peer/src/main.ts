@@ -6,13 +6,25 @@ import { startTracing } from "@lacewing/observability/sdk/start-tracing.ts";
 import { SERVICE } from "@lacewing/observability/semconv.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
-import { type RunningService, runService } from "@lacewing/runtime/lifecycle.ts";
-import { readSettings } from "@lacewing/runtime/settings.ts";
+import { EXIT_CODE, type RunningService, runService } from "@lacewing/runtime/lifecycle.ts";
+import { readSettings, SettingsError } from "@lacewing/runtime/settings.ts";
 import { composePeer } from "./compose.ts";
 import { SETTINGS } from "./config.ts";
 import { loadPeerFileSettings } from "./rules-config.ts";
 
-await runService(start);
+if (process.argv[2] === "--check-settings") checkSettingsFile();
+else await runService(start);
+
+/** For whoever starts a peer and wants to know beforehand whether its settings file is right. */
+function checkSettingsFile(): void {
+  try {
+    loadPeerFileSettings(process.env["LACEWING_CONFIG"]);
+  } catch (error) {
+    if (!(error instanceof SettingsError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    process.exitCode = EXIT_CODE.wrongSettings;
+  }
+}
 
 async function start(): Promise<RunningService> {
   const settings = readSettings(SETTINGS, process.env);

@@ -29,7 +29,7 @@ export function registerSql(program: Command, context: CliContext): void {
       const { cluster } = requireCluster(context, flags.data);
       const results = await runQuery(cluster.databaseUrl, query);
       for (const result of results) {
-        context.print(flags.json === true ? JSON.stringify(result.rows) : asTable(result));
+        context.print(flags.json === true ? asJson(result) : asTable(result));
       }
     });
 }
@@ -84,6 +84,20 @@ function asTable(result: pg.QueryResult): string {
   return rows.length > TABLE_ROWS_MAX
     ? `${table.toString()}\n(the first ${TABLE_ROWS_MAX} of ${rows.length} rows; --json prints all)`
     : `${table.toString()}\n${count}`;
+}
+
+/** Bytes as PostgreSQL writes them, not as Node prints a buffer. */
+function asJson(result: pg.QueryResult): string {
+  const rows: readonly Record<string, unknown>[] = result.rows;
+  const readable = rows.map((row) =>
+    Object.fromEntries(
+      Object.entries(row).map(([name, value]) => [
+        name,
+        Buffer.isBuffer(value) ? asCell(value) : value,
+      ]),
+    ),
+  );
+  return JSON.stringify(readable);
 }
 
 function asCell(value: unknown): string {

@@ -5,6 +5,8 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 const NEXT_WORD_MS = 1000;
 /** How long a repeated request waits before silence is concluded; a quarter more or less, so that hosts do not move together. */
 const ASK_AGAIN_MS = 800;
+/** Promises alone, without a lease, are believed for so long: the first reader of a slow origin may need its time for a piece. */
+const PROMISES_MS_MAX = 120_000;
 /** A promise may be this late. */
 const PROMISE_SLACK_MS = 300;
 
@@ -28,6 +30,7 @@ export class AnswerWatch {
   readonly #random: () => number;
   #dueAtMs = 0;
   #hasAskedAgain = false;
+  #promisedSinceMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
@@ -41,6 +44,7 @@ export class AnswerWatch {
 
   /** The scheduler spoke: whatever was overdue is not any more. */
   heard(): void {
+    this.#promisedSinceMs = undefined;
     this.#hasAskedAgain = false;
     this.expectSoon();
   }
@@ -57,6 +61,11 @@ export class AnswerWatch {
 
   /** The scheduler promised its next word within `ms`. */
   promised(ms: number): void {
+    this.#promisedSinceMs ??= this.#clock.monotonic();
+    if (this.#clock.monotonic() - this.#promisedSinceMs > PROMISES_MS_MAX) {
+      this.expectNothing();
+      return;
+    }
     this.#hasAskedAgain = false;
     this.#expectBy(Math.min(ms, PENDING_NEXT_BY_MS_MAX) + PROMISE_SLACK_MS);
   }
@@ -98,6 +107,7 @@ export class AnswerWatch {
       return;
     }
     this.#hasAskedAgain = false;
+    this.#promisedSinceMs = undefined;
     this.#actions.goOnAlone();
   }
 }

@@ -84,7 +84,9 @@ export class AttachedRequests {
     const wanted = new Set<number>();
     const { layout, held } = this.#stored;
     for (const { reader } of this.#requests.values()) {
-      for (const span of reader.remaining) {
+      // What is withheld waits for the whole to be hashed, so a piece that is lost behind the cursor is needed again.
+      const spans = reader.isWithheld ? reader.spans : reader.remaining;
+      for (const span of spans) {
         for (const index of missingPieces(layout, held, span))
           if (!isTaken(index)) wanted.add(index);
       }

@@ -91,7 +91,8 @@ export class DownloadAnswers {
     record.contentLengthBytes = lengthBytes;
     const wanted = wantedSpan(plan);
     if (wanted === undefined) return this.#withoutContent(flow, plan, how.asked);
-    const isWhole = plan.status === 200 && wanted.end - wanted.start === lengthBytes;
+    // A range may be the whole as well (`bytes=0-`).
+    const isWhole = plan.parts.length === 1 && wanted.end - wanted.start === lengthBytes;
     const { registry, services } = this.#options;
     const asked: TaskRequested = {
       ...(how.asked ?? requestOf(flow, taskId, wanted, false)),

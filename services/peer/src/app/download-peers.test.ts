@@ -1,3 +1,4 @@
+import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -99,6 +100,8 @@ describe("content that another host holds", () => {
         parentHostId: "host-b",
         parentAddress: "host-b",
         pieces: [{ start: 0, count: 4 }],
+        lengthBytes: content.length,
+        pieceLengthBytes: pieceLengthOf(content.length),
       });
     });
     const client = world.client(url);

@@ -6,7 +6,8 @@ import { messageOf } from "@lacewing/runtime/errors.ts";
 import { runsToFetch } from "../core/fetch-plan.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
-import type { PieceClient, StoredTask } from "./ports.ts";
+import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
+import { patienceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
 import type { Traffic } from "./task-reader.ts";
 
@@ -175,6 +176,7 @@ export class FetchBoard {
         const fetched = await this.#fetchRuns(fetch, runs);
         bytes += fetched.bytes;
         if (!fetched.ok) end = fetched;
+        else if (missing.every((index) => !this.#stored.held.has(index))) end = fruitless();
       } else {
         // Ends by the abort as well; the loop then sees it.
         await this.#released.wait(fetch.abort.signal).catch(() => undefined);
@@ -198,6 +200,11 @@ export class FetchBoard {
     }
     const { pieceClient, tracer } = this.#services;
     const { taskId } = this.#stored.description;
+    const waitMs = patienceMs(this.#stored.layout.pieceLengthBytes, order.lease?.durationMs ?? 0);
+    const patience = setTimeout(() => {
+      const text = `no piece came for ${waitMs} ms`;
+      fetch.abort.abort(new TransferError("stalled", text));
+    }, waitMs);
     const traced = tracer.fetchBegan(order.source, order.traceparent, taskId, order.lease);
     try {
       const end = await runFetch({
@@ -210,7 +217,10 @@ export class FetchBoard {
         signal: fetch.abort.signal,
         events: {
           received: (bytes) => this.#events.received(order, bytes),
-          held: (index) => this.#held(index, fetch),
+          held: (index) => {
+            patience.refresh();
+            this.#held(index, fetch);
+          },
           partial: (index, endOffset) => {
             this.#partial.set(index, endOffset);
             const { start } = pieceSpan(this.#stored.layout, index);
@@ -223,6 +233,7 @@ export class FetchBoard {
       traced.ended(end, pieces.length);
       return end;
     } finally {
+      clearTimeout(patience);
       for (const index of pieces) this.#release(index, fetch);
     }
   }
@@ -249,6 +260,12 @@ export class FetchBoard {
     else if (writtenEnd !== undefined) this.#brokenOff.set(pieceIndex, writtenEnd);
     this.#released.notify();
   }
+}
+
+/** A source that says it is done and brought nothing would be asked again at once, for ever. */
+function fruitless(): FetchEnd {
+  const detail = "the read ended well and brought no piece";
+  return { ok: false, bytes: 0, reason: "malformed", detail, wrongPiece: undefined };
 }
 
 function cancelled(reason: unknown): FetchEnd {

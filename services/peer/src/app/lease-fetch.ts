@@ -164,7 +164,8 @@ function failureOf(
   readonly wrongPiece: number | undefined;
 } {
   const detail = messageOf(error);
-  if (signal.aborted) return { reason: "cancelled", detail, wrongPiece: undefined };
+  if (signal.aborted && !(signal.reason instanceof TransferError))
+    return { reason: "cancelled", detail, wrongPiece: undefined };
   if (error instanceof WrongPiece)
     return { reason: error.reason, detail, wrongPiece: error.pieceIndex };
   if (error instanceof TransferError)

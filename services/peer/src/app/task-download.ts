@@ -2,21 +2,20 @@ import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assi
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { indexesOf, pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
+import { leaseMisfit } from "../core/lease-fit.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { AnchorMismatch, DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { type EndedFetch, FetchBoard, type FetchOrder, trafficOf } from "./fetch-board.ts";
-import type { FetchEnd, FetchSource } from "./lease-fetch.ts";
+import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
+import type { FetchSource } from "./lease-fetch.ts";
 import { KnownParents } from "./known-parents.ts";
 import { OriginPatience } from "./origin-patience.ts";
 import type { StoredTask } from "./ports.ts";
 import { Progress } from "./progress.ts";
 import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
-
-/** Of a failure's explanation, what is worth telling the scheduler. */
-const DETAIL_LENGTH_MAX = 500;
 
 /**
  * Everything this host does to get one task: carries out leases, feeds the readers of all clients that want the task, goes
@@ -120,12 +119,17 @@ export class TaskDownload implements ReadableTask {
 
   /** Carries out a lease. */
   accept(lease: Lease): void {
-    const { leaseId, parentHostId } = lease;
     this.#watch.heard();
+    const { leaseId } = lease;
     if (this.#board.has(leaseId)) return;
     const ended = this.#endedLeases.get(leaseId);
     if (ended !== undefined) {
       this.#services.link.leaseEnded(this.stored.description.taskId, ended);
+      return;
+    }
+    const misfit = leaseMisfit(lease, this.stored.layout);
+    if (misfit !== undefined) {
+      this.#giveUp(lease, misfit);
       return;
     }
     const pieces = lease.open
@@ -133,9 +137,9 @@ export class TaskDownload implements ReadableTask {
       : [...indexesOf(lease.pieces)];
     const isOver = lease.requestId !== "" && this.#requests.size === 0;
     const source = isOver ? undefined : this.#sourceOf(lease);
-    if (source === undefined || this.#failure !== undefined) {
+    if (source === undefined || this.#failure) {
       const detail = this.#failure?.message ?? "no client waits here any more";
-      this.#reportFailure(leaseId, parentHostId, pieces, cancelledFetch(detail), 0);
+      this.#reportFailure(lease, pieces, notBegun("cancelled", detail));
       this.#settle();
       return;
     }
@@ -145,6 +149,13 @@ export class TaskDownload implements ReadableTask {
     // Whoever reads the content of an open lease has to say what it is.
     if (lease.open && !this.#isDescribed) this.describe(traceparent);
     this.#start({ leaseId, source, pieces, lease, traceparent });
+  }
+
+  /** Scheduler and host know different contents by the same name: neither can be trusted before it is described anew. */
+  #giveUp(lease: Lease, misfit: string): void {
+    this.#reportFailure(lease, [], notBegun("origin_changed", misfit));
+    this.fail(new DownloadFailure(misfit));
+    this.#services.forget(this.stored.description.taskId);
   }
 
   revoke(leaseId: string, reason: string): void {
@@ -207,9 +218,13 @@ export class TaskDownload implements ReadableTask {
   }
 
   async #fetch(order: FetchOrder): Promise<void> {
-    const ended = await this.#board.run(order);
-    if (!ended.end.ok) await this.#settleFailure(ended, ended.end);
-    this.#board.remove(order.leaseId);
+    let ended: EndedFetch;
+    try {
+      ended = await this.#board.run(order);
+      if (!ended.end.ok) await this.#settleFailure(ended, ended.end);
+    } finally {
+      this.#board.remove(order.leaseId);
+    }
     this.#reportEnd(ended);
     this.#watch.expectSoon();
     this.#progress.notify();
@@ -220,7 +235,7 @@ export class TaskDownload implements ReadableTask {
     const { leaseId, lease } = order;
     if (lease === undefined) return;
     if (!end.ok) {
-      this.#reportFailure(leaseId, lease.parentHostId, order.pieces, end, durationMs);
+      this.#reportFailure(lease, order.pieces, end, durationMs);
       return;
     }
     const ended = { leaseId, bytes: end.bytes, durationMs };
@@ -271,21 +286,13 @@ export class TaskDownload implements ReadableTask {
   }
 
   #reportFailure(
-    leaseId: string,
-    parentHostId: string,
+    { leaseId, parentHostId }: Lease,
     pieces: readonly number[],
     end: FailedFetch,
-    durationMs: number,
+    durationMs = 0,
   ): void {
-    const { taskId } = this.stored.description;
-    const missing = pieces.filter((index) => !this.stored.held.has(index));
-    const pieceIndexes = end.wrongPiece === undefined ? missing : [end.wrongPiece];
-    const detail = end.detail.slice(0, DETAIL_LENGTH_MAX);
-    const { bytes, reason } = end;
-    this.#services.link.piecesFailed(
-      { taskId, leaseId, parentHostId, pieceIndexes, reason, detail, bytes, durationMs },
-      "",
-    );
+    const report = failureReport(this.stored, { leaseId, parentHostId, pieces }, end, durationMs);
+    this.#services.link.piecesFailed(report, "");
   }
 
   // ------------------------------------------------------------------------------------------- without a scheduler
@@ -319,10 +326,8 @@ export class TaskDownload implements ReadableTask {
       this.#start({ leaseId, ...holder, lease: undefined, traceparent });
       return;
     }
-    this.#services.log.info("scheduler silent, reading the origin", {
-      task: taskId,
-      pieceCount: pieces.length,
-    });
+    const pieceCount = pieces.length;
+    this.#services.log.info("scheduler silent, reading the origin", { task: taskId, pieceCount });
     const source: FetchSource = { kind: "origin", access: request.access };
     this.#start({ leaseId, source, pieces, lease: undefined, traceparent });
   }
@@ -385,12 +390,6 @@ export class TaskDownload implements ReadableTask {
     this.#unpin();
     this.#onIdle();
   }
-}
-
-type FailedFetch = FetchEnd & { readonly ok: false };
-
-function cancelledFetch(detail: string): FailedFetch {
-  return { ok: false, bytes: 0, reason: "cancelled", detail, wrongPiece: undefined };
 }
 
 /** Not what a seed host was given to keep a copy of its own. */

@@ -59,6 +59,11 @@ export class TaskReader {
     this.#heldBefore = options.task.stored.held.clone();
   }
 
+  /** Whether its last bytes wait for the whole content to be verified. */
+  get isWithheld(): boolean {
+    return this.#withheldFrom !== undefined && !this.#task.stored.isVerified;
+  }
+
   /** What is still to be handed over. */
   get remaining(): readonly ByteSpan[] {
     const current = this.spans[this.#spanIndex];

@@ -131,8 +131,10 @@ function compareDescription(state: State, task: Task, value: TaskDescribed): voi
   const isSameEtag = task.etag === "" || value.etag === "" || task.etag === value.etag;
   if (isSameLength && isSameEtag) return;
   contain(state, "description differs");
-  // An anchor says what the content is, whatever validators an origin's mirrors invent.
-  if (task.anchor === "") condemn(state, task, "validator_changed");
+  // An anchor says what the content is, whatever validators an origin's mirrors invent; but until the whole was hashed it
+  // does not say who is right about the length, and pieces of one length are none of the other.
+  const isUndecided = !isSameLength && task.state === "active";
+  if (task.anchor === "" || isUndecided) condemn(state, task, "validator_changed");
 }
 
 /** The open lease now has pieces: all that its request wants and nobody holds or is being sent. */

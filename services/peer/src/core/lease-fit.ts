@@ -1,0 +1,31 @@
+import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { indexesOf, type PieceLayout, pieceCountOf } from "@lacewing/contracts/pieces.ts";
+
+/**
+ * Why a lease cannot be carried out on content as this host knows it, or `undefined` when it can. Scheduler and host may have
+ * been told different lengths by an origin that lies or changed: the pieces of one are not those of the other.
+ */
+export function leaseMisfit(
+  lease: Pick<Lease, "open" | "lengthBytes" | "pieceLengthBytes" | "pieces">,
+  layout: PieceLayout,
+): string | undefined {
+  if (lease.open) return undefined;
+  if (
+    lease.lengthBytes !== layout.lengthBytes ||
+    lease.pieceLengthBytes !== layout.pieceLengthBytes
+  ) {
+    return `the lease is for ${lease.lengthBytes} bytes in pieces of ${lease.pieceLengthBytes}, here are ${layout.lengthBytes} in pieces of ${layout.pieceLengthBytes}`;
+  }
+  const pieceCount = pieceCountOf(layout);
+  for (const index of indexesOf(lease.pieces)) {
+    if (index >= pieceCount) return `the lease names piece ${index} of ${pieceCount}`;
+  }
+  return undefined;
+}
+
+/** A transfer that brings no piece for this long is given up: a pace of 256 KiB/s, and some seconds to begin. */
+export function patienceMs(pieceLengthBytes: number, leaseDurationMs: number): number {
+  const BEGIN_MS = 15_000;
+  const SLOWEST_BYTES_PER_MS = 256;
+  return Math.max(leaseDurationMs, BEGIN_MS + Math.ceil(pieceLengthBytes / SLOWEST_BYTES_PER_MS));
+}
