@@ -170,6 +170,29 @@ describe("anchored content", () => {
     expect([...world.store.list()]).toEqual([]);
   });
 
+  test("that is wrong is broken off for a range that is the whole as well", async () => {
+    const wrong = Buffer.from(content);
+    wrong.writeUInt8(wrong.readUInt8(5) ^ 1, 5);
+    world.origin.add(anchoredPath(content), wrong);
+    world.onRequest((request) => world.grantOrigin(request));
+    const range = [["range", "bytes=0-"]] as const;
+    const { bytes, error } = await world.get(`${HOST}${anchoredPath(content)}`, range);
+    expect(error).toHaveProperty("name", "AnchorMismatch");
+    expect(bytes.length).toBeLessThan(content.length);
+  });
+
+  test("that was wrong a moment ago is not given in parts: they cannot be checked", async () => {
+    const wrong = Buffer.from(content).fill(1);
+    world.origin.add(anchoredPath(content), wrong);
+    world.onRequest((request) => world.grantOrigin(request));
+    await world.get(`${HOST}${anchoredPath(content)}`);
+    const rest = [["range", "bytes=100-"]] as const;
+    await expect(world.get(`${HOST}${anchoredPath(content)}`, rest)).rejects.toHaveProperty(
+      "name",
+      "AnchorMismatch",
+    );
+  });
+
   test("of one small piece withholds its end until the anchor holds, and then ends cleanly", async () => {
     const small = content.subarray(0, 1000);
     world.origin.add(anchoredPath(small), small);

@@ -89,6 +89,27 @@ describe("content that another host holds", () => {
     expect(bytes.equals(content)).toBe(true);
   });
 
+  test("is not taken under a lease for another length: it is given up and asked for anew", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest(({ taskId, requestId }) => {
+      world.grant({
+        leaseId: "0-1-7",
+        taskId,
+        requestId,
+        parentHostId: "host-b",
+        parentAddress: "host-b",
+        pieces: [{ start: 0, count: 10 }],
+        lengthBytes: 10 * 2 ** 20,
+        pieceLengthBytes: 2 ** 20,
+      });
+    });
+    const { error } = await world.get(url);
+    expect(String(error)).toMatch(/the lease is for 10485760 bytes/);
+    const failed = world.controlPlane.all("piecesFailed");
+    expect(failed[0]).toMatchObject({ leaseId: "0-1-7", reason: "origin_changed" });
+    expect([...world.store.list()]).toEqual([]);
+  });
+
   test("is not taken under a lease that names no digest for it", async () => {
     world.pieceClient.parents.set("host-b", content);
     world.onRequest((request) => {
