@@ -172,6 +172,35 @@ test("after the broker was killed and is back, requests are answered again", asy
   await scheduler.stop();
 });
 
+test("after the broker came back without its store, requests are answered again", async () => {
+  await using broker = await startTestNats();
+  const projection = new MemoryProjection();
+  const scheduler = await startTestScheduler(await broker.connect(), {
+    store: projection,
+    ownership: projection,
+  });
+  await scheduler.isLive;
+  const host = new FakeHost("witness", await broker.connect());
+  await announce(host);
+  await request(host, 13);
+  await waitFor("the lease is projected", () => projection.leases.size > 0);
+
+  await broker.restart({ isWiped: true });
+  await waitFor(
+    "a request is stored and answered",
+    async () => {
+      await announce(host);
+      await request(host, 14);
+      return host.leases.some((lease) => lease.taskId === taskIdOfSlice(14));
+    },
+    { intervalMs: 500 },
+  );
+
+  expect(host.kindsHeard()).toContain("announceFull");
+  expect(errorsOf(scheduler)).toEqual([]);
+  await scheduler.stop();
+});
+
 test("a message that cannot be read is parked, and the slice goes on", async () => {
   const projection = new MemoryProjection();
   const scheduler = await startTestScheduler(await nats.connect(), {

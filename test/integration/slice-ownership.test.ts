@@ -36,4 +36,19 @@ describe("the ownership of slices", () => {
     const taken = await Promise.all(owners.map(async (id) => world.ownership.acquire(id, 60_000)));
     expect(taken.map((slices) => slices.size).toSorted((a, b) => a - b)).toEqual([0, 0, 0, 64]);
   });
+
+  test("is raised by its owner alone, above what the log has seen, and renewed with that epoch", async () => {
+    await using world = await startProjectionWorld(postgres);
+    await world.ownership.acquire("first", 60_000);
+    await world.ownership.raise(
+      "first",
+      new Map([
+        [3, 7],
+        [4, 0],
+      ]),
+    );
+    await world.ownership.raise("second", new Map([[5, 7]]));
+    const renewed = await world.ownership.acquire("first", 60_000);
+    expect([3, 4, 5].map((slice) => renewed.get(slice))).toEqual([8, 1, 1]);
+  });
 });

@@ -107,8 +107,8 @@ test("a scheduler whose slice somebody else wrote to drops its state and loads i
     decidedAtMs: 0,
     decisions: [],
   };
-  const last = await broker.decisionLog.lastSequence(5);
-  await broker.append(5, message, last);
+  const last = await broker.decisionLog.last(5);
+  await broker.append(5, message, last.sequence);
 
   ask(broker, "a", 5);
   const lease = await waitFor("the lease of the new session", () => leasesOf(broker, "a")[0]);
@@ -136,4 +136,27 @@ test("when the event log has forgotten what follows the checkpoint, every host i
 
   expect(scheduler.log.entries.map((entry) => entry.event)).toContain("event log gap");
   await waitFor("what is left is folded", () => leasesOf(broker, "a").length > 0);
+});
+
+test("a scheduler with a new database writes under epochs above those that hosts know from the log", async () => {
+  const broker = new MemoryBroker();
+  const lost = new MemoryProjection();
+  for (let life = 0; life < 3; life++) {
+    await using _earlier = await start(broker, lost);
+  }
+  const before = broker.decisions.length;
+
+  const projection = new MemoryProjection();
+  await using _scheduler = await start(broker, projection);
+  announce(broker, "a");
+  ask(broker, "a", 5);
+  const lease = await waitFor("the lease", () => leasesOf(broker, "a")[0]);
+
+  const epochsAfter = broker.decisions.slice(before).map(({ message }) => message.epoch);
+  expect(new Set(broker.decisions.slice(0, before).map(({ message }) => message.epoch))).toEqual(
+    new Set([1, 2, 3]),
+  );
+  expect(new Set(epochsAfter)).toEqual(new Set([4]));
+  expect(lease.leaseId).toMatch(/^5-4-/);
+  await waitFor("the lease is projected", () => projection.leases.size > 0);
 });

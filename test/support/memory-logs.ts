@@ -36,7 +36,10 @@ export class MemoryBroker implements AssignmentSender, BrokerLink {
   readonly decisionLog: DecisionLog = {
     bounds: () => Promise.resolve({ first: 1, last: this.decisions.length }),
     readRange: (from, to) => this.#readDecisions(from, to),
-    lastSequence: (slice) => Promise.resolve(this.#lastOf(slice)),
+    last: (slice) => {
+      const epoch = this.#newestOf(slice)?.message.epoch ?? 0;
+      return Promise.resolve({ sequence: this.#lastOf(slice), epoch });
+    },
     append: (slice, message, expected) => this.append(slice, message, expected),
   };
 
@@ -99,7 +102,11 @@ export class MemoryBroker implements AssignmentSender, BrokerLink {
   }
 
   #lastOf(slice: number): number {
-    return this.decisions.findLast((stored) => stored.message.slice === slice)?.streamSequence ?? 0;
+    return this.#newestOf(slice)?.streamSequence ?? 0;
+  }
+
+  #newestOf(slice: number): StoredDecisions | undefined {
+    return this.decisions.findLast((stored) => stored.message.slice === slice);
   }
 
   async *#read(fromSequence: number, signal: AbortSignal): AsyncGenerator<StoredEvents> {

@@ -48,6 +48,12 @@ export class MemoryProjection implements ProjectionStore, SliceOwnership {
     return Promise.resolve(new Map(slices.map((slice) => [slice, this.#epoch])));
   }
 
+  /** One epoch serves all slices here. */
+  raise(ownerId: string, above: ReadonlyMap<number, number>): Promise<void> {
+    if (this.#ownerId === ownerId) this.#epoch = Math.max(this.#epoch, ...above.values()) + 1;
+    return Promise.resolve();
+  }
+
   release(ownerId: string): Promise<void> {
     if (this.#ownerId === ownerId) this.#ownerId = undefined;
     return Promise.resolve();

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
@@ -12,10 +13,23 @@ export interface TestNats {
   readonly url: string;
   /** A connection that is closed with the server. */
   connect(): Promise<NatsConnection>;
-  /** Ends the server as a power cut would, and starts it again on the same store and port. */
-  restart(): Promise<void>;
+  /** The address with a login, for a server that was started with that password. */
+  urlWith(password: string): string;
+  /** Ends the server as a power cut would, and starts it again on the same port. */
+  restart(change?: TestNatsChange): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
+
+/** How the server comes back. Left out: on the same store, open to everybody. */
+export interface TestNatsChange {
+  /** Asked of every client. */
+  readonly password?: string;
+  /** The store is gone, as after the loss of a disk. */
+  readonly isWiped?: boolean;
+}
+
+/** The only login of a server with a password. */
+const USER = "tester";
 
 /** Path of nats-server: Debian puts it where an ordinary user's PATH does not lead. */
 function findNatsServer(): string | undefined {
@@ -38,10 +52,16 @@ export async function startTestNats(): Promise<TestNats> {
   const connections: NatsConnection[] = [];
   let server: RunningProcess = await start();
 
-  async function start(): Promise<RunningProcess> {
-    const started = await startProcess({ command, args, timeoutMs: SERVER_TIMEOUT_MS });
+  async function start(password?: string): Promise<RunningProcess> {
+    const login = password === undefined ? undefined : { user: USER, pass: password };
+    const loginArgs = login === undefined ? [] : ["--user", login.user, "--pass", login.pass];
+    const started = await startProcess({
+      command,
+      args: [...args, ...loginArgs],
+      timeoutMs: SERVER_TIMEOUT_MS,
+    });
     await waitFor("nats-server answers", async () => {
-      const probe = await connect({ servers: url, reconnect: false });
+      const probe = await connect({ servers: url, reconnect: false, ...login });
       await probe.close();
       return true;
     });
@@ -59,10 +79,12 @@ export async function startTestNats(): Promise<TestNats> {
       connections.push(connection);
       return connection;
     },
-    restart: async () => {
+    urlWith: (password) => `nats://${USER}:${password}@127.0.0.1:${port}`,
+    restart: async ({ password, isWiped = false } = {}) => {
       server.kill("SIGKILL");
       await server.result;
-      server = await start();
+      if (isWiped) await rm(dir.path, { recursive: true });
+      server = await start(password);
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all(connections.map((connection) => connection.close()));

@@ -57,6 +57,7 @@ export async function startTestScheduler(
       },
       ownership: {
         acquire: (ownerId, leaseMs) => projection.ownership.acquire(ownerId, leaseMs),
+        raise: (ownerId, above) => projection.ownership.raise(ownerId, above),
         release: (ownerId) =>
           isKilled ? Promise.resolve() : projection.ownership.release(ownerId),
       },

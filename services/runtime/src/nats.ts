@@ -31,6 +31,8 @@ export function connectNats(settings: NatsSettings): Promise<NatsConnection> {
     maxReconnectAttempts: -1,
     waitOnFirstConnect: true,
     reconnectTimeWait: RECONNECT_WAIT_MS,
+    // Otherwise two refused logins in a row close the connection for ever, and passwords are changed while peers run.
+    ignoreAuthErrorAbort: true,
     // Otherwise every request makes an Error beforehand, for its stack: a tenth of a peer's time with small objects.
     noAsyncTraces: true,
     ...credentials,

@@ -57,7 +57,7 @@ export function targetOf(request: ClientRequest, rule: Rule, sha256: Sha256Hex):
   return {
     url,
     rule,
-    shownUrl: urlWithoutSecrets(url, rule).slice(0, TEXT_LENGTH_MAX),
+    shownUrl: urlWithoutSecrets(url).slice(0, TEXT_LENGTH_MAX),
     canonicalUrl: canonical,
     sharingDomain: sharingDomainOf(url, rule),
     anchor: anchorFromUrl(url),

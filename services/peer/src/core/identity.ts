@@ -3,7 +3,7 @@ import { CONTENT_LENGTH_BYTES_MAX } from "@lacewing/contracts/piece-length.ts";
 import { hexOfBase64 } from "./base64.ts";
 import { parseContentRange } from "./content-range.ts";
 import { headerItems, headerOf, headerValues, type HeaderList } from "./http-headers.ts";
-import { identifyingParams, showableParams } from "./query-filters.ts";
+import { identifyingParams } from "./query-filters.ts";
 import type { Rule } from "./rules.ts";
 import { authorityOf, urlWithoutQuery, type UrlParts } from "./url-parts.ts";
 
@@ -25,15 +25,11 @@ export function canonicalUrl(
 }
 
 /**
- * The URL as events, logs and spans show it: no user info or fragment, and of the query only what names the content and
- * does not look like a secret.
+ * The URL as events, logs, spans and SQL show it: no user info, query or fragment. No list of names tells a signature from
+ * a harmless parameter for sure.
  */
-export function urlWithoutSecrets(
-  url: UrlParts,
-  rule: Pick<IdentityRule, "filteredQueryParams">,
-): string {
-  const params = showableParams(url, rule.filteredQueryParams).map((param) => param.text);
-  return `${urlWithoutQuery(url)}${params.length === 0 ? "" : `?${params.join("&")}`}`;
+export function urlWithoutSecrets(url: UrlParts): string {
+  return urlWithoutQuery(url);
 }
 
 /**

@@ -63,9 +63,6 @@ const AZURE_SAS: ReadonlySet<string> = new Set(
   ),
 );
 
-/** Names that are kept for identity but not shown, whoever invented them. */
-const LOOKS_SECRET = /token|secret|sig|auth|passw|credential|key|jwt|session/i;
-
 /**
  * The parameters that name the content, in the order they were written.
  *
@@ -88,12 +85,4 @@ export function identifyingParams(
       added.has(lower)
     );
   });
-}
-
-/** Those of {@link identifyingParams} that may be shown in logs and events. */
-export function showableParams(
-  url: UrlParts,
-  alsoFiltered: readonly string[],
-): readonly QueryParam[] {
-  return identifyingParams(url, alsoFiltered).filter(({ name }) => !LOOKS_SECRET.test(name));
 }

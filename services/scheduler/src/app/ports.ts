@@ -26,6 +26,12 @@ export interface StoredDecisions {
   readonly streamSequence: number;
 }
 
+/**
+ * Code of the retryable {@link PortError} that tells of a log that had been lost and was made anew, empty. Repeating the call
+ * is not enough: what the caller holds does not fit the new log, and it has to load its state again.
+ */
+export const LOG_LOST = "log_lost";
+
 /** The log of what hosts observed. */
 export interface EventLog {
   /** First and last sequence kept; `last` is 0 and `first` 1 when nothing was ever stored. */
@@ -43,8 +49,8 @@ export interface DecisionLog {
   bounds(): Promise<{ readonly first: number; readonly last: number }>;
   /** Every stored decision message with a sequence in [from, to], in order. */
   readRange(fromSequence: number, toSequence: number): AsyncIterable<StoredDecisions>;
-  /** Sequence of the slice's newest decision message; 0 when it has none. */
-  lastSequence(slice: number): Promise<number>;
+  /** Of the slice's newest decision message; zeros when it has none. */
+  last(slice: number): Promise<{ readonly sequence: number; readonly epoch: number }>;
   /**
    * Appends when the slice's newest message is still `expectedLastSequence`. Safe to repeat with the same `messageId`.
    *
@@ -73,6 +79,13 @@ export interface SliceOwnership {
    * @returns the epoch of each slice that is ours now; fewer than all while another scheduler is alive.
    */
   acquire(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>>;
+  /**
+   * Raises the epochs of slices that are ours, which {@link acquire} gives from then on: a database that was restored may be
+   * behind what hosts have already seen.
+   *
+   * @param above the epoch, for each slice, that the new one has to be higher than.
+   */
+  raise(ownerId: string, above: ReadonlyMap<number, number>): Promise<void>;
   /** Lets a successor take over at once. */
   release(ownerId: string): Promise<void>;
 }

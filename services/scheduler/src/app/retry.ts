@@ -2,6 +2,7 @@ import { backoffMs, type BackoffLimits } from "@lacewing/runtime/backoff.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { Log } from "@lacewing/observability/log.ts";
+import { LOG_LOST } from "./ports.ts";
 
 export interface RetryTools {
   readonly clock: Clock;
@@ -11,10 +12,10 @@ export interface RetryTools {
 }
 
 /**
- * Repeats `attempt` until it succeeds, the world fails for good, or the signal aborts. Tells once that it fails and once that it
+ * Repeats `attempt` until it succeeds, the world fails for good, a log is lost, or the signal aborts. Tells once that it fails and once that it
  * works again.
  *
- * @throws whatever is not a retryable {@link PortError}; the signal's reason when it aborts.
+ * @throws whatever is not a retryable {@link PortError}; one that tells of a lost log; the signal's reason when it aborts.
  */
 export async function retrying<Value>(
   what: string,
@@ -29,7 +30,7 @@ export async function retrying<Value>(
       if (failureCount > 0) tools.log.info("port recovered", { what, failureCount });
       return value;
     } catch (error) {
-      if (!(error instanceof PortError) || !error.retryable) throw error;
+      if (!(error instanceof PortError) || !error.retryable || error.code === LOG_LOST) throw error;
       if (failureCount === 0) {
         tools.log.warn("port failing", { what, code: error.code, message: messageOf(error) });
       }

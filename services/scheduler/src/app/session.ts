@@ -12,6 +12,7 @@ import type {
   EventLog,
   LeaseSigner,
   ProjectionStore,
+  SliceOwnership,
 } from "./ports.ts";
 import { Projector } from "./projector.ts";
 import { askEverybody, Replay } from "./recovery.ts";
@@ -25,6 +26,7 @@ export interface SessionPorts {
   readonly decisionLog: DecisionLog;
   readonly sender: AssignmentSender;
   readonly store: ProjectionStore;
+  readonly ownership: Pick<SliceOwnership, "raise">;
   readonly signer: LeaseSigner;
   readonly link: BrokerLink;
   readonly clock: Clock;
@@ -76,7 +78,7 @@ export class Session {
    */
   async run(nextLeaseNumbers: number[], onLive: () => void): Promise<SessionEnd> {
     try {
-      if (!(await this.#acquire())) return "reload";
+      if ((await this.#raiseEpochs()) || !(await this.#acquire())) return "reload";
       const live = await this.#recover(nextLeaseNumbers);
       this.#live = live;
       onLive();
@@ -117,6 +119,28 @@ export class Session {
     const late = this.#ports.clock.sleep(STOP_FLUSH_MS, timeout.signal).catch(() => {});
     await Promise.race([live.flushOnce().catch(() => {}), late]);
     timeout.abort();
+  }
+
+  /**
+   * The epochs come from the database, which may have been made anew or restored while hosts went on: the log tells. All slices
+   * are looked at before any is written to, as our own message would have the next session raise its slice again.
+   *
+   * @returns whether any epoch was raised: then the slices have to be acquired again.
+   */
+  async #raiseEpochs(): Promise<boolean> {
+    const { signal } = this.#abort;
+    const found = await Promise.all(
+      this.#sliceLogs.map(async (log) => [log.slice, await log.epochToExceed(signal)] as const),
+    );
+    const above = new Map(
+      found.flatMap(([slice, epoch]) => (epoch === undefined ? [] : [[slice, epoch] as const])),
+    );
+    if (above.size === 0) return false;
+    this.#ports.log.info("epochs raised above the log's", { sliceCount: above.size });
+    await retrying("raise epochs", this.#tools, signal, () =>
+      this.#ports.ownership.raise(this.#settings.ownerId, above),
+    );
+    return true;
   }
 
   async #acquire(): Promise<boolean> {

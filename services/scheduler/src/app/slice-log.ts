@@ -47,6 +47,16 @@ export class SliceLog {
   }
 
   /**
+   * The epoch of the slice's newest decision when it is not below ours: under ours, hosts that heard it would refuse us.
+   */
+  async epochToExceed(signal: AbortSignal): Promise<number | undefined> {
+    const last = await retrying("read decision log", this.#tools, signal, () =>
+      this.#log.last(this.slice),
+    );
+    return last.sequence > 0 && last.epoch >= this.epoch ? last.epoch : undefined;
+  }
+
+  /**
    * Makes us the newest writer: after this no append of a former owner succeeds.
    *
    * @returns false when somebody else keeps appending.
@@ -58,9 +68,10 @@ export class SliceLog {
     signal: AbortSignal,
   ): Promise<boolean> {
     for (let attempt = 0; attempt < FENCE_ATTEMPTS_MAX; attempt++) {
-      this.#lastSequence = await retrying("read decision log", this.#tools, signal, () =>
-        this.#log.lastSequence(this.slice),
+      const last = await retrying("read decision log", this.#tools, signal, () =>
+        this.#log.last(this.slice),
       );
+      this.#lastSequence = last.sequence;
       const acquired: Decision = { kind: { $case: "sliceAcquired", value: { ownerId } } };
       const result = await this.append([acquired], eventsSequence, nowMs, signal);
       if (result === "appended") return true;

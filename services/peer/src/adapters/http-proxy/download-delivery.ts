@@ -69,7 +69,7 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
   } catch (error) {
     if (response.headersSent) {
       if (error instanceof InvariantViolation) throw error;
-      log.warn("download_broken_off", { url: urlWithoutSecrets(url, rule), error });
+      log.warn("download_broken_off", { url: urlWithoutSecrets(url), error });
     } else refuse(exchange, client.signal, error);
   } finally {
     // A refusal is an answer of its own; content that is not complete must not end cleanly.
@@ -80,13 +80,13 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
 
 /** The content cannot be had: says so while that is still possible. */
 function refuse(exchange: DownloadExchange, client: AbortSignal, error: unknown): void {
-  const { response, url, rule, log } = exchange;
+  const { response, url, log } = exchange;
   if (error instanceof InvariantViolation) throw error;
   if (response.destroyed || isGone(client)) return;
   const { status, text } = gatewayFailure(error);
   // Anything but a failure of the world is a fault of ours, which somebody has to look at.
   const level = error instanceof PortError ? "warn" : "error";
-  log[level]("download_not_answered", { url: urlWithoutSecrets(url, rule), status, error });
+  log[level]("download_not_answered", { url: urlWithoutSecrets(url), status, error });
   answerWithText(response, status, text);
 }
 

@@ -20,7 +20,7 @@ import { BufferPool } from "./body-writer.ts";
 import { serveDownload } from "./download-delivery.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
 import { answerWithText, endWithText, USAGE } from "./plain-answers.ts";
-import { requestProblem } from "./request-checks.ts";
+import { browserProblem, requestProblem } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
 import { openTunnel, openUpgrade } from "./tunnel.ts";
 import { UnsharedHosts } from "./unshared-hosts.ts";
@@ -167,6 +167,16 @@ class ProxyDoor {
       return;
     }
     const target = parseRequestTarget(request.url ?? "");
+    if (target.kind === "origin" && isByPrefix(request)) {
+      const page = browserProblem(received, isLoopback(this.#options.address.host));
+      if (page !== undefined) {
+        answerWithText(response, page.status, `lacewing: ${page.reason}`);
+        return;
+      }
+      // Whatever a browser makes of content by the prefix, it must not run as this port's own.
+      response.setHeader("Content-Security-Policy", "sandbox");
+      response.setHeader("X-Content-Type-Options", "nosniff");
+    }
     switch (target.kind) {
       case "health":
         answerWithText(response, 200, "ok");
@@ -353,4 +363,13 @@ function ruledUrl(url: URL, rule: Rule | undefined): URL {
   const secure = new URL(redirected);
   secure.protocol = "https:";
   return secure;
+}
+
+/** Origin form: the URL prefix. */
+function isByPrefix(request: IncomingMessage): boolean {
+  return request.url?.startsWith("/") === true;
+}
+
+function isLoopback(host: string): boolean {
+  return host === "::1" || host === "localhost" || host.startsWith("127.");
 }

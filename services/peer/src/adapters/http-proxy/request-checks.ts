@@ -49,3 +49,41 @@ export function requestProblem(request: {
   }
   return undefined;
 }
+
+/** `127.0.0.1:65001`, `[::1]`, `localhost:65001`, `proxy.localhost`: names that nobody else can answer for. */
+const LOOPBACK_AUTHORITY =
+  /^(?:127(?:\.\d{1,3}){3}|\[::1\]|(?:[a-z0-9-]+\.)*localhost)(?::\d{1,5})?$/i;
+
+/**
+ * Why a request by the URL prefix is refused: because a web page is behind it. A page that was fetched through the prefix would
+ * share its origin with everything else that can be fetched so, the intranet included, and could read all of it in the
+ * name of the machine's user. Clients that download content send none of these fields.
+ *
+ * @param isLoopback whether this port can be reached from this machine only: then a name that is not loopback's own was bound
+ *   to this address by somebody else (DNS rebinding).
+ */
+export function browserProblem(
+  headers: HeaderList,
+  isLoopback: boolean,
+): RequestProblem | undefined {
+  const site = headerValues(headers, "sec-fetch-site")[0];
+  const isPage =
+    (site !== undefined && site !== "none") ||
+    headerValues(headers, "sec-fetch-mode")[0] === "navigate" ||
+    headerValues(headers, "origin").length > 0;
+  if (isPage) {
+    return {
+      status: 403,
+      reason: "the URL prefix is for programs that download, not for web pages",
+    };
+  }
+  const host = headerValues(headers, "host")[0] ?? "";
+  if (isLoopback && !LOOPBACK_AUTHORITY.test(host)) {
+    return {
+      status: 403,
+      reason:
+        "the Host of a request by the URL prefix must be a loopback address or localhost here",
+    };
+  }
+  return undefined;
+}

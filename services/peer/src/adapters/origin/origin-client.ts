@@ -22,7 +22,20 @@ export const REDIRECT_COUNT_MAX = 5;
 const REDIRECT_BODY_BYTES_MAX = 64 * 1024;
 
 const REDIRECT_STATUS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
-const OTHER_ORIGIN_DROPS: ReadonlySet<string> = new Set(["authorization", "cookie"]);
+/**
+ * What a redirect to another origin takes along. Everything else may be a credential of the first one, whatever its name:
+ * `authorization`, `cookie`, `private-token`, `x-api-key`, …
+ */
+const OTHER_ORIGIN_KEEPS: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-encoding",
+  "accept-language",
+  "cache-control",
+  "if-range",
+  "pragma",
+  "range",
+  "user-agent",
+]);
 /**
  * Ours to say. Content is asked for as it is stored (no encoding), and the client's own range, replaced by the request's, would
  * contradict it.
@@ -95,7 +108,8 @@ async function openFollowing(context: {
       throw new OriginError("origin_redirect_loop", text);
     }
     if (next.protocol === "http:" && target.protocol === "https:") tls.prefersPlain(next.hostname);
-    if (next.origin !== target.origin) headers = withoutHeaders(headers, OTHER_ORIGIN_DROPS);
+    if (next.origin !== target.origin)
+      headers = headers.filter(([name]) => OTHER_ORIGIN_KEEPS.has(name.toLowerCase()));
     url = next;
   }
 }

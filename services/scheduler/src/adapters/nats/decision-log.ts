@@ -16,7 +16,7 @@ export class NatsDecisionLog implements DecisionLog {
   }
 
   bounds(): Promise<{ readonly first: number; readonly last: number }> {
-    return boundsOf(this.#tools.manager, DECISIONS_STREAM);
+    return boundsOf(this.#tools, DECISIONS_STREAM);
   }
 
   async *readRange(fromSequence: number, toSequence: number): AsyncGenerator<StoredDecisions> {
@@ -36,8 +36,10 @@ export class NatsDecisionLog implements DecisionLog {
     }
   }
 
-  async lastSequence(slice: number): Promise<number> {
-    return (await this.#lastMessage(slice))?.sequence ?? 0;
+  async last(slice: number): Promise<{ readonly sequence: number; readonly epoch: number }> {
+    const found = await this.#lastMessage(slice);
+    if (found === undefined) return { sequence: 0, epoch: 0 };
+    return { sequence: found.sequence, epoch: DecisionMessage.decode(found.data).epoch };
   }
 
   async append(
@@ -56,6 +58,8 @@ export class NatsDecisionLog implements DecisionLog {
       // A duplicate is our own append of before, whose acknowledgement was lost; the sequence is that one's.
       return ack.seq;
     } catch (error) {
+      // Nobody listens on the subject: so it is also when the stream is gone, which asking for its bounds finds out.
+      if (error instanceof Error && error.name === "JetStreamNotEnabled") await this.bounds();
       if (!isApiError(error, WRONG_LAST_SEQUENCE))
         throw natsError(`append to slice ${slice}`, error);
     }
@@ -66,16 +70,18 @@ export class NatsDecisionLog implements DecisionLog {
 
   async #lastMessage(
     slice: number,
-  ): Promise<{ readonly sequence: number; readonly messageId: string } | undefined> {
+  ): Promise<
+    { readonly sequence: number; readonly messageId: string; readonly data: Uint8Array } | undefined
+  > {
     try {
       const found = await this.#tools.manager.streams.getMessage(DECISIONS_STREAM, {
         last_by_subj: decisionsSubject(slice),
       });
       return found === null
         ? undefined
-        : { sequence: found.seq, messageId: found.header.get("Nats-Msg-Id") };
+        : { sequence: found.seq, messageId: found.header.get("Nats-Msg-Id"), data: found.data };
     } catch (error) {
-      throw natsError(`last decision of slice ${slice}`, error);
+      throw await this.#tools.restore.failureOf(`last decision of slice ${slice}`, error);
     }
   }
 }

@@ -11,7 +11,7 @@ export class NatsEventLog implements EventLog {
   }
 
   bounds(): Promise<{ readonly first: number; readonly last: number }> {
-    return boundsOf(this.#tools.manager, EVENTS_STREAM);
+    return boundsOf(this.#tools, EVENTS_STREAM);
   }
 
   async *read(fromSequence: number, signal: AbortSignal): AsyncGenerator<StoredEvents> {

@@ -4,6 +4,9 @@ import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 /** `JSStreamWrongLastSequenceErrF`: somebody appended in between. */
 export const WRONG_LAST_SEQUENCE = 10071;
 
+/** `JSStreamNotFoundErr`. */
+export const STREAM_NOT_FOUND = 10059;
+
 /** Whether the server refused with this error code of its own. */
 export function isApiError(error: unknown, code: number): boolean {
   return error instanceof JetStreamApiError && error.code === code;

@@ -6,6 +6,7 @@ import { NatsAssignmentSender } from "./assignment-sender.ts";
 import { ConnectionWatch } from "./connection-watch.ts";
 import { NatsDecisionLog } from "./decision-log.ts";
 import { NatsEventLog } from "./event-log.ts";
+import { StreamRestore } from "./stream-restore.ts";
 import { ensureStreams, type StreamLimits } from "./streams.ts";
 
 /** Everything that the scheduler needs of the broker, over one connection. */
@@ -26,7 +27,8 @@ export async function openNatsLogs(
   // The check asks for account information, which a user with few rights may not have.
   const manager = await jetstreamManager(connection, { checkAPI: false });
   await ensureStreams(manager, limits, log);
-  const tools = { client: jetstream(connection), manager, watch };
+  const restore = new StreamRestore(() => ensureStreams(manager, limits, log), log);
+  const tools = { client: jetstream(connection), manager, watch, restore };
   return {
     eventLog: new NatsEventLog(tools),
     decisionLog: new NatsDecisionLog(tools),

@@ -8,13 +8,15 @@ import { backoffMs } from "@lacewing/runtime/backoff.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import type { ConnectionWatch } from "./connection-watch.ts";
-import { natsError } from "./nats-errors.ts";
+import { isApiError, STREAM_NOT_FOUND } from "./nats-errors.ts";
+import type { StreamRestore } from "./stream-restore.ts";
 
 /** What reads and writes of the logs share. */
 export interface NatsTools {
   readonly client: JetStreamClient;
   readonly manager: JetStreamManager;
   readonly watch: ConnectionWatch;
+  readonly restore: StreamRestore;
 }
 
 /** Messages the client holds ready: at 1 MiB each the worst case is as large as the client's own limit of 64 MB allows. */
@@ -22,16 +24,16 @@ const BUFFERED_MESSAGES_MAX = 1_000;
 /** Waits between tries to open a reader. */
 const REOPEN_BACKOFF = { firstMs: 50, maxMs: 2_000 } as const;
 
-/** @throws {PortError} retryable. */
+/** @throws {PortError} retryable; `log_lost` when the stream was gone. */
 export async function boundsOf(
-  manager: JetStreamManager,
+  tools: NatsTools,
   stream: string,
 ): Promise<{ readonly first: number; readonly last: number }> {
   try {
-    const { state } = await manager.streams.info(stream);
+    const { state } = await tools.manager.streams.info(stream);
     return { first: Math.max(1, state.first_seq), last: state.last_seq };
   } catch (error) {
-    throw natsError(`bounds of ${stream}`, error);
+    throw await tools.restore.failureOf(`bounds of ${stream}`, error);
   }
 }
 
@@ -40,7 +42,7 @@ export async function boundsOf(
  * the last one stood, because a server that was killed may have lost the end of the stream and would let an old reader wait for
  * sequences that come a second time.
  *
- * @throws {PortError} retryable, `event_log_gap`, when the stream does not continue there.
+ * @throws {PortError} retryable: `event_log_gap` when the stream does not continue there, `log_lost` when it was gone.
  */
 export async function* readStream(
   tools: NatsTools,
@@ -61,6 +63,9 @@ export async function* readStream(
       }
     } catch (error) {
       if (error instanceof PortError) throw error;
+      if (isApiError(error, STREAM_NOT_FOUND)) {
+        throw await tools.restore.failureOf(`read ${stream}`, error);
+      }
       await pause(failureCount++, signal);
     }
   }

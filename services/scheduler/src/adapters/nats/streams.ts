@@ -13,7 +13,7 @@ import {
 } from "@lacewing/contracts/subjects.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
-import { isApiError, natsError } from "./nats-errors.ts";
+import { isApiError, natsError, STREAM_NOT_FOUND } from "./nats-errors.ts";
 
 export interface StreamLimits {
   /** Bytes the event stream keeps at most; -1 for no limit but its age. */
@@ -23,8 +23,6 @@ export interface StreamLimits {
   readonly replicas: number;
 }
 
-/** `JSStreamNotFoundErr`. */
-const STREAM_NOT_FOUND = 10059;
 /** `JSStreamNameExistErr`: somebody else made it between our look and our try. */
 const STREAM_NAME_EXISTS = 10058;
 /** A repeated publish within this is dropped by its message id. Hosts and schedulers repeat within seconds. */

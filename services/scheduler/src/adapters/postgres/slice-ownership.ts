@@ -24,6 +24,21 @@ const ACQUIRE = `
     AND (s.owner_id IS NULL OR s.owner_id = $1 OR s.leased_until <= clock_timestamp())
   RETURNING s.slice, s.epoch`;
 
+/** Locks in the order of {@link ACQUIRE}. */
+const RAISE = `
+  WITH seen AS (
+    SELECT * FROM unnest($2::int[], $3::bigint[]) AS t (slice, epoch)
+  ), ours AS MATERIALIZED (
+    SELECT slice FROM lacewing.slices
+    WHERE owner_id = $1 AND slice IN (SELECT slice FROM seen)
+    ORDER BY slice
+    FOR UPDATE
+  )
+  UPDATE lacewing.slices s
+  SET epoch = seen.epoch + 1
+  FROM ours JOIN seen USING (slice)
+  WHERE s.slice = ours.slice AND s.owner_id = $1 AND s.epoch <= seen.epoch`;
+
 const RELEASE =
   "UPDATE lacewing.slices SET owner_id = NULL, leased_until = '-infinity' WHERE owner_id = $1";
 
@@ -54,6 +69,15 @@ export class PostgresSliceOwnership implements SliceOwnership {
       );
     } catch (error) {
       throw toPortError(error, "slice ownership");
+    }
+  }
+
+  /** Does nothing to slices whose epoch is higher already, nor to those of somebody else. */
+  async raise(ownerId: string, above: ReadonlyMap<number, number>): Promise<void> {
+    try {
+      await this.#pool.query(RAISE, [ownerId, [...above.keys()], [...above.values()]]);
+    } catch (error) {
+      throw toPortError(error, "slice epochs");
     }
   }
 
