@@ -23,6 +23,7 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { type HostFacts, announcement, availability, description } from "./announce.ts";
 import type { ControlPlane, FactJournal } from "./control-plane.ts";
 import type { EventOutbox } from "./event-outbox.ts";
+import { FactResends } from "./fact-resends.ts";
 import type { PieceStore, StoredTask } from "./ports.ts";
 
 /** What the scheduler's word is about, on this host. */
@@ -40,7 +41,7 @@ export interface AssignmentTarget {
 
 /** After a silence nobody waits for the scheduler for this long; what it says later is still used. */
 const SILENCE_REMEMBERED_MS = 10_000;
-/** Facts without a receipt are sent again this often. */
+/** Facts without a receipt are looked at this often. */
 const FACT_RESEND_MS = 10_000;
 /** Facts sent again at once; the rest follows with the next round. */
 const FACT_RESEND_COUNT_MAX = 500;
@@ -63,6 +64,7 @@ export class SchedulerLink {
   readonly #facts: HostFacts;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #resends: FactResends;
   readonly #dirty = new Map<TaskId, DirtyTask>();
   /** Highest epoch heard of, by slice: lower ones come from a paused old owner. */
   readonly #epochs = new Map<number, number>();
@@ -86,6 +88,7 @@ export class SchedulerLink {
     this.#journal = options.journal;
     this.#facts = options.facts;
     this.#clock = options.clock;
+    this.#resends = new FactResends(options.clock);
     this.#log = options.log;
     this.#outbox.beforeFlush = () => this.#collectAvailability();
   }
@@ -208,6 +211,7 @@ export class SchedulerLink {
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
     for (const task of this.#store.list())
       if (task.held.count > 0) this.#dirtyOf(task.description.taskId).isFull = true;
+    this.#resends.startOver();
     this.#resendFacts();
     this.#outbox.schedule();
   }
@@ -242,6 +246,7 @@ export class SchedulerLink {
       case "dropTask":
         return this.#target?.dropTask(kind.value);
       case "receipts":
+        this.#resends.receipted(kind.value.downloadIds);
         return this.#journal.receipted(kind.value.downloadIds);
       case "announceFull":
         this.#log.info("full announce asked for", { reason: kind.value.reason });
@@ -259,15 +264,15 @@ export class SchedulerLink {
   }
 
   #addFact(fact: DownloadFinished, traceparent: string): void {
+    this.#resends.sent(fact.downloadId);
     this.#add(fact.taskId, { traceparent, kind: { $case: "downloadFinished", value: fact } });
   }
 
   #resendFacts(): void {
     if (!this.#controlPlane.isConnected) return;
     let count = 0;
-    const settledBeforeMs = this.#clock.now() - FACT_RESEND_MS;
     for (const fact of this.#journal.pending()) {
-      if (fact.startedAtMs + fact.costMs > settledBeforeMs) continue;
+      if (!this.#resends.isDue(fact.downloadId)) continue;
       this.#addFact(fact, "");
       if (++count >= FACT_RESEND_COUNT_MAX) return;
     }
