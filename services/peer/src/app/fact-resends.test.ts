@@ -1,49 +1,63 @@
-import { expect, test } from "vitest";
-import { FactResends } from "./fact-resends.ts";
+import { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { beforeEach, expect, test } from "vitest";
+import { FACT_RESEND_COUNT_MAX, FactResends } from "./fact-resends.ts";
 
 const SECOND_MS = 1000;
+let nowMs = 0;
+const clock = { monotonic: () => nowMs };
+let resends: FactResends;
+beforeEach(() => {
+  nowMs = 0;
+  resends = new FactResends(clock);
+});
 
-function resendsAt(time: { nowMs: number }): FactResends {
-  return new FactResends({
-    now: () => 0,
-    monotonic: () => time.nowMs,
-    sleep: () => Promise.reject(new Error("nobody sleeps here")),
-  });
+const factsOf = (count: number): DownloadFinished[] =>
+  Array.from({ length: count }, (_, index) =>
+    DownloadFinished.fromPartial({ downloadId: `d${index}` }),
+  );
+
+/** One round: what is due is sent. */
+function round(facts: readonly DownloadFinished[]): string[] {
+  const ids = resends.due(facts).map(({ downloadId }) => downloadId);
+  for (const id of ids) resends.sent(id);
+  return ids;
 }
 
-test("a fact of an earlier process is due at once, one that was just sent after ten seconds", () => {
-  const time = { nowMs: 5 };
-  const resends = resendsAt(time);
-  expect(resends.isDue("old")).toBe(true);
-  resends.sent("old");
-  expect(resends.isDue("old")).toBe(false);
-  time.nowMs += 10 * SECOND_MS;
-  expect(resends.isDue("old")).toBe(true);
-});
-
-test("a fact that stays without a receipt is sent less and less often, and every five minutes at least", () => {
-  const time = { nowMs: 0 };
-  const resends = resendsAt(time);
-  let sentCount = 0;
-  for (; time.nowMs < 3600 * SECOND_MS; time.nowMs += SECOND_MS) {
-    if (!resends.isDue("a")) continue;
-    resends.sent("a");
-    sentCount++;
+test("a fact without a receipt is sent again after 10 s, then half as often each time, at last every 5 min", () => {
+  const facts = factsOf(1);
+  resends.sent("d0");
+  const sentAtSeconds: number[] = [];
+  for (; nowMs <= 1300 * SECOND_MS; nowMs += SECOND_MS) {
+    if (round(facts).length > 0) sentAtSeconds.push(nowMs / SECOND_MS);
   }
-  // At 0, 10, 30, 70, 150 and 310 s, then every 300 s.
-  expect(sentCount).toBe(6 + 10);
+  expect(sentAtSeconds).toEqual([10, 30, 70, 150, 310, 610, 910, 1210]);
 });
 
-test("after a gap in the log everything is due again", () => {
-  const resends = resendsAt({ nowMs: 0 });
-  resends.sent("a");
-  resends.startOver();
-  expect(resends.isDue("a")).toBe(true);
+test("what an earlier process left behind is sent at once, whatever the wall clock said then", () => {
+  const fact = DownloadFinished.fromPartial({ downloadId: "d0", startedAtMs: 2 ** 45 });
+  expect(round([fact])).toEqual(["d0"]);
 });
 
-test("a receipt ends it", () => {
-  const resends = resendsAt({ nowMs: 0 });
-  resends.sent("a");
-  resends.receipted(["a"]);
-  expect(resends.isDue("a")).toBe(true);
+test("facts behind many that are stuck have their turn in the next rounds, before those come again", () => {
+  const facts = factsOf(FACT_RESEND_COUNT_MAX * 2 + 1);
+  const rounds: string[][] = [];
+  for (let index = 0; index < 4; index++, nowMs += 10 * SECOND_MS) rounds.push(round(facts));
+  const ids = facts.map(({ downloadId }) => downloadId);
+  expect(rounds[0]).toEqual(ids.slice(0, 500));
+  expect(rounds[1]).toEqual(ids.slice(500, 1000));
+  expect(rounds[2]).toEqual([...ids.slice(1000), ...ids.slice(0, 499)]);
+  expect(rounds[3]?.slice(0, 2)).toEqual(["d499", "d500"]);
+});
+
+test("a receipt forgets when the fact was sent", () => {
+  for (const id of ["d0", "d1"]) resends.sent(id);
+  resends.receipted(["d0", "unknown"]);
+  expect(resends.trackedCount).toBe(1);
+});
+
+test("of too many facts the least recently sent is forgotten", () => {
+  resends = new FactResends(clock, 2);
+  for (const id of ["d0", "d1", "d0", "d2"]) resends.sent(id);
+  expect(resends.trackedCount).toBe(2);
+  expect(round(factsOf(3))).toEqual(["d1"]);
 });

@@ -277,3 +277,8 @@ function cancelled(reason: unknown): FetchEnd {
 export function trafficOf(source: FetchSource): Traffic {
   return source.kind === "origin" ? "backToSource" : "remotePeer";
 }
+
+/** Not what a seed host was given to keep a copy of its own. */
+export function isForClients(order: FetchOrder): boolean {
+  return order.lease === undefined || order.lease.requestId !== "";
+}

@@ -43,8 +43,6 @@ export interface AssignmentTarget {
 const SILENCE_REMEMBERED_MS = 10_000;
 /** Facts without a receipt are looked at this often. */
 const FACT_RESEND_MS = 10_000;
-/** Facts sent again at once; the rest follows with the next round. */
-const FACT_RESEND_COUNT_MAX = 500;
 
 /** What changed on a task since its last `pieces.available`. */
 interface DirtyTask {
@@ -211,7 +209,6 @@ export class SchedulerLink {
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
     for (const task of this.#store.list())
       if (task.held.count > 0) this.#dirtyOf(task.description.taskId).isFull = true;
-    this.#resends.startOver();
     this.#resendFacts();
     this.#outbox.schedule();
   }
@@ -270,12 +267,7 @@ export class SchedulerLink {
 
   #resendFacts(): void {
     if (!this.#controlPlane.isConnected) return;
-    let count = 0;
-    for (const fact of this.#journal.pending()) {
-      if (!this.#resends.isDue(fact.downloadId)) continue;
-      this.#addFact(fact, "");
-      if (++count >= FACT_RESEND_COUNT_MAX) return;
-    }
+    for (const fact of this.#resends.due(this.#journal.pending())) this.#addFact(fact, "");
   }
 
   #dirtyOf(taskId: TaskId): DirtyTask {

@@ -8,7 +8,13 @@ import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { AnchorMismatch, DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
-import { type EndedFetch, FetchBoard, type FetchOrder, trafficOf } from "./fetch-board.ts";
+import {
+  type EndedFetch,
+  FetchBoard,
+  type FetchOrder,
+  isForClients,
+  trafficOf,
+} from "./fetch-board.ts";
 import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
 import type { FetchSource } from "./lease-fetch.ts";
 import { KnownParents } from "./known-parents.ts";
@@ -24,6 +30,8 @@ import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
  */
 export class TaskDownload implements ReadableTask {
   readonly stored: StoredTask;
+  /** Whether the scheduler spoke of another content under this name: what it drops is not what is here. */
+  isAtOdds = false;
   readonly #services: DownloadServices;
   readonly #onIdle: () => void;
   readonly #unpin: () => void;
@@ -129,7 +137,7 @@ export class TaskDownload implements ReadableTask {
     }
     const misfit = leaseMisfit(lease, this.stored.layout);
     if (misfit !== undefined) {
-      this.#giveUp(lease, misfit);
+      this.#refuse(lease, misfit);
       return;
     }
     const pieces = lease.open
@@ -151,11 +159,14 @@ export class TaskDownload implements ReadableTask {
     this.#start({ leaseId, source, pieces, lease, traceparent });
   }
 
-  /** Scheduler and host know different contents by the same name: neither can be trusted before it is described anew. */
-  #giveUp(lease: Lease, misfit: string): void {
+  /**
+   * Scheduler and host know different contents by the same name, because an origin lied or changed. Ours is what the origin
+   * said just now to this client: it is read from there while the scheduler makes up its mind.
+   */
+  #refuse(lease: Lease, misfit: string): void {
     this.#reportFailure(lease, [], notBegun("origin_changed", misfit));
-    this.fail(new DownloadFailure(misfit));
-    this.#services.forget(this.stored.description.taskId);
+    this.isAtOdds = true;
+    this.#watch.expectNothing();
   }
 
   revoke(leaseId: string, reason: string): void {
@@ -172,8 +183,6 @@ export class TaskDownload implements ReadableTask {
     this.#progress.notify();
     this.#settle();
   }
-
-  // ------------------------------------------------------------------------------------------------- for readers
 
   readableEnd(offset: number): number {
     return this.#board.readableEnd(offset);
@@ -193,8 +202,6 @@ export class TaskDownload implements ReadableTask {
     if (this.#requests.isStuck((index) => this.#board.isClaimed(index))) this.#watch.check();
     return this.#progress.wait(signal);
   }
-
-  // ----------------------------------------------------------------------------------------------------- fetching
 
   #sourceOf(lease: Lease): FetchSource | undefined {
     if (lease.parentHostId === "") {
@@ -295,8 +302,6 @@ export class TaskDownload implements ReadableTask {
     this.#services.link.piecesFailed(report, "");
   }
 
-  // ------------------------------------------------------------------------------------------- without a scheduler
-
   /** Pieces that readers still need and nobody fetches, ascending. */
   #unclaimedPieces(): number[] {
     return this.#requests.missing((index) => this.#board.isClaimed(index));
@@ -331,8 +336,6 @@ export class TaskDownload implements ReadableTask {
     const source: FetchSource = { kind: "origin", access: request.access };
     this.#start({ leaseId, source, pieces, lease: undefined, traceparent });
   }
-
-  // ------------------------------------------------------------------------------------------------------ the end
 
   /** Hashes the whole content once it is complete. */
   #verifyWhenComplete(): void {
@@ -390,9 +393,4 @@ export class TaskDownload implements ReadableTask {
     this.#unpin();
     this.#onIdle();
   }
-}
-
-/** Not what a seed host was given to keep a copy of its own. */
-function isForClients(order: FetchOrder): boolean {
-  return order.lease === undefined || order.lease.requestId !== "";
 }

@@ -169,6 +169,8 @@ export class TaskRegistry implements AssignmentTarget {
   dropTask(drop: DropTask): void {
     const taskId = parseTaskId(drop.taskId);
     if (taskId === undefined) return;
+    if (drop.reason === "validator_changed" && this.#downloads.get(taskId)?.isAtOdds === true)
+      return;
     if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
     this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
     this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));

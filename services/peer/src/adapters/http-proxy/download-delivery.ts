@@ -20,6 +20,7 @@ import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
 import { begun, type BufferPool, deliverBody } from "./body-writer.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
+import { sandboxed } from "./request-checks.ts";
 
 /** Clients such as git-lfs give up after 30 s without a byte; before that they are told why there is none. */
 const FIRST_BYTE_TIMEOUT_MS = 25_000;
@@ -109,7 +110,8 @@ async function deliver(
       ? undefined
       : await begun(answer.body, FIRST_BYTE_TIMEOUT_MS, (reason) => client.abort(reason));
   if (response.destroyed) return "client_gone";
-  response.writeHead(answer.status, flatOfHeaders(headersOf(exchange, answer)));
+  const headers = sandboxed(headersOf(exchange, answer), exchange.request.url);
+  response.writeHead(answer.status, flatOfHeaders(headers));
   if (body !== undefined) {
     return deliverBody({ response, body, bodyLength: answer.bodyLength, pool });
   }

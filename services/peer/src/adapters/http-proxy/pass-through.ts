@@ -16,6 +16,7 @@ import type { OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
 import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
+import { sandboxed } from "./request-checks.ts";
 
 /**
  * Neither a byte from the origin nor one for it for this long ends the exchange. It also bounds a client that stops sending its
@@ -163,7 +164,7 @@ async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Prom
     response.writeHead(
       answer.statusCode ?? 502,
       answer.statusMessage ?? "",
-      flatOfHeaders(headers),
+      flatOfHeaders(sandboxed(headers, request.url)),
     );
     // An answer that trickles, such as events, is known to be coming before its first byte.
     response.flushHeaders();

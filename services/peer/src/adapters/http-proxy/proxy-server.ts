@@ -20,7 +20,7 @@ import { BufferPool } from "./body-writer.ts";
 import { serveDownload } from "./download-delivery.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
 import { answerWithText, endWithText, USAGE } from "./plain-answers.ts";
-import { browserProblem, requestProblem } from "./request-checks.ts";
+import { browserProblem, isByPrefix, requestProblem } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
 import { openTunnel, openUpgrade } from "./tunnel.ts";
 import { UnsharedHosts } from "./unshared-hosts.ts";
@@ -167,15 +167,12 @@ class ProxyDoor {
       return;
     }
     const target = parseRequestTarget(request.url ?? "");
-    if (target.kind === "origin" && isByPrefix(request)) {
+    if (target.kind === "origin" && isByPrefix(request.url)) {
       const page = browserProblem(received, isLoopback(this.#options.address.host));
       if (page !== undefined) {
         answerWithText(response, page.status, `lacewing: ${page.reason}`);
         return;
       }
-      // Whatever a browser makes of content by the prefix, it must not run as this port's own.
-      response.setHeader("Content-Security-Policy", "sandbox");
-      response.setHeader("X-Content-Type-Options", "nosniff");
     }
     switch (target.kind) {
       case "health":
@@ -215,7 +212,10 @@ class ProxyDoor {
   upgrade(request: IncomingMessage, client: Duplex, head: Buffer): void {
     client.on("error", () => client.destroy());
     const received = headersOfFlat(request.rawHeaders);
-    const problem = this.#problemOf(request, received);
+    const page = isByPrefix(request.url)
+      ? browserProblem(received, isLoopback(this.#options.address.host))
+      : undefined;
+    const problem = this.#problemOf(request, received) ?? page;
     const target = parseRequestTarget(request.url ?? "");
     if (problem !== undefined) {
       endWithText(client, problem.status, problem.reason);
@@ -363,11 +363,6 @@ function ruledUrl(url: URL, rule: Rule | undefined): URL {
   const secure = new URL(redirected);
   secure.protocol = "https:";
   return secure;
-}
-
-/** Origin form: the URL prefix. */
-function isByPrefix(request: IncomingMessage): boolean {
-  return request.url?.startsWith("/") === true;
 }
 
 function isLoopback(host: string): boolean {

@@ -87,3 +87,21 @@ export function browserProblem(
   }
   return undefined;
 }
+
+/** What an answer by the URL prefix says last, whatever the origin said: a browser must not run it as this port's own. */
+const SANDBOX: HeaderList = [
+  ["Content-Security-Policy", "sandbox"],
+  ["X-Content-Type-Options", "nosniff"],
+];
+
+/** Origin form: the URL prefix. */
+export function isByPrefix(rawTarget: string | undefined): boolean {
+  return rawTarget?.startsWith("/") === true;
+}
+
+/** The headers of an answer, sandboxed when it was asked for by the URL prefix. */
+export function sandboxed(headers: HeaderList, rawTarget: string | undefined): HeaderList {
+  if (!isByPrefix(rawTarget)) return headers;
+  const ours = new Set(SANDBOX.map(([name]) => name.toLowerCase()));
+  return [...headers.filter(([name]) => !ours.has(name.toLowerCase())), ...SANDBOX];
+}

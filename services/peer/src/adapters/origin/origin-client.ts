@@ -31,10 +31,18 @@ const OTHER_ORIGIN_KEEPS: ReadonlySet<string> = new Set([
   "accept-encoding",
   "accept-language",
   "cache-control",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
   "if-range",
+  "if-unmodified-since",
   "pragma",
   "range",
+  "traceparent",
+  "tracestate",
   "user-agent",
+  // A circle of proxies is noticed by it.
+  "via",
 ]);
 /**
  * Ours to say. Content is asked for as it is stored (no encoding), and the client's own range, replaced by the request's, would
