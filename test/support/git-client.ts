@@ -10,7 +10,7 @@ export type Route =
   | { readonly kind: "direct" }
   /** Storage and batch URLs are rewritten to `<proxy>/url/<URL>`: the recommended way, no proxy setting at all. */
   | { readonly kind: "url_prefix"; readonly proxyUrl: string }
-  /** `http.proxy`, as in the seed document; the origin is then called `lfs.localhost`. */
+  /** `http.proxy` and `insteadOf` from https to http, as in the seed document; the origin is then called `lfs.localhost`. */
   | { readonly kind: "http_proxy"; readonly proxyUrl: string };
 
 export interface LfsRequest {
@@ -66,6 +66,10 @@ export function gitConfigOf(
         ["lfs.url", lfsUrlOf(origin, repo.name, "lfs.localhost")],
         ["http.proxy", route.proxyUrl],
         ["lfs.transfer.enablehrefrewrite", "true"],
+        [
+          `url.http://lfs.localhost:${origin.port}/.insteadOf`,
+          `https://lfs.localhost:${origin.port}/`,
+        ],
       ];
   }
 }

@@ -41,7 +41,7 @@ export async function answerBatch(exchange: {
     if (exchange.sizeOfObject(oid) === undefined) {
       return { oid, size, error: { code: 404, message: "Object does not exist" } };
     }
-    const href = `http://${host}${signer.sign({ host, path: storagePathOf(oid) })}`;
+    const href = `${schemeOf(host)}://${host}${signer.sign({ host, path: storagePathOf(oid) })}`;
     return {
       oid,
       size,
@@ -50,6 +50,14 @@ export async function answerBatch(exchange: {
     };
   });
   send(response, 200, { transfer: "basic", objects, hash_algo: "sha256" });
+}
+
+/**
+ * As public storage does, links of the named host are https although this origin speaks none: only a client whose links are
+ * rewritten to http (`insteadOf`, as in the seed document) gets anything.
+ */
+function schemeOf(host: string): "http" | "https" {
+  return host.startsWith("lfs.localhost") ? "https" : "http";
 }
 
 function send(response: ServerResponse, status: number, body: object): void {

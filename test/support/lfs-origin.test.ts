@@ -40,7 +40,7 @@ test("the batch API signs storage URLs on the authority that the client used", a
   const { oid } = await origin.addObject(CONTENT);
   const href = (await batch(origin, oid, "lfs.localhost:99"))?.actions?.download.href ?? "";
   expect(href).toMatch(
-    new RegExp(`^http://lfs.localhost:99/storage/${oid.slice(0, 2)}/${oid.slice(2, 4)}/${oid}\\?`),
+    new RegExp(`^https://lfs.localhost:99/storage/${oid.slice(0, 2)}/${oid.slice(2, 4)}/${oid}\\?`),
   );
   expect((await batch(origin, "0".repeat(64)))?.error?.code).toBe(404);
 });
