@@ -196,7 +196,11 @@ test("after the broker came back without its store, requests are answered again"
     { intervalMs: 500 },
   );
 
-  expect(host.kindsHeard()).toContain("announceFull");
+  // The first question may be sent while the host is not back yet; its next announce has it asked again.
+  await waitFor("the host is asked for everything", async () => {
+    await announce(host);
+    return host.kindsHeard().includes("announceFull");
+  });
   expect(errorsOf(scheduler)).toEqual([]);
   await scheduler.stop();
 });

@@ -50,8 +50,11 @@ export function announceHost(
   repeatUnlistedLeases(state, host, value, context.atMs);
   if (value.full) {
     withdrawQuestion(state, host);
+    host.isFullAnnounceDue = false;
     host.inventoryMismatchCount = 0;
     host.unknownRequestsCount = 0;
+  } else if (host.isFullAnnounceDue) {
+    askForFullAnnounce(state, host.hostId, "the full announce asked for has not come");
   } else {
     compareInventory(state, host, value, isFirst);
     compareRequests(state, host, value);

@@ -61,6 +61,8 @@ export function tell(state: State, slice: number, answer: Answer): void {
 }
 
 export function askForFullAnnounce(state: State, hostId: string, reason: string): void {
+  const host = state.hosts.get(hostId);
+  if (host !== undefined) host.isFullAnnounceDue = true;
   tell(state, HOST_SLICE, { kind: "announce_full", hostId, reason });
 }
 

@@ -69,6 +69,8 @@ export interface Host {
   suspectUntilMs: number;
   inventoryMismatchCount: number;
   unknownRequestsCount: number;
+  /** Asked for a full announce that has not come: the question, or its answer, may be lost. */
+  isFullAnnounceDue: boolean;
   readonly taskIds: Set<string>;
   /** Requests that wait at the host, and their tasks. */
   readonly requests: Map<string, string>;
@@ -236,6 +238,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     suspectUntilMs: 0,
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
+    isFullAnnounceDue: false,
     taskIds: new Set(),
     requests: new Map(),
     servingLeaseIds: new Set(),
