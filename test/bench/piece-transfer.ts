@@ -147,7 +147,8 @@ async function readAll(
       const index = next++;
       const span = pieceSpan(description, index);
       const { taskId } = description;
-      await client.read({ address, taskId, span, token, traceparent: "" }, sink, never);
+      const read = { address, taskId, span, isWhole: false, token, traceparent: "" };
+      await client.read(read, sink, never);
       onPiece(index);
     }
   };

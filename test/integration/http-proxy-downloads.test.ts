@@ -111,8 +111,8 @@ describe("a download", () => {
     ],
     [
       "rejects, and its length is known",
-      bodyOfChunks(2, 1000, new PortError("origin_broken_off", "cut", { retryable: true })),
-      2000,
+      bodyOfChunks(3, 100_000, new PortError("origin_broken_off", "cut", { retryable: true })),
+      300_000,
     ],
     ["ends before its length", bodyOfChunks(2, 1000), 3000],
     ["goes on beyond its length", bodyOfChunks(3, 1000), 2500],
@@ -124,6 +124,18 @@ describe("a download", () => {
     const answer = await client.ended();
     expect(answer).not.toMatch(/\r\n0\r\n\r\n$/);
     await waitFor("the end", () => world.downloads.ends.length > 0);
+    expect(world.downloads.ends).toEqual(["broken_off"]);
+  });
+
+  test("whose small body rejects is refused with the reason, as nothing of it was sent", async () => {
+    await using world = await startWorld();
+    const failure = new PortError("origin_broken_off", "c.example: cut", { retryable: true });
+    const body = bodyOfChunks(2, 1000, failure);
+    world.downloads.script = () => ({ status: 200, headers: [], body, bodyLength: 3000 });
+    const proxyUrl = `http://127.0.0.1:${world.proxy.address.port}`;
+    const answer = await httpGet("http://c.example/wanted/x", { proxyUrl });
+    expect(answer.status).toBe(502);
+    expect(answer.body.toString()).toBe("lacewing: c.example: cut\n");
     expect(world.downloads.ends).toEqual(["broken_off"]);
   });
 

@@ -162,11 +162,11 @@ describe("after a restart", () => {
     await using dir = await makeTempDir("store");
     const names = ["no-journal", "no-data", "short", "sound"];
     const before = await opened(dir.path);
-    for (const name of names) await created(before, aTask(name, 100));
+    for (const name of names) await created(before, aTask(name, MIB));
     await before.close();
-    await rm(pathOf(dir.path, aTask("no-journal", 100), "journal"));
-    await rm(pathOf(dir.path, aTask("no-data", 100), "data"));
-    await truncate(pathOf(dir.path, aTask("short", 100), "data"), 99);
+    await rm(pathOf(dir.path, aTask("no-journal", MIB), "journal"));
+    await rm(pathOf(dir.path, aTask("no-data", MIB), "data"));
+    await truncate(pathOf(dir.path, aTask("short", MIB), "data"), 99);
 
     const store = await opened(dir.path);
     expect([...store.list()].map((task) => task.description.url)).toEqual([
@@ -273,7 +273,7 @@ describe("the data directory", () => {
     await using dir = await makeTempDir("store");
     await mkdir(dir.join("content"), { mode: 0o755 });
     await chmod(dir.join("content"), 0o755);
-    const description = aTask("a", 100);
+    const description = aTask("a", MIB);
     const store = await opened(dir.path);
     await created(store, description);
     const data = pathOf(dir.path, description, "data");

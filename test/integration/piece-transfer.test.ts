@@ -9,6 +9,7 @@ import {
   aToken,
   countOpenHandles,
   created,
+  holding,
   memorySink,
   type Parent,
   startParent,
@@ -307,14 +308,6 @@ describe("a byte that is flipped in a parent's stored piece", () => {
     expect([...copy.held]).toEqual([1]);
   });
 });
-
-async function holding(parent: Parent, name: string, lengthBytes: number) {
-  const content = await bytesOf(seededContent(name, lengthBytes));
-  const task = await created(parent, aTask(name, lengthBytes));
-  await fillTask(task, content);
-  await new Promise((resolve) => setImmediate(resolve));
-  return { content, task };
-}
 
 async function get(address: string, path: string, headers: Readonly<Record<string, string>> = {}) {
   return fetch(`http://${address}${path}`, { headers: { connection: "close", ...headers } });

@@ -10,6 +10,7 @@ import type {
   ClientRequest,
   DeliveryEnd,
   DownloadAnswer,
+  ForetoldContent,
   PullBody,
 } from "@lacewing/peer/app/ports.ts";
 import { ruleOf, type Rule, type RuleSpec } from "@lacewing/peer/core/rules.ts";
@@ -19,6 +20,7 @@ import { systemClock } from "@lacewing/runtime/clock.ts";
 class ScriptedDownloads {
   readonly asked: { readonly request: ClientRequest; readonly rule: Rule }[] = [];
   readonly ends: DeliveryEnd[] = [];
+  readonly foretold: ForetoldContent[] = [];
   script: (
     request: ClientRequest,
   ) => Promise<Omit<DownloadAnswer, "ended">> | Omit<DownloadAnswer, "ended"> = () => ({
@@ -32,6 +34,10 @@ class ScriptedDownloads {
     this.asked.push({ request, rule });
     const answer = await this.script(request);
     return { ...answer, ended: (how) => this.ends.push(how) };
+  }
+
+  foretell(contents: readonly ForetoldContent[]): void {
+    this.foretold.push(...contents);
   }
 }
 
@@ -157,8 +163,9 @@ export function bodyOfChunks(
         return 0;
       }
       body.readCount += 1;
-      into.fill(65 + (body.readCount % 26), 0, chunkBytes);
-      return chunkBytes;
+      const length = Math.min(chunkBytes, into.length);
+      into.fill(65 + (body.readCount % 26), 0, length);
+      return length;
     },
   };
   return body;

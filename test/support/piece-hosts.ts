@@ -22,6 +22,8 @@ import type {
   TransferSink,
 } from "@lacewing/peer/app/ports.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
+import { bytesOf, seededContent } from "./content.ts";
+import { aTask, fillTask } from "./task-builders.ts";
 import { makeTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -100,6 +102,15 @@ export async function created(parent: Parent, description: TaskDescription): Pro
   return task;
 }
 
+/** A whole content, and the parent's task that holds it. */
+export async function holding(parent: Parent, name: string, lengthBytes: number) {
+  const content = await bytesOf(seededContent(name, lengthBytes));
+  const task = await created(parent, aTask(name, lengthBytes));
+  await fillTask(task, content);
+  await new Promise((resolve) => setImmediate(resolve));
+  return { content, task };
+}
+
 /** A read of a span, of everything when none is named, with a token that covers the whole task. */
 export function aRead(
   address: string,
@@ -107,7 +118,9 @@ export function aRead(
   span: { start: number; end: number } = { start: 0, end: task.description.lengthBytes },
   token: string = aToken(task),
 ): ParentRead {
-  return { address, taskId: task.description.taskId, span, token, traceparent: "" };
+  const { taskId, lengthBytes } = task.description;
+  const isWhole = span.start === 0 && span.end === lengthBytes;
+  return { address, taskId, span, isWhole, token, traceparent: "" };
 }
 
 /** A piece client that ends with the scope. */

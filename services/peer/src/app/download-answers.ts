@@ -105,12 +105,13 @@ export class DownloadAnswers {
       download.describe(record.traceparent, asked);
     // It was asked for as a whole, before its length was known.
     else if (how.first !== undefined && !isWhole && how.asked?.wantedEnd === 0)
-      services.link.request(asked, record.traceparent);
+      services.link.request([{ request: asked, traceparent: record.traceparent }]);
     const reader = new TaskReader({
       spans: plan.parts.map(({ span }) => span),
       task: download,
       withheldFrom: isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined,
       signal: request.signal,
+      heldBefore: registry.heldBefore(asked.requestId),
     });
     record.delivered = reader.delivered;
     const attached = {

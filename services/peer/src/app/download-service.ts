@@ -17,12 +17,15 @@ import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
 import { AnchorMismatch } from "./download-errors.ts";
+import { answerHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
-import { anchoredTaskId, describe, type DownloadTarget, targetOf } from "./download-target.ts";
+import { describe, type DownloadTarget, targetOf } from "./download-target.ts";
+import { ForetoldDownloads } from "./foretold-downloads.ts";
 import { OriginAccess } from "./origin-access.ts";
 import type {
   ClientRequest,
   DownloadAnswer,
+  ForetoldContent,
   OriginClient,
   OriginResponse,
   PieceStore,
@@ -66,12 +69,16 @@ export class DownloadService {
   readonly #options: DownloadServiceOptions;
   readonly #answers: DownloadAnswers;
   readonly #accessCache: AccessCache;
+  readonly #foretold: ForetoldDownloads;
   readonly #knownUrls = new Map<string, TaskId>();
 
   constructor(options: DownloadServiceOptions) {
     this.#options = options;
     this.#answers = new DownloadAnswers(options);
-    this.#accessCache = new AccessCache(options.services.clock);
+    const { clock, poisoned } = options.services;
+    this.#accessCache = new AccessCache(clock);
+    const access = this.#accessCache;
+    this.#foretold = new ForetoldDownloads({ ...options, access, poisoned, clock });
   }
 
   /**
@@ -79,13 +86,17 @@ export class DownloadService {
    */
   async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
     const target = targetOf(request, rule, this.#options.sha256);
-    if (request.method === "HEAD") return this.#answerHead(request, target);
+    if (request.method === "HEAD") return answerHead(this.#options.origin, request, target);
     return this.#answerGet(request, target);
   }
 
   /** Like {@link answer} for GET, with the account of the download. */
   async download(request: ClientRequest, rule: Rule): Promise<AccountedAnswer> {
     return this.#answerGet(request, targetOf(request, rule, this.#options.sha256));
+  }
+
+  foretell(contents: readonly ForetoldContent[], traceparent: string): void {
+    this.#foretold.foretell(contents, traceparent);
   }
 
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
@@ -105,11 +116,17 @@ export class DownloadService {
       flow.access.dropOpen();
       flow.record.end(failureOutcome(error, request.signal), messageOf(error));
       throw error;
+    } finally {
+      // Only a foretold request can be waiting still: for an answer without content, or one that failed.
+      const taskId = target.anchoredTaskId;
+      if (taskId !== undefined) {
+        this.#options.registry.abandon(taskId, flow.record.requestId, "no content is wanted");
+      }
     }
   }
 
   #refusePartOfPoisoned({ request, target }: Flow): void {
-    const taskId = anchoredTaskId(target, this.#options.sha256);
+    const taskId = target.anchoredTaskId;
     if (taskId === undefined || headerOf(request.headers, "range") === undefined) return;
     if (!this.#options.services.poisoned.has(taskId)) return;
     throw new AnchorMismatch(
@@ -119,7 +136,9 @@ export class DownloadService {
 
   #begin(request: ClientRequest, target: DownloadTarget): Flow {
     const { services, hostId, origin } = this.#options;
-    const requestId = this.#newRequestId();
+    const taskId = target.anchoredTaskId;
+    const foretold = taskId === undefined ? undefined : this.#foretold.claim(taskId);
+    const requestId = foretold?.requestId ?? this.#newRequestId();
     const { tag, application, priority, useTls } = target.rule;
     const record = new DownloadRecord(
       {
@@ -131,7 +150,7 @@ export class DownloadService {
         priority,
         range: headerOf(request.headers, "range") ?? "",
         receivedAtMs: request.receivedAtMs,
-        traceparent: headerOf(request.headers, "traceparent") ?? "",
+        traceparent: headerOf(request.headers, "traceparent") ?? foretold?.traceparent ?? "",
         hostId,
       },
       services,
@@ -152,45 +171,17 @@ export class DownloadService {
     return id;
   }
 
-  async #answerHead(request: ClientRequest, target: DownloadTarget): Promise<DownloadAnswer> {
-    const { url, rule } = target;
-    const response = await this.#options.origin.open(
-      {
-        method: "HEAD",
-        url,
-        headers: request.headers,
-        range: undefined,
-        ifRange: undefined,
-        useTls: rule.useTls,
-      },
-      request.signal,
-    );
-    const { status, headers } = response;
-    return {
-      status,
-      headers,
-      body: undefined,
-      bodyLength: response.bodyLength,
-      ended: () => response.discard(),
-    };
-  }
-
   // ---------------------------------------------------------------------------------------------- held on this host
 
   /** From the disk, when all that the client wants is there and the origin lets this client have it. */
   async #answerHeld(flow: Flow): Promise<DownloadAnswer | undefined> {
     const { target } = flow;
-    const taskId =
-      anchoredTaskId(target, this.#options.sha256) ?? this.#knownUrls.get(target.canonicalUrl);
+    const taskId = target.anchoredTaskId ?? this.#knownUrls.get(target.canonicalUrl);
     const stored = taskId === undefined ? undefined : this.#options.store.get(taskId);
     if (stored === undefined) return undefined;
     const plan = this.#answers.plan(flow, stored, []);
     if (!isPlanHeld(plan, stored)) return undefined;
-    const isAnchored = target.anchor !== undefined;
-    if (
-      isAnchored &&
-      (target.rule.access === "public" || this.#accessCache.isGranted(target.accessKey))
-    ) {
+    if (target.anchor !== undefined && this.#mayRead(target)) {
       return this.#answers.deliver(flow, stored, [], { first: undefined });
     }
     // Nothing may evict what is about to be served while the origin is asked.
@@ -200,6 +191,11 @@ export class DownloadService {
     } finally {
       unpin();
     }
+  }
+
+  /** Whether this client may have anchored content without the origin being asked again. */
+  #mayRead({ rule, accessKey }: DownloadTarget): boolean {
+    return rule.access === "public" || this.#accessCache.isGranted(accessKey);
   }
 
   async #answerProbed(flow: Flow, stored: StoredTask): Promise<DownloadAnswer | undefined> {
@@ -242,7 +238,7 @@ export class DownloadService {
   // ------------------------------------------------------------------------------------------ not (all) held here
 
   async #answerOpened(flow: Flow): Promise<DownloadAnswer> {
-    const anchored = anchoredTaskId(flow.target, this.#options.sha256);
+    const anchored = flow.target.anchoredTaskId;
     return anchored === undefined ? this.#openThenAsk(flow) : this.#askThenOpen(flow, anchored);
   }
 
@@ -250,6 +246,11 @@ export class DownloadService {
   async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
     const asked = requestOf(flow, taskId, undefined, false);
     const first = await this.#ask(flow, asked);
+    const arriving = first === "from_others" ? this.#options.store.get(taskId) : undefined;
+    // What is on its way here already needs no word of the origin when that was given.
+    if (arriving !== undefined && this.#mayRead(flow.target)) {
+      return this.#answers.deliver(flow, arriving, [], { first, asked });
+    }
     let isAttached = false;
     try {
       const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;

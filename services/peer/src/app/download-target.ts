@@ -37,13 +37,19 @@ export interface DownloadTarget {
   readonly sharingDomain: string;
   /** Known before the origin is asked, because the URL names it. */
   readonly anchor: Digest | undefined;
+  /** The task of that content. */
+  readonly anchoredTaskId: TaskId | undefined;
   /** Names who asks for what: the origin's yes to it may be remembered. Holds no secret itself. */
   readonly accessKey: string;
   /** The client's headers for an opening request. */
   readonly openingHeaders: HeaderList;
 }
 
-export function targetOf(request: ClientRequest, rule: Rule, sha256: Sha256Hex): DownloadTarget {
+export function targetOf(
+  request: Pick<ClientRequest, "url" | "headers">,
+  rule: Rule,
+  sha256: Sha256Hex,
+): DownloadTarget {
   const url = redirected(request.url, rule);
   const canonical = canonicalUrl(url, rule);
   const credential = [
@@ -54,13 +60,17 @@ export function targetOf(request: ClientRequest, rule: Rule, sha256: Sha256Hex):
     // A signature is a credential: content that one signature opened is not open to another.
     url.search,
   ];
+  const sharingDomain = sharingDomainOf(url, rule);
+  const anchor = anchorFromUrl(url);
   return {
     url,
     rule,
     shownUrl: urlWithoutSecrets(url).slice(0, TEXT_LENGTH_MAX),
     canonicalUrl: canonical,
-    sharingDomain: sharingDomainOf(url, rule),
-    anchor: anchorFromUrl(url),
+    sharingDomain,
+    anchor,
+    anchoredTaskId:
+      anchor === undefined ? undefined : taskIdOf(sharingDomain, ["anchor", anchor], sha256),
     accessKey: sha256(
       [canonical, ...credential].map((field) => `${field.length}:${field}`).join(""),
     ),
@@ -73,12 +83,6 @@ function redirected(url: URL, rule: Rule): URL {
   const target = new URL(url);
   target.host = rule.redirect;
   return target;
-}
-
-/** The task that a target's URL names by itself, before the origin is asked. */
-export function anchoredTaskId(target: DownloadTarget, sha256: Sha256Hex): TaskId | undefined {
-  if (target.anchor === undefined) return undefined;
-  return taskIdOf(target.sharingDomain, ["anchor", target.anchor], sha256);
 }
 
 /** What the origin's opening answer makes of a target. */

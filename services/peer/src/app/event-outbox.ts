@@ -24,6 +24,13 @@ const ATTEMPT_COUNT_MAX = 8;
 /** How often a close looks whether everything is acknowledged: far below the seconds that a stop has for it. */
 const CLOSE_POLL_MS = 10;
 
+/** One message. */
+interface Packed {
+  readonly sequence: number;
+  readonly events: readonly Event[];
+  readonly data: Uint8Array;
+}
+
 /** Events that go to one subject: a slice, or the host subject. */
 export type EventTarget = number | "host";
 
@@ -136,8 +143,8 @@ export class EventOutbox {
     const events = this.#waiting.get(target);
     if (events === undefined || this.#inFlight.has(target)) return;
     if (this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
-    const packed = events.splice(0, packableCount(events));
-    this.#waitingCount -= packed.length;
+    const packed = this.#pack(events);
+    this.#waitingCount -= packed.events.length;
     if (events.length === 0) this.#waiting.delete(target);
     this.#inFlight.add(target);
     this.#deliver(target, packed)
@@ -153,17 +160,28 @@ export class EventOutbox {
       });
   }
 
-  async #deliver(target: EventTarget, events: readonly Event[]): Promise<void> {
-    const { hostId, bootId } = this.#identity;
+  /** Takes as many events from the front as fit in one message. */
+  #pack(waiting: Event[]): Packed {
     const sequence = ++this.#sequence;
-    const data = EventMessage.encode({
+    const events = waiting.splice(0, PACKED_EVENT_COUNT_MAX);
+    const data = this.#encode(sequence, events);
+    if (data.length <= PACKED_BYTES_MAX || events.length === 1) return { sequence, events, data };
+    waiting.unshift(...events.splice(packableCount(events)));
+    return { sequence, events, data: this.#encode(sequence, events) };
+  }
+
+  #encode(sequence: number, events: readonly Event[]): Uint8Array {
+    return EventMessage.encode({
       version: EVENT_VERSION,
-      hostId,
-      bootId,
+      ...this.#identity,
       sequence,
       sentAtMs: Math.round(this.#clock.now()),
       events: [...events],
     }).finish();
+  }
+
+  async #deliver(target: EventTarget, { sequence, events, data }: Packed): Promise<void> {
+    const { hostId, bootId } = this.#identity;
     const subject = target === "host" ? hostSubject(hostId) : eventsSubject(target, hostId);
     const traceparent = events.find((event) => event.traceparent !== "")?.traceparent ?? "";
     const id = `${hostId}:${bootId}:${sequence}`;

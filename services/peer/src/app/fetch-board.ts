@@ -175,7 +175,9 @@ export class FetchBoard {
       else if (runs.length > 0) {
         const fetched = await this.#fetchRuns(fetch, runs);
         bytes += fetched.bytes;
-        if (!fetched.ok) end = fetched;
+        // Whoever breaks a fetch off after its last piece was held comes too late to make a failure of it.
+        const isDone = order.pieces.every((index) => this.#stored.held.has(index));
+        if (!fetched.ok && !isDone) end = fetched;
         else if (missing.every((index) => !this.#stored.held.has(index))) end = fruitless();
       } else {
         // Ends by the abort as well; the loop then sees it.

@@ -136,7 +136,8 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
     } else {
       const { address, token } = source;
       const { taskId } = task.description;
-      const read = { address, taskId, span, token, traceparent: options.traceparent };
+      const isWhole = span.start === 0 && span.end === task.layout.lengthBytes;
+      const read = { address, taskId, span, isWhole, token, traceparent: options.traceparent };
       await options.pieceClient.read(read, sink, signal);
     }
   } finally {

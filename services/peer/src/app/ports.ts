@@ -138,6 +138,8 @@ export interface ParentRead {
   readonly address: string;
   readonly taskId: TaskId;
   readonly span: ByteSpan;
+  /** Whether the span is all of the content. */
+  readonly isWhole: boolean;
   readonly token: string;
   readonly traceparent: string;
 }
@@ -230,6 +232,18 @@ export interface ClientRequest {
   readonly signal: AbortSignal;
 }
 
+/** Content that an answer of an origin named to a client, which is about to ask for it. */
+export interface ForetoldContent {
+  readonly url: URL;
+  readonly rule: Rule;
+  /** As the client will send them. */
+  readonly headers: HeaderList;
+  readonly digest: Digest;
+  readonly lengthBytes: number;
+  /** Whether the server that named the content is the one that owns it: then its naming is its yes to this client. */
+  readonly isGranted: boolean;
+}
+
 /** Downloads, as the ways in ask for them. */
 export interface DownloadPort {
   /**
@@ -239,4 +253,6 @@ export interface DownloadPort {
    * @throws {PortError} when there is nothing to answer with: the client is told 502 or 504. The signal's reason when it aborts.
    */
   answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer>;
+  /** Makes ready for requests that will come in a moment. */
+  foretell(contents: readonly ForetoldContent[], traceparent: string): void;
 }

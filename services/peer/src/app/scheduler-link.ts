@@ -121,12 +121,14 @@ export class SchedulerLink {
     this.#silentUntilMs = this.#clock.monotonic() + SILENCE_REMEMBERED_MS;
   }
 
-  request(request: TaskRequested, traceparent: string): void {
-    this.#add(
-      request.taskId,
-      { traceparent, kind: { $case: "taskRequested", value: request } },
-      true,
-    );
+  /** Asks for content; requests of one call leave together. */
+  request(
+    asked: readonly { readonly request: TaskRequested; readonly traceparent: string }[],
+  ): void {
+    for (const { request, traceparent } of asked) {
+      this.#add(request.taskId, { traceparent, kind: { $case: "taskRequested", value: request } });
+    }
+    if (asked.length > 0) this.#outbox.flush();
   }
 
   endRequest(taskId: TaskId, requestId: string): void {
@@ -205,7 +207,7 @@ export class SchedulerLink {
     if (isFull) this.#outbox.repaired();
     this.#outbox.add("host", announced, true);
     if (!isFull) return;
-    for (const { request, traceparent } of requests) this.request(request, traceparent);
+    this.request(requests);
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
     for (const task of this.#store.list())
       if (task.held.count > 0) this.#dirtyOf(task.description.taskId).isFull = true;

@@ -310,7 +310,8 @@ export class TaskDownload implements ReadableTask {
   #askAgain(): void {
     for (const request of this.#requests) {
       request.isAsked = true;
-      this.#services.link.request(request.asked, request.traceparent);
+      const { asked, traceparent } = request;
+      this.#services.link.request([{ request: asked, traceparent }]);
     }
   }
 

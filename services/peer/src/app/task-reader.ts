@@ -36,8 +36,9 @@ export class TaskReader {
   readonly spans: readonly ByteSpan[];
   /** Handed to the client so far. */
   readonly delivered: TrafficBytes = noBytes();
+  /** Pieces whose bytes count as this host's own. */
+  readonly heldBefore: Bitmap;
   readonly #task: ReadableTask;
-  readonly #heldBefore: Bitmap;
   readonly #signal: AbortSignal;
   /** Bytes at and after this offset wait until the content is verified; `undefined`: none do. */
   readonly #withheldFrom: number | undefined;
@@ -50,13 +51,15 @@ export class TaskReader {
     readonly task: ReadableTask;
     readonly withheldFrom: number | undefined;
     readonly signal: AbortSignal;
+    /** Pieces that were here before anything was fetched for this client; default: those held now. */
+    readonly heldBefore?: Bitmap | undefined;
   }) {
     this.spans = options.spans;
     this.#task = options.task;
     this.#withheldFrom = options.withheldFrom;
     this.#signal = options.signal;
     this.#cursor = options.spans[0]?.start ?? 0;
-    this.#heldBefore = options.task.stored.held.clone();
+    this.heldBefore = (options.heldBefore ?? options.task.stored.held).clone();
   }
 
   /** Whether its last bytes wait for the whole content to be verified. */
@@ -86,7 +89,7 @@ export class TaskReader {
 
   /** A piece that was here before was lost: what comes instead is counted by where it comes from. */
   forgetHeld(pieceIndex: number): void {
-    this.#heldBefore.delete(pieceIndex);
+    this.heldBefore.delete(pieceIndex);
   }
 
   /**
@@ -150,7 +153,7 @@ export class TaskReader {
   }
 
   #trafficOf(pieceIndex: number): Traffic {
-    if (this.#heldBefore.has(pieceIndex)) return "localPeer";
+    if (this.heldBefore.has(pieceIndex)) return "localPeer";
     return this.#task.trafficOf(pieceIndex) ?? "localPeer";
   }
 }

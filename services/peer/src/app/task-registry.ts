@@ -1,3 +1,4 @@
+import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import type {
   DropTask,
   Lease,
@@ -15,6 +16,8 @@ import type { AssignmentTarget } from "./scheduler-link.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
 import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
+import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
+import { ParkedLeases } from "./parked-leases.ts";
 import { TaskDownload } from "./task-download.ts";
 
 /** What the scheduler's first word about a request says. */
@@ -27,21 +30,24 @@ export type FirstAnswer =
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
-/** Leases whose client is still being opened. */
-const PARKED_LEASE_COUNT_MAX = 1000;
+/** A copy of a content up to this length, for the host's own keeping, waits so long for others: they travel together. */
+const UNHURRIED_BYTES_MAX = 128 * 1024;
+const UNHURRIED_MS = 250;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
 
+/** A request whose client is not attached yet. */
 interface Opening {
   readonly request: TaskRequested;
   readonly traceparent: string;
-  readonly answer: (answer: FirstAnswer) => void;
-}
-
-interface Parked {
-  readonly taskId: TaskId;
-  readonly lease: Lease;
+  readonly answered: PromiseWithResolvers<FirstAnswer>;
+  /** What it was answered, once it was. */
+  first: FirstAnswer | undefined;
+  /** It was asked for ahead of its client. */
+  readonly expected: ExpectedClient | undefined;
+  /** Its place in a download that does not wait for it. */
+  place: HeldPlace | undefined;
 }
 
 /** All downloads of this host by task, and the switchboard between the scheduler's word and them. */
@@ -51,7 +57,8 @@ export class TaskRegistry implements AssignmentTarget {
   readonly #downloads = new Map<TaskId, TaskDownload>();
   /** Requests that are being opened: leases for them wait until their client is attached. */
   readonly #openings = new Map<string, Opening>();
-  #parked: Parked[] = [];
+  readonly #parked = new ParkedLeases();
+  readonly #unhurried: (() => void)[] = [];
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
@@ -65,25 +72,49 @@ export class TaskRegistry implements AssignmentTarget {
    */
   async ask(request: TaskRequested, traceparent: string): Promise<FirstAnswer> {
     const { link, clock } = this.#services;
-    const answered = Promise.withResolvers<FirstAnswer>();
-    this.#openings.set(request.requestId, { request, traceparent, answer: answered.resolve });
+    const asked = this.#openings.get(request.requestId);
+    const opening = asked ?? this.#begin({ request, traceparent, expected: undefined });
+    if (opening.first !== undefined) return opening.first;
     const patience = new AbortController();
     const silence = async (): Promise<FirstAnswer> => {
       await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
-      link.request(request, traceparent);
+      link.request([opening]);
       await clock.sleep(SECOND_ANSWER_MS, patience.signal);
       return "silence";
     };
     try {
       const isWorthWaiting = link.isResponsive;
-      link.request(request, traceparent);
-      if (!isWorthWaiting) return "silence";
-      const first = await Promise.race([answered.promise, silence()]);
-      if (first === "silence") link.concludeSilence();
+      if (asked === undefined) link.request([opening]);
+      const first = await Promise.race<FirstAnswer>([
+        opening.answered.promise,
+        isWorthWaiting ? silence() : "silence",
+      ]);
+      if (first === "silence" && isWorthWaiting) link.concludeSilence();
       return first;
     } finally {
       patience.abort();
     }
+  }
+
+  /**
+   * Asks for clients that will come in a moment, all at once. What other hosts hold is fetched before they come; for
+   * each of them {@link ask} and {@link attach}, or {@link abandon}, must follow.
+   */
+  expect(clients: readonly ExpectedClient[]): void {
+    const openings = clients.map((expected) => {
+      const { asked: request, traceparent } = expected;
+      return this.#begin({ request, traceparent, expected });
+    });
+    this.#services.link.request(openings);
+  }
+
+  /** What was held before something was fetched ahead of the client of this request. */
+  heldBefore(requestId: string): Bitmap | undefined {
+    return this.#openings.get(requestId)?.place?.request.reader.heldBefore;
+  }
+
+  isDownloading(taskId: TaskId): boolean {
+    return this.#downloads.has(taskId);
   }
 
   /** The download of a stored task; begins one when none is under way. */
@@ -102,18 +133,24 @@ export class TaskRegistry implements AssignmentTarget {
   /** Takes a client on and hands its download the leases that waited for it. */
   attach(stored: StoredTask, request: AttachedRequest, isSilent: boolean): TaskDownload {
     const download = this.downloadOf(stored);
+    const opening = this.#openings.get(request.asked.requestId);
     this.#openings.delete(request.asked.requestId);
+    if (opening !== undefined) request.isAsked = true;
     download.attach(request, isSilent);
-    for (const lease of this.#unpark(stored.description.taskId)) download.accept(lease);
+    opening?.place?.handOver(request);
+    for (const lease of this.#parked.take(stored.description.taskId)) download.accept(lease);
     return download;
   }
 
   /** The client of an asked request will not be attached: what it was given is free for others. */
   abandon(taskId: TaskId, requestId: string, detail: string): void {
+    const opening = this.#openings.get(requestId);
+    if (opening === undefined) return;
     this.#openings.delete(requestId);
+    opening.place?.giveUp();
     const isOurs = (lease: Lease): boolean => lease.requestId === requestId;
     const running = this.#downloads.get(taskId);
-    for (const lease of this.#unpark(taskId, isOurs)) {
+    for (const lease of this.#parked.take(taskId, isOurs)) {
       // Other clients of the task can use what this one was given.
       if (running === undefined) this.#refuse(lease, "cancelled", detail);
       else running.accept(lease);
@@ -127,20 +164,18 @@ export class TaskRegistry implements AssignmentTarget {
     const taskId = parseTaskId(lease.taskId);
     if (taskId === undefined) return;
     const opening = this.#openings.get(lease.requestId);
-    opening?.answer(isOriginFromStart(lease) ? "read_origin" : "from_others");
+    answerTo(opening, isOriginFromStart(lease) ? "read_origin" : "from_others");
     const running = this.#downloads.get(taskId);
-    if (opening !== undefined) this.#park(taskId, lease);
+    if (opening?.expected !== undefined && lease.parentHostId !== "") {
+      this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
+    } else if (opening !== undefined) this.#park(taskId, lease);
     else if (running !== undefined) running.accept(lease);
-    else if (lease.requestId === "") {
-      this.#acceptForItself(taskId, lease).catch((error: unknown) => {
-        if (error instanceof InvariantViolation) throw error;
-        this.#refuse(lease, "storage", messageOf(error));
-      });
-    } else this.#refuse(lease, "cancelled", "the request is over");
+    else if (lease.requestId === "") this.#acceptUnhurried(taskId, lease);
+    else this.#refuse(lease, "cancelled", "the request is over");
   }
 
   pending(pending: Pending): void {
-    this.#openings.get(pending.requestId)?.answer("from_others");
+    answerTo(this.#openings.get(pending.requestId), "from_others");
     const taskId = parseTaskId(pending.taskId);
     if (taskId !== undefined) this.#downloads.get(taskId)?.promised(pending.nextByMs);
   }
@@ -149,7 +184,7 @@ export class TaskRegistry implements AssignmentTarget {
     const taskId = parseTaskId(end.taskId);
     if (taskId === undefined) return;
     this.#downloads.get(taskId)?.revoke(end.leaseId, end.reason);
-    this.#unpark(taskId, (lease) => lease.leaseId === end.leaseId);
+    this.#parked.take(taskId, (lease) => lease.leaseId === end.leaseId);
   }
 
   recheck(recheck: Recheck): void {
@@ -178,10 +213,9 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   liveLeaseIds(): readonly string[] {
-    const parked = this.#parked.map(({ lease }) => lease.leaseId);
     return [
       ...[...this.#downloads.values()].flatMap((download) => [...download.leaseIds]),
-      ...parked,
+      ...this.#parked.leaseIds(),
     ];
   }
 
@@ -200,23 +234,62 @@ export class TaskRegistry implements AssignmentTarget {
 
   // --------------------------------------------------------------------------------------------------------- inside
 
-  /** A lease for content that no client here has described: the lease itself says what it is. */
+  #begin(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
+    const answered = Promise.withResolvers<FirstAnswer>();
+    const opening: Opening = { ...asked, answered, first: undefined, place: undefined };
+    this.#openings.set(asked.request.requestId, opening);
+    return opening;
+  }
+
+  #inBackground(lease: Lease, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      if (error instanceof InvariantViolation) throw error;
+      this.#refuse(lease, "storage", messageOf(error));
+    });
+  }
+
+  /** What this host is given to keep, and no client waits for, comes together with more of its kind when it is small. */
+  #acceptUnhurried(taskId: TaskId, lease: Lease): void {
+    const accept = (): void => this.#inBackground(lease, this.#acceptForItself(taskId, lease));
+    if (lease.lengthBytes > UNHURRIED_BYTES_MAX || lease.parentHostId === "") {
+      accept();
+      return;
+    }
+    this.#unhurried.push(accept);
+    if (this.#unhurried.length > 1) return;
+    setTimeout(() => {
+      for (const begin of this.#unhurried.splice(0)) begin();
+    }, UNHURRIED_MS);
+  }
+
   async #acceptForItself(taskId: TaskId, lease: Lease): Promise<void> {
+    const stored = await this.#storedFor(taskId, lease);
+    if (stored !== undefined) this.downloadOf(stored).accept(lease);
+  }
+
+  /** Carries a lease out before its client comes. */
+  async #fetchAhead(expected: ExpectedClient, taskId: TaskId, lease: Lease): Promise<void> {
+    const stored = await this.#storedFor(taskId, lease);
+    if (stored === undefined) return;
+    const download = this.downloadOf(stored);
+    // The client may have come, or have been given up, meanwhile.
+    const opening = this.#openings.get(expected.requestId);
+    if (opening !== undefined) opening.place ??= new HeldPlace(download, expected);
+    download.accept(lease);
+  }
+
+  /** Where the bytes of a lease belong that no client here has described: the lease itself says what they are. */
+  async #storedFor(taskId: TaskId, lease: Lease): Promise<StoredTask | undefined> {
     if (lease.open || lease.lengthBytes <= 0 || !isPieceLength(lease.pieceLengthBytes)) {
       this.#refuse(lease, "cancelled", "the lease does not say what the content is");
-      return;
+      return undefined;
     }
     const stored =
       this.#store.get(taskId) ?? (await this.#store.create(this.#descriptionOf(taskId, lease)));
-    if (typeof stored === "string") {
-      this.#refuse(
-        lease,
-        "storage",
-        stored === "no_room" ? "no room in the store" : "the store failed",
-      );
-      return;
-    }
-    this.downloadOf(stored).accept(lease);
+    if (typeof stored !== "string") return stored;
+    const detail = stored === "no_room" ? "no room in the store" : "the store failed";
+    this.#refuse(lease, "storage", detail);
+    return undefined;
   }
 
   #descriptionOf(taskId: TaskId, lease: Lease): TaskDescription {
@@ -235,18 +308,8 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   #park(taskId: TaskId, lease: Lease): void {
-    if (this.#parked.some((parked) => parked.lease.leaseId === lease.leaseId)) return;
-    if (this.#parked.length >= PARKED_LEASE_COUNT_MAX) {
-      this.#refuse(lease, "cancelled", "too many leases wait for their client");
-    } else this.#parked.push({ taskId, lease });
-  }
-
-  /** Takes waiting leases of a task out. */
-  #unpark(taskId: TaskId, isWanted: (lease: Lease) => boolean = () => true): Lease[] {
-    const isTaken = (parked: Parked): boolean => parked.taskId === taskId && isWanted(parked.lease);
-    const taken = this.#parked.filter(isTaken);
-    if (taken.length > 0) this.#parked = this.#parked.filter((parked) => !isTaken(parked));
-    return taken.map(({ lease }) => lease);
+    if (this.#parked.add(taskId, lease)) return;
+    this.#refuse(lease, "cancelled", "too many leases wait for their client");
   }
 
   #refuse(lease: Lease, reason: "storage" | "cancelled", detail: string): void {
@@ -265,6 +328,12 @@ export class TaskRegistry implements AssignmentTarget {
       });
     });
   }
+}
+
+function answerTo(opening: Opening | undefined, answer: FirstAnswer): void {
+  if (opening === undefined) return;
+  opening.first ??= answer;
+  opening.answered.resolve(answer);
 }
 
 /** Whether the lease begins with the first byte of the origin: then the opening request may be the download itself. */

@@ -20,6 +20,9 @@ const checksum = (text: string): string => crc32(text).toString(16);
  * path waits for the disk. A process that dies leaves `begin` lines without an end, which the next start turns into
  * `interrupted` downloads.
  */
+/** Lines that come within this are written together: a batch of small files makes hundreds in a second. */
+const GATHER_MS = 10;
+
 export class DiskFactJournal implements FactJournal {
   readonly #path: string;
   readonly #log: Log;
@@ -30,7 +33,7 @@ export class DiskFactJournal implements FactJournal {
   #sizeBytes: number;
   #writing: Promise<void> = Promise.resolve();
   #compactAtBytes: number;
-  #isScheduled = false;
+  #timer: NodeJS.Timeout | undefined;
   /** The last write failed and may have left part of a line. */
   #isTorn = false;
 
@@ -97,15 +100,12 @@ export class DiskFactJournal implements FactJournal {
 
   #append(line: FactLine): void {
     this.#buffer += formatLine(line, checksum);
-    if (this.#isScheduled) return;
-    this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.#flush();
-    });
+    this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
 
   #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     const text = this.#buffer;
     this.#buffer = "";
     if (text === "") return;

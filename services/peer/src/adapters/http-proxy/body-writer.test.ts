@@ -27,25 +27,54 @@ async function textOf(body: PullBody, bufferBytes: number): Promise<string> {
 }
 
 test.each([1, 3, 100])("a body that has begun loses no byte to reads of %i bytes", async (size) => {
-  const body = await begun(bodyOf("a rather long content", 7), TIMEOUT_MS, () => {});
+  const body = await begun(bodyOf("a rather long content", 7), undefined, TIMEOUT_MS, () => {});
   expect(await textOf(body, size)).toBe("a rather long content");
 });
 
 test("an empty body ends at once", async () => {
-  const body = await begun(bodyOf("", 1), TIMEOUT_MS, () => {});
+  const body = await begun(bodyOf("", 1), undefined, TIMEOUT_MS, () => {});
   expect(await textOf(body, 10)).toBe("");
 });
 
 test("a body that fails before its first byte never begins", async () => {
   const body: PullBody = { read: async () => Promise.reject(new Error("nothing to be had")) };
-  await expect(begun(body, TIMEOUT_MS, () => {})).rejects.toThrow("nothing to be had");
+  await expect(begun(body, undefined, TIMEOUT_MS, () => {})).rejects.toThrow("nothing to be had");
 });
 
 test("a body without a byte for too long is given up, and whoever waits for it is told", async () => {
   const told: string[] = [];
   const body: PullBody = { read: async () => new Promise(() => {}) };
-  await expect(begun(body, TIMEOUT_MS, (reason) => told.push(reason.code))).rejects.toMatchObject({
+  await expect(
+    begun(body, undefined, TIMEOUT_MS, (reason) => told.push(reason.code)),
+  ).rejects.toMatchObject({
     code: "content_timeout",
   });
   expect(told).toEqual(["content_timeout"]);
+});
+
+test("a small body that comes in parts is there as a whole before it is shown", async () => {
+  const body = await begun(bodyOf("small content", 5), 13, TIMEOUT_MS, () => {});
+  expect(Buffer.from(body.whole ?? []).toString()).toBe("small content");
+});
+
+test("a small body that falters is shown as it comes, without a byte lost", async () => {
+  const more = Promise.withResolvers<undefined>();
+  const parts = bodyOf("small content", 5);
+  let readCount = 0;
+  const faltering: PullBody = {
+    read: async (into) => {
+      if (++readCount === 2) await more.promise;
+      return parts.read(into);
+    },
+  };
+  const body = await begun(faltering, 13, TIMEOUT_MS, () => {});
+  expect(body.whole).toBeUndefined();
+  more.resolve(undefined);
+  expect(await textOf(body, 4)).toBe("small content");
+});
+
+test("a small body that ends early is not taken for whole", async () => {
+  const body = await begun(bodyOf("short", 5), 13, TIMEOUT_MS, () => {});
+  expect(body.whole).toBeUndefined();
+  expect(await textOf(body, 100)).toBe("short");
 });

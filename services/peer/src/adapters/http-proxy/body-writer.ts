@@ -6,8 +6,10 @@ import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
 export const BUFFER_BYTES = 256 * 1024;
 /** One is written while the next is filled. More would only hold memory: the kernel's own buffer follows. */
 const WRITES_OUTSTANDING_MAX = 2;
-/** Read before the head is written: most small objects as a whole. */
-const FIRST_BYTES_MAX = 32 * 1024;
+/** A body up to this length is gathered before the head is written, and both leave in one write. */
+const WHOLE_BYTES_MAX = 128 * 1024;
+/** What has not come of it by then follows as it comes: the client is not kept waiting for the first byte. */
+const GATHER_MS = 200;
 /** Buffers kept for the next download: 16 MiB. */
 const POOLED_BUFFER_COUNT_MAX = 64;
 /** A client that takes no byte for this long has lost interest, and its download pins content and memory. */
@@ -23,6 +25,23 @@ export class BufferPool {
 
   give(buffer: Uint8Array): void {
     if (this.#free.length < POOLED_BUFFER_COUNT_MAX) this.#free.push(buffer);
+  }
+}
+
+/** Sends a body that is there as a whole. @returns how it ended, as {@link deliverBody}. */
+export async function deliverWhole(
+  response: ServerResponse,
+  whole: Uint8Array,
+): Promise<DeliveryEnd> {
+  const ended = Promise.withResolvers<DeliveryEnd>();
+  const stall = setTimeout(() => response.destroy(), CLIENT_STALL_TIMEOUT_MS);
+  response.once("finish", () => ended.resolve("complete"));
+  response.once("close", () => ended.resolve("client_gone"));
+  response.end(whole);
+  try {
+    return await ended.promise;
+  } finally {
+    clearTimeout(stall);
   }
 }
 
@@ -71,41 +90,107 @@ export async function deliverBody(delivery: {
   }
 }
 
+/** A body whose first bytes are there. */
+export interface BegunBody extends PullBody {
+  /** All of it, when that is there already. */
+  readonly whole: Uint8Array | undefined;
+}
+
 /**
- * A body whose first bytes are there: only then the head of the answer can promise them. It ends with the body's own failure,
- * or with a time-out when no byte comes within `timeoutMs`; `abort` is told then, so that nobody goes on waiting.
+ * Waits for the first bytes of a body, and for all of a small one: only then the head of the answer can promise them. It ends with
+ * the body's own failure, or with a time-out when no byte comes within `timeoutMs`; `abort` is told then, so that nobody goes on
+ * waiting.
  */
 export async function begun(
   body: PullBody,
+  bodyLength: number | undefined,
   timeoutMs: number,
   abort: (reason: PortError) => void,
-): Promise<PullBody> {
-  const first = new Uint8Array(FIRST_BYTES_MAX);
-  const silence = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
+): Promise<BegunBody> {
+  const isSmall = bodyLength !== undefined && bodyLength <= WHOLE_BYTES_MAX;
+  // One byte more: a body that goes on beyond its length is not whole.
+  const first = Buffer.allocUnsafe((isSmall ? bodyLength : WHOLE_BYTES_MAX) + 1);
+  let length = await inTime(body.read(first), timeoutMs, () => {
     const text = `no byte of the content came within ${timeoutMs} ms`;
     const reason = new PortError("content_timeout", text, { retryable: true });
     abort(reason);
-    silence.reject(reason);
-  }, timeoutMs);
-  let rest: Uint8Array;
+    throw reason;
+  });
+  let isAtEnd = length === 0;
+  let reading: Promise<number> | undefined;
+  while (isSmall && !isAtEnd && reading === undefined && length < first.length) {
+    const next = body.read(first.subarray(length));
+    const count = await inTime<number | undefined>(next, GATHER_MS, () => undefined);
+    if (count === undefined) reading = next;
+    isAtEnd = count === 0;
+    length += count ?? 0;
+  }
+  const rest = new Rest(body, first.subarray(0, length), reading && { first, length, reading });
+  return {
+    whole: isAtEnd && length === bodyLength ? first.subarray(0, length) : undefined,
+    read: (into) => rest.read(into),
+  };
+}
+
+/** What was read ahead of a body, then the body itself. */
+class Rest {
+  readonly #body: PullBody;
+  #bytes: Uint8Array;
+  #reading:
+    | {
+        readonly first: Uint8Array;
+        readonly length: number;
+        readonly reading: Promise<number>;
+      }
+    | undefined;
+
+  constructor(
+    body: PullBody,
+    bytes: Uint8Array,
+    reading:
+      | {
+          readonly first: Uint8Array;
+          readonly length: number;
+          readonly reading: Promise<number>;
+        }
+      | undefined,
+  ) {
+    this.#body = body;
+    this.#bytes = bytes;
+    this.#reading = reading;
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    if (this.#bytes.length === 0 && this.#reading !== undefined) {
+      const { first, length, reading } = this.#reading;
+      this.#bytes = first.subarray(length, length + (await reading));
+      this.#reading = undefined;
+    }
+    if (this.#bytes.length === 0) return this.#body.read(into);
+    const count = Math.min(into.length, this.#bytes.length);
+    into.set(this.#bytes.subarray(0, count));
+    this.#bytes = this.#bytes.subarray(count);
+    return count;
+  }
+}
+
+/** What `work` comes to, or what `late` says when it takes longer than `ms`. */
+async function inTime<T>(work: Promise<T>, ms: number, late: () => T): Promise<T> {
+  const overdue = Promise.withResolvers<T>();
+  const timer = setTimeout(() => {
+    try {
+      overdue.resolve(late());
+    } catch (error) {
+      overdue.reject(error);
+    }
+  }, ms);
+  // Whoever loses the race has nobody to tell.
+  work.catch(() => {});
   try {
-    const reading = body.read(first);
-    // Whoever loses the race has nobody to tell.
-    reading.catch(() => {});
-    rest = first.subarray(0, await Promise.race([reading, silence.promise]));
+    return await Promise.race([work, overdue.promise]);
   } finally {
     clearTimeout(timer);
   }
-  return {
-    read: async (into) => {
-      if (rest.length === 0) return body.read(into);
-      const count = Math.min(into.length, rest.length);
-      into.set(rest.subarray(0, count));
-      rest = rest.subarray(count);
-      return count;
-    },
-  };
 }
 
 /** Counts writes that the kernel has not taken yet and wakes the one who waits for room, or for the end of the connection. */

@@ -18,7 +18,7 @@ import {
 } from "../../core/http-headers.ts";
 import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
-import { begun, type BufferPool, deliverBody } from "./body-writer.ts";
+import { begun, type BufferPool, deliverBody, deliverWhole } from "./body-writer.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
 import { sandboxed } from "./request-checks.ts";
 
@@ -71,7 +71,7 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
     if (response.headersSent) {
       if (error instanceof InvariantViolation) throw error;
       log.warn("download_broken_off", { url: urlWithoutSecrets(url), error });
-    } else refuse(exchange, client.signal, error);
+    } else refuse(exchange, client.signal, error, true);
   } finally {
     // A refusal is an answer of its own; content that is not complete must not end cleanly.
     if (end !== "complete" && !response.writableEnded) response.destroy();
@@ -80,10 +80,21 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
 }
 
 /** The content cannot be had: says so while that is still possible. */
-function refuse(exchange: DownloadExchange, client: AbortSignal, error: unknown): void {
+function refuse(
+  exchange: DownloadExchange,
+  client: AbortSignal,
+  error: unknown,
+  hasBegun = false,
+): void {
   const { response, url, log } = exchange;
   if (error instanceof InvariantViolation) throw error;
   if (response.destroyed || isGone(client)) return;
+  // A client that looks at nothing but the transfer must not take a text for the content that it asked for by name.
+  if (error instanceof PortError && error.code === "anchor_mismatch" && hasBegun) {
+    log.warn("download_broken_off", { url: urlWithoutSecrets(url), error });
+    response.destroy();
+    return;
+  }
   const { status, text } = gatewayFailure(error);
   // Anything but a failure of the world is a fault of ours, which somebody has to look at.
   const level = error instanceof PortError ? "warn" : "error";
@@ -108,10 +119,13 @@ async function deliver(
   const body =
     answer.body === undefined || isHead
       ? undefined
-      : await begun(answer.body, FIRST_BYTE_TIMEOUT_MS, (reason) => client.abort(reason));
+      : await begun(answer.body, answer.bodyLength, FIRST_BYTE_TIMEOUT_MS, (reason) =>
+          client.abort(reason),
+        );
   if (response.destroyed) return "client_gone";
   const headers = sandboxed(headersOf(exchange, answer), exchange.request.url);
   response.writeHead(answer.status, flatOfHeaders(headers));
+  if (body?.whole !== undefined) return deliverWhole(response, body.whole);
   if (body !== undefined) {
     return deliverBody({ response, body, bodyLength: answer.bodyLength, pool });
   }

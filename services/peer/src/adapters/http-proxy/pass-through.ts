@@ -39,6 +39,8 @@ export interface PassThrough {
   readonly connections: OriginConnections;
   readonly viaName: string;
   readonly log: Log;
+  /** Told of the origin's answer before any of its body is relayed. */
+  readonly onAnswer?: ((answer: IncomingMessage) => void) | undefined;
 }
 
 /** Streams a request to its origin and the answer back, both unchanged apart from what concerns one hop only. */
@@ -149,6 +151,7 @@ function refuse(exchange: PassThrough, error: unknown): void {
 
 async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Promise<void> {
   const { request, response, url, viaName, log } = exchange;
+  exchange.onAnswer?.(answer);
   const headers = withVia(
     endToEndHeaders(headersOfFlat(answer.rawHeaders)),
     answer.httpVersion,

@@ -9,6 +9,7 @@ import type { DownloadPort, HeaderList } from "../../app/ports.ts";
 import {
   endToEndHeaders,
   HEADER_COUNT_MAX,
+  headerOf,
   headersOfFlat,
   withoutHeaders,
   withVia,
@@ -18,6 +19,7 @@ import { urlWithoutQuery } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { BufferPool } from "./body-writer.ts";
 import { serveDownload } from "./download-delivery.ts";
+import { foretoldContent, isLfsBatch, readBatchAnswer } from "./lfs-batch.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
 import { answerWithText, endWithText, USAGE } from "./plain-answers.ts";
 import { browserProblem, isByPrefix, requestProblem } from "./request-checks.ts";
@@ -307,7 +309,25 @@ class ProxyDoor {
       this.#unshared.tell("no_rule", target.url.host, urlWithoutQuery(target.url));
     }
     const url = ruledUrl(target.url, rule);
-    passThrough({ request, response, url, path: target.path, headers, connections, viaName, log });
+    const onAnswer = isLfsBatch(request, target.path)
+      ? (answer: IncomingMessage) => this.#readBatch(answer, url, received)
+      : undefined;
+    const { path } = target;
+    passThrough({ request, response, url, path, headers, connections, viaName, log, onAnswer });
+  }
+
+  /** The objects of a batch are what the client asks for next. */
+  #readBatch(answer: IncomingMessage, batchUrl: URL, received: HeaderList): void {
+    const { rules, downloads } = this.#options;
+    readBatchAnswer(answer, (objects) => {
+      const contents = objects.flatMap((object) => {
+        const rule = matchRule(rules, object.href);
+        if (rule === undefined || rule.direct) return [];
+        const url = redirectedUrl(object.href, rule);
+        return [foretoldContent(object, { url, rule, batchUrl, received })];
+      });
+      downloads.foretell(contents, headerOf(received, "traceparent") ?? "");
+    });
   }
 
   #headersToSend(

@@ -1,12 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
-import { parseDigest, parseTaskId } from "@lacewing/contracts/ids.ts";
-import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
-import { isPieceLength, CONTENT_LENGTH_BYTES_MAX } from "@lacewing/contracts/piece-length.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
-import { InvariantViolation } from "@lacewing/runtime/errors.ts";
-import { z } from "zod";
 import type { TaskDescription } from "../../app/ports.ts";
 import {
   applyRecord,
@@ -18,6 +13,7 @@ import {
   PIECE_DIGEST_BYTES,
   readJournal,
 } from "../../core/journal-records.ts";
+import { decodeDescription, encodeDescription } from "./description-json.ts";
 import { type OpenTaskFiles, type TaskPaths, writeAll } from "./task-files.ts";
 
 /** A journal as recovery found it. */
@@ -40,7 +36,7 @@ export async function readJournalFile(path: string): Promise<RecoveredJournal | 
   const [created, ...rest] = reading.records;
   if (created?.kind !== "created")
     return `unreadable from the start (${reading.damage ?? "empty"})`;
-  const description = decodeDescription(created.description);
+  const description = decodeDescription(Buffer.from(created.description).toString("utf8"));
   if (description === undefined) return "description is not understood";
   const state = emptyState(description);
   applyRecord(state, created);
@@ -68,7 +64,7 @@ export function newJournal(description: TaskDescription, incarnation: number): U
   const created: JournalRecord = {
     kind: "created",
     incarnation,
-    description: Buffer.from(JSON.stringify(description)),
+    description: Buffer.from(encodeDescription(description)),
   };
   // Empty content has nothing that could be wrong.
   return encodeJournal(description.lengthBytes > 0 ? [created] : [created, { kind: "verified" }]);
@@ -138,39 +134,4 @@ export class JournalWriter {
 
 function encodeJournal(records: readonly JournalRecord[]): Uint8Array {
   return Buffer.concat([journalHead(), ...records.map((record) => encodeRecord(record, crc32))]);
-}
-
-const branded = <T>(parse: (text: string) => T | undefined) =>
-  z.string().transform((text, context): T => {
-    const value = parse(text);
-    if (value !== undefined) return value;
-    context.addIssue({ code: "custom", message: "not of the expected form" });
-    return z.NEVER;
-  });
-
-/** A description as JSON; other fields, of a later version, are ignored. */
-const descriptionSchema = z
-  .object({
-    taskId: branded(parseTaskId),
-    url: z.string(),
-    sharingDomain: z.string(),
-    anchor: branded(parseDigest).optional(),
-    lengthBytes: z.number().int().min(0).max(CONTENT_LENGTH_BYTES_MAX),
-    pieceLengthBytes: z.number().refine(isPieceLength),
-    etag: z.string(),
-    lastModified: z.string(),
-    contentType: z.string(),
-    createdAtMs: z.number(),
-  })
-  .transform((fields): TaskDescription => ({ ...fields, anchor: fields.anchor }))
-  .refine((description) => pieceCountOf(description) <= PIECE_COUNT_MAX);
-
-function decodeDescription(bytes: Uint8Array): TaskDescription | undefined {
-  try {
-    const json: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
-    return descriptionSchema.safeParse(json).data;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw new InvariantViolation(`decoding a description threw ${String(error)}`);
-  }
 }

@@ -1,5 +1,4 @@
-import { mkdirSync, statfsSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -17,19 +16,23 @@ import type {
 } from "../../app/ports.ts";
 import { bytesToEvict, chooseEvictions } from "../../core/eviction.ts";
 import { type HeldDataDir, holdDataDir } from "./data-dir.ts";
+import { DiskRoom } from "./disk-room.ts";
 import { DigestPool } from "./digest-pool.ts";
 import { FileStamp } from "./file-stamp.ts";
 import { IncarnationCounter } from "./incarnation-counter.ts";
 import { emptyState, JournalWriter, newJournal } from "./journal-file.ts";
-import { pathsOf, type RecoveredTask, recoverTasks } from "./recovery.ts";
-import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
 import {
-  OpenTaskFiles,
-  setLength,
-  STORE_DIR_MODE,
-  type TaskPaths,
-  writeAll,
-} from "./task-files.ts";
+  pathsOf,
+  type Recovered,
+  type RecoveredTask,
+  recoverTasks,
+  smallPathOf,
+} from "./recovery.ts";
+import { SmallMemory } from "./small-memory.ts";
+import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
+import { SmallWriter } from "./small-writer.ts";
+import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
+import { OpenTaskFiles, removePair, setLength, STORE_DIR_MODE, writeAll } from "./task-files.ts";
 
 export interface PieceStoreOptions {
   readonly dataDir: string;
@@ -41,13 +44,7 @@ export interface PieceStoreOptions {
   readonly hashWorkers?: number | undefined;
 }
 
-/** Without a setting: room for several of the largest files at once, on a machine that was not bought to be a cache. */
-const QUOTA_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
-/** Without a setting, on a small disk: the other four fifths are for what the machine is there to do. */
-const QUOTA_DISK_SHARE_DEFAULT = 0.2;
-/** What the disk keeps free for everybody else: 1 GiB or 1 %, the smaller. */
-const FLOOR_BYTES_MAX = 2 ** 30;
-const FLOOR_DISK_SHARE = 0.01;
+/** One hashes what arrives while another proves what is read. */
 const HASH_WORKER_COUNT_DEFAULT = 2;
 /** Tasks in the store: empty and tiny ones take memory and files but hardly any quota. */
 const TASK_COUNT_MAX = 1_000_000;
@@ -63,12 +60,12 @@ export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPi
   const dir = await holdDataDir(options.dataDir);
   try {
     const recovered = await recoverTasks(dir.contentPath, log);
-    const seenMax = recovered.reduce((max, task) => Math.max(max, incarnationOf(task)), 0);
+    const seenMax = incarnationsOf(recovered).reduce((max, seen) => Math.max(max, seen), 0);
     const { countersPath } = dir;
     const incarnations = await IncarnationCounter.load(countersPath, seenMax, options.clock.now());
     const store = new DiskPieceStore(options, log, dir, incarnations, recovered);
     log.info("store.opened", {
-      taskCount: recovered.length,
+      taskCount: recovered.tasks.length + recovered.small.length,
       ...store.usage(),
       costMs: Math.round(options.clock.monotonic() - startedAtMs),
     });
@@ -79,23 +76,27 @@ export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPi
   }
 }
 
+/** A task in whichever of its two forms on the disk. */
+type KeptTask = DiskStoredTask | SmallStoredTask;
+
 /** All content on this host's disk. Made by {@link openPieceStore}. */
 export class DiskPieceStore implements PieceStore {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #dir: HeldDataDir;
   readonly #shared: TaskSurroundings;
-  readonly #tasks = new Map<TaskId, DiskStoredTask>();
+  readonly #small: SmallSurroundings;
+  readonly #tasks = new Map<TaskId, KeptTask>();
+  /** Tasks that may have been reserved more than they have written. */
+  readonly #unwritten = new Set<KeptTask>();
   readonly #creating = new Map<TaskId, Promise<StoredTask | StoreRefusal>>();
   /** Tasks whose files are being removed: the same task must not be made anew before that is done. */
   readonly #leaving = new Map<TaskId, Promise<void>>();
   readonly #listeners = new Set<(dropped: DroppedTask) => void>();
-  readonly #quotaBytes: number;
-  readonly #floorBytes: number;
+  readonly #disk: DiskRoom;
   #usedBytes = 0;
   /** Reserved by tasks that are being made and are not in the map yet. */
   #reservedBytes = 0;
-  #freeBytes = 0;
   /** Reservations happen one after the other, or two would take the same room. */
   #lastReservation: Promise<unknown> = Promise.resolve();
   readonly #madeFolders = new Set<string>();
@@ -105,42 +106,49 @@ export class DiskPieceStore implements PieceStore {
     log: Log,
     dir: HeldDataDir,
     incarnations: IncarnationCounter,
-    recovered: readonly RecoveredTask[],
+    recovered: Recovered,
   ) {
     this.#clock = options.clock;
     this.#log = log;
     this.#dir = dir;
-    const diskBytes = this.#measureDisk();
-    this.#quotaBytes =
-      options.quotaBytes ??
-      Math.floor(Math.min(QUOTA_BYTES_DEFAULT_MAX, diskBytes * QUOTA_DISK_SHARE_DEFAULT));
-    this.#floorBytes = Math.floor(Math.min(FLOOR_BYTES_MAX, diskBytes * FLOOR_DISK_SHARE));
+    this.#disk = new DiskRoom(dir.contentPath, options.quotaBytes, log);
     this.#shared = {
       files: new OpenTaskFiles(),
       digests: new DigestPool(options.hashWorkers ?? HASH_WORKER_COUNT_DEFAULT),
       incarnations,
       clock: options.clock,
       log,
-      piecesGivenUp: (task) => this.#tellDropped(task, task.incarnation, "damaged"),
+      piecesGivenUp: (task) => this.#givenUp(task),
       journalFailed: async (task) => this.#drop(task, "damaged"),
     };
-    for (const task of recovered) this.#adopt(task);
+    this.#small = {
+      memory: new SmallMemory(),
+      writer: new SmallWriter(),
+      incarnations,
+      clock: options.clock,
+      log,
+      piecesGivenUp: (task) => this.#givenUp(task),
+      cannotKeep: (task) => {
+        void this.#drop(task, "damaged");
+      },
+    };
+    for (const task of recovered.tasks) this.#adopt(task);
+    for (const task of recovered.small) this.#add(new SmallStoredTask(this.#small, task));
   }
 
-  get(taskId: TaskId): DiskStoredTask | undefined {
+  get(taskId: TaskId): KeptTask | undefined {
     return this.#tasks.get(taskId);
   }
 
-  list(): IterableIterator<DiskStoredTask> {
+  list(): IterableIterator<KeptTask> {
     return this.#tasks.values();
   }
 
   usage(): StoreUsage {
-    this.#measureDisk();
     return {
       usedBytes: this.#usedBytes + this.#reservedBytes,
-      quotaBytes: this.#quotaBytes,
-      freeBytes: this.#freeBytes,
+      quotaBytes: this.#disk.quotaBytes,
+      freeBytes: this.#disk.freeBytes(),
     };
   }
 
@@ -172,6 +180,7 @@ export class DiskPieceStore implements PieceStore {
   async close(): Promise<void> {
     await Promise.allSettled(this.#creating.values());
     await Promise.all([...this.#tasks.values()].map(async (task) => task.idle()));
+    this.#small.writer.flushAll();
     await Promise.all(this.#leaving.values());
     await this.#shared.digests.close();
     this.#shared.files.close();
@@ -203,20 +212,15 @@ export class DiskPieceStore implements PieceStore {
       this.#log.warn("store.no_room", { task: taskId, lengthBytes, ...this.usage() });
       return "no_room";
     }
-    const paths = pathsOf(this.#dir.contentPath, taskId);
     try {
-      const task = await this.#makeFiles(description, paths);
+      const isSmall = lengthBytes > 0 && lengthBytes <= SMALL_CONTENT_BYTES_MAX;
+      const task = await (isSmall ? this.#makeSmall(description) : this.#makeFiles(description));
       this.#add(task);
       // Nothing evicts the task before whoever asked for it had a chance to pin it.
       setImmediate(task.pin());
       return task;
     } catch (error) {
       this.#log.error("store.create_failed", { task: taskId, error: messageOf(error) });
-      this.#shared.files.abandon(paths);
-      await Promise.allSettled([
-        rm(paths.journal, { force: true }),
-        rm(paths.data, { force: true }),
-      ]);
       return "store_failed";
     } finally {
       this.#reservedBytes -= lengthBytes;
@@ -225,17 +229,12 @@ export class DiskPieceStore implements PieceStore {
 
   /** Takes room for `lengthBytes`, evicting idle tasks when there is too little. @returns whether there is room now. */
   async #reserve(lengthBytes: number): Promise<boolean> {
-    this.#measureDisk();
-    const needed = bytesToEvict(
-      {
-        usedBytes: this.#usedBytes + this.#reservedBytes,
-        quotaBytes: this.#quotaBytes,
-        freeBytes: this.#freeBytes,
-        unwrittenBytes: this.#unwrittenBytes(),
-        floorBytes: this.#floorBytes,
-      },
-      lengthBytes,
-    );
+    const room = {
+      ...this.usage(),
+      unwrittenBytes: this.#unwrittenBytes(),
+      floorBytes: this.#disk.floorBytes,
+    };
+    const needed = bytesToEvict(room, lengthBytes);
     const chosen = needed === 0 ? [] : chooseEvictions(this.#idleTasks(), needed);
     if (chosen === undefined) return false;
     this.#reservedBytes += lengthBytes;
@@ -247,14 +246,30 @@ export class DiskPieceStore implements PieceStore {
     return true;
   }
 
-  async #makeFiles(description: TaskDescription, paths: TaskPaths): Promise<DiskStoredTask> {
+  async #makeSmall(description: TaskDescription): Promise<SmallStoredTask> {
+    const path = smallPathOf(this.#dir.contentPath, description.taskId);
+    this.#ensureFolder(dirname(path));
+    const incarnation = await this.#small.incarnations.next();
+    const usedAtMs = this.#clock.now();
+    const found = { description, path, incarnation, sha256: undefined, usedAtMs };
+    return new SmallStoredTask(this.#small, found);
+  }
+
+  async #makeFiles(description: TaskDescription): Promise<DiskStoredTask> {
+    const paths = pathsOf(this.#dir.contentPath, description.taskId);
     const incarnation = await this.#shared.incarnations.next();
     const journal = newJournal(description, incarnation);
     this.#ensureFolder(dirname(paths.data));
-    await this.#shared.files.create(paths, async (files) => {
-      await setLength(files.dataFd, description.lengthBytes);
-      await writeAll(files.journalFd, journal, 0);
-    });
+    try {
+      await this.#shared.files.create(paths, async (files) => {
+        await setLength(files.dataFd, description.lengthBytes);
+        await writeAll(files.journalFd, journal, 0);
+      });
+    } catch (error) {
+      this.#shared.files.abandon(paths);
+      await removePair(paths).catch(() => {});
+      throw error;
+    }
     const isEmpty = description.lengthBytes === 0;
     const usedAtMs = this.#clock.now();
     return new DiskStoredTask(this.#shared, {
@@ -288,12 +303,13 @@ export class DiskPieceStore implements PieceStore {
     );
   }
 
-  #add(task: DiskStoredTask): void {
+  #add(task: KeptTask): void {
     this.#tasks.set(task.description.taskId, task);
+    if (task.unwrittenBytes > 0) this.#unwritten.add(task);
     this.#usedBytes += task.description.lengthBytes;
   }
 
-  async #drop(task: DiskStoredTask, reason: DroppedTask["reason"]): Promise<void> {
+  async #drop(task: KeptTask, reason: DroppedTask["reason"]): Promise<void> {
     const { taskId, lengthBytes } = task.description;
     if (this.#tasks.get(taskId) !== task) return;
     this.#tasks.delete(taskId);
@@ -306,11 +322,9 @@ export class DiskPieceStore implements PieceStore {
     this.#tellDropped(task, await this.#incarnationAfter(task), reason);
   }
 
-  /** The journal first: data without a journal is swept up at the next start, a journal without data too. */
-  async #removeFiles(task: DiskStoredTask): Promise<void> {
+  async #removeFiles(task: KeptTask): Promise<void> {
     try {
-      await rm(task.paths.journal, { force: true });
-      await rm(task.paths.data, { force: true });
+      await task.removeFiles();
     } catch (error) {
       this.#log.error("store.remove_failed", {
         task: task.description.taskId,
@@ -320,13 +334,18 @@ export class DiskPieceStore implements PieceStore {
   }
 
   /** Where not even a number can be made durable, the next one is told: whoever creates the task again gets that or more. */
-  async #incarnationAfter(task: DiskStoredTask): Promise<number> {
+  async #incarnationAfter(task: KeptTask): Promise<number> {
     try {
       return await this.#shared.incarnations.next();
     } catch (error) {
       this.#log.error("store.incarnation_failed", { error: messageOf(error) });
       return task.incarnation + 1;
     }
+  }
+
+  #givenUp(task: KeptTask): void {
+    this.#unwritten.add(task);
+    this.#tellDropped(task, task.incarnation, "damaged");
   }
 
   #tellDropped(task: StoredTask, incarnation: number, reason: DroppedTask["reason"]): void {
@@ -344,25 +363,22 @@ export class DiskPieceStore implements PieceStore {
 
   #unwrittenBytes(): number {
     let sum = this.#reservedBytes;
-    for (const task of this.#tasks.values()) sum += task.unwrittenBytes;
-    return sum;
-  }
-
-  /** Notes what the disk has free. @returns its whole size. */
-  #measureDisk(): number {
-    try {
-      const disk = statfsSync(this.#dir.contentPath);
-      this.#freeBytes = disk.bavail * disk.bsize;
-      return disk.blocks * disk.bsize;
-    } catch (error) {
-      this.#log.warn("store.disk_unknown", { error: messageOf(error) });
-      return 0;
+    for (const task of this.#unwritten) {
+      const bytes = task.unwrittenBytes;
+      if (bytes === 0 || this.#tasks.get(task.description.taskId) !== task) {
+        this.#unwritten.delete(task);
+      }
+      sum += bytes;
     }
+    return sum;
   }
 }
 
-function incarnationOf(task: RecoveredTask): number {
-  return task.journal.state.incarnation;
+function incarnationsOf({ tasks, small }: Recovered): readonly number[] {
+  return [
+    ...tasks.map((task) => task.journal.state.incarnation),
+    ...small.map((task) => task.incarnation),
+  ];
 }
 
 function hasSameLayout(a: TaskDescription, b: TaskDescription): boolean {

@@ -12,3 +12,8 @@ export async function readSmallDigest(fd: number, span: ByteSpan): Promise<Uint8
   await readExactly(fd, bytes, length, span.start);
   return createHash("sha256").update(bytes).digest();
 }
+
+/** Whether a digest is the expected one; any is when none is expected. */
+export function agrees(sha256: Uint8Array, expected: Uint8Array | undefined): boolean {
+  return expected === undefined || Buffer.compare(sha256, expected) === 0;
+}

@@ -12,8 +12,14 @@ import type { DigestPool } from "./digest-pool.ts";
 import type { FileStamp } from "./file-stamp.ts";
 import type { IncarnationCounter } from "./incarnation-counter.ts";
 import type { JournalWriter } from "./journal-file.ts";
-import { readSmallDigest, SMALL_PIECE_BYTES_MAX } from "./small-digest.ts";
-import { type OpenTaskFiles, readExactly, type TaskPaths, writeAll } from "./task-files.ts";
+import { agrees, readSmallDigest, SMALL_PIECE_BYTES_MAX } from "./small-digest.ts";
+import {
+  type OpenTaskFiles,
+  readExactly,
+  removePair,
+  type TaskPaths,
+  writeAll,
+} from "./task-files.ts";
 import { WritesInFlight } from "./writes-in-flight.ts";
 
 /** What a stored task shares with the rest of its store. */
@@ -229,6 +235,10 @@ export class DiskStoredTask implements StoredTask {
     this.#shared.files.abandon(this.paths);
   }
 
+  async removeFiles(): Promise<void> {
+    await removePair(this.paths);
+  }
+
   /** Resolves when nothing is being written any more. */
   async idle(): Promise<void> {
     await this.#writes.settled(0, this.layout.lengthBytes);
@@ -384,7 +394,3 @@ export class DiskStoredTask implements StoredTask {
 
 /** A log line lists at most this many pieces by number. */
 const LOGGED_PIECE_COUNT_MAX = 20;
-
-function agrees(sha256: Uint8Array, expected: Uint8Array | undefined): boolean {
-  return expected === undefined || Buffer.compare(sha256, expected) === 0;
-}

@@ -8,6 +8,7 @@ import {
   write,
   writeSync,
 } from "node:fs";
+import { rm } from "node:fs/promises";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 
 /** Where one stored task's bytes and its journal lie. One object per stored task: a task that comes back has another one. */
@@ -135,6 +136,12 @@ export class OpenTaskFiles {
 /** Opens for reading and writing; never follows a link that somebody may have put there. */
 export async function openFile(path: string, flags = 0): Promise<number> {
   return openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, STORE_FILE_MODE);
+}
+
+/** The journal first: data without a journal is swept up at the next start, a journal without data too. */
+export async function removePair(paths: TaskPaths): Promise<void> {
+  await rm(paths.journal, { force: true });
+  await rm(paths.data, { force: true });
 }
 
 /** Closes; a failure is of no use to anybody, the descriptor is gone either way. */

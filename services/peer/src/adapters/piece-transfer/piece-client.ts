@@ -5,6 +5,7 @@ import {
   type TransferSink,
 } from "../../app/ports.ts";
 import { formatPieceRange } from "../../core/piece-http-range.ts";
+import { BULK_CONTENT_BYTES_MAX, BulkReader } from "./bulk-reader.ts";
 import { ConnectionPool } from "./connection-pool.ts";
 import { LEASE_HEADER } from "./lease-check.ts";
 import { type PieceConnection, StaleConnection } from "./piece-connection.ts";
@@ -41,25 +42,44 @@ const HEADER_TEXT = /^[\x21-\x7e]*$/;
 
 /** Reads pieces from other hosts' piece servers. */
 export function createPieceClient(limits: Partial<PieceClientLimits> = {}): PieceClient {
-  const pool = new ConnectionPool({ ...PIECE_CLIENT_LIMITS, ...limits });
+  const all = { ...PIECE_CLIENT_LIMITS, ...limits };
+  const pool = new ConnectionPool(all);
+  const bulk = new BulkReader(
+    (request, sink, signal) => readAlone(pool, request, sink, signal),
+    all,
+  );
   return {
     read: async (request, sink, signal) => {
       signal.throwIfAborted();
-      const { span } = request;
+      const { span, isWhole } = request;
       if (span.end <= span.start) return;
-      const head = requestHead(request);
-      const first = await pool.take(request.address, signal, "idle_or_new");
-      try {
-        await readOn(pool, first, head, request, sink, signal);
-      } catch (error) {
-        if (!(error instanceof StaleConnection)) throw error;
-        // The parent closed the connection while it was idle: that says nothing about the parent.
-        const fresh = await pool.take(request.address, signal, "new");
-        await readOn(pool, fresh, head, request, sink, signal);
-      }
+      mustBeHeaderText(request);
+      const isSmall = isWhole && span.end <= BULK_CONTENT_BYTES_MAX;
+      await (isSmall ? bulk.read(request, sink, signal) : readAlone(pool, request, sink, signal));
     },
-    close: () => pool.close(),
+    close: () => {
+      pool.close();
+      bulk.close();
+    },
   };
+}
+
+async function readAlone(
+  pool: ConnectionPool,
+  request: ParentRead,
+  sink: TransferSink,
+  signal: AbortSignal,
+): Promise<void> {
+  const head = requestHead(request);
+  const first = await pool.take(request.address, signal, "idle_or_new");
+  try {
+    await readOn(pool, first, head, request, sink, signal);
+  } catch (error) {
+    if (!(error instanceof StaleConnection)) throw error;
+    // The parent closed the connection while it was idle: that says nothing about the parent.
+    const fresh = await pool.take(request.address, signal, "new");
+    await readOn(pool, fresh, head, request, sink, signal);
+  }
 }
 
 async function readOn(
@@ -78,13 +98,16 @@ async function readOn(
 }
 
 /** @throws {TransferError} `malformed` when a field would break out of its line. */
-function requestHead(request: ParentRead): string {
-  const { address, taskId, span, token, traceparent } = request;
+function mustBeHeaderText({ address, taskId, token, traceparent }: ParentRead): void {
   for (const text of [address, taskId, token, traceparent]) {
     if (!HEADER_TEXT.test(text)) {
       throw new TransferError("malformed", "a request field holds a space or a control character");
     }
   }
+}
+
+function requestHead(request: ParentRead): string {
+  const { address, taskId, span, token, traceparent } = request;
   const trace = traceparent === "" ? "" : `traceparent: ${traceparent}\r\n`;
   return (
     `GET /v1/tasks/${taskId}/content HTTP/1.1\r\nhost: ${address}\r\n` +

@@ -13,7 +13,9 @@ import { type SocketAddress, SettingsError } from "@lacewing/runtime/settings.ts
 import type { PieceStore, StoredTask } from "../../app/ports.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
 import { formatContentRange, parsePieceRange } from "../../core/piece-http-range.ts";
+import type { BulkEntry } from "../../core/bulk-frames.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { answerBulk, readBulkRequest } from "./bulk-answer.ts";
 import { LEASE_HEADER, LeaseCheck } from "./lease-check.ts";
 import { sendBody, SLOW_READER_MS } from "./piece-answer.ts";
 import { ServeSpans } from "./serve-spans.ts";
@@ -126,11 +128,15 @@ class PieceService {
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    // A body has no business here; what comes of one is thrown away.
-    request.resume();
     // The connection's own errors end the answer through "close".
     response.on("error", () => {});
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
+    if (path === "/v1/contents" && request.method === "POST") {
+      this.#guarded(this.#serveMany(request, response), response);
+      return;
+    }
+    // A body has no business elsewhere; what comes of one is thrown away.
+    request.resume();
     if (request.method !== "GET")
       return answer(response, 405, "method_not_allowed", { allow: "GET" });
     if (path === "/healthz") return answer(response, 200, "alive");
@@ -146,10 +152,41 @@ class PieceService {
     }
     const taskId = parseTaskId(/^\/v1\/tasks\/([0-9a-f]{64})\/content$/.exec(path)?.[1] ?? "");
     if (taskId === undefined) return answer(response, 404, "no_such_path");
-    this.#serve(taskId, request, response).catch((error: unknown) => {
-      this.#log.error("piece_server.answer_failed", { task: taskId, error: messageOf(error) });
+    this.#guarded(this.#serve(taskId, request, response), response);
+  }
+
+  #guarded(serving: Promise<void>, response: ServerResponse): void {
+    serving.catch((error: unknown) => {
+      if (!response.destroyed) {
+        this.#log.error("piece_server.answer_failed", { error: messageOf(error) });
+      }
       response.destroy();
     });
+  }
+
+  async #serveMany(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const entries = await readBulkRequest(request);
+    if (entries === undefined) {
+      response.shouldKeepAlive = false;
+      return answer(response, 400, "request_malformed");
+    }
+    if (this.uploadCount >= this.#slotCount) {
+      return refuse(response, "busy", { "retry-after": String(RETRY_AFTER_SECONDS) });
+    }
+    const { store, clock, serveBytes } = this.#options;
+    this.uploadCount++;
+    try {
+      const surroundings = {
+        store,
+        spans: this.#spans,
+        check: ({ token, taskId }: BulkEntry) => this.#leases.check(token, taskId, clock.now()),
+        // The exchange as a whole has taken one slot already.
+        hasSlotFor: (claims: LeaseTokenClaims) => this.#hasSlotFor(claims, 1),
+      };
+      serveBytes.add(await answerBulk(surroundings, entries, response));
+    } finally {
+      this.uploadCount--;
+    }
   }
 
   async #serve(taskId: TaskId, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -216,9 +253,13 @@ class PieceService {
     });
   }
 
-  #hasSlotFor(claims: LeaseTokenClaims): boolean {
-    const slotCount = this.#options.uploadSlotCount ?? UPLOAD_SLOT_COUNT_DEFAULT;
-    return this.uploadCount < slotCount * (claims.degraded ? DEGRADED_SLOT_SHARE : 1);
+  #hasSlotFor(claims: LeaseTokenClaims, ownCount = 0): boolean {
+    const share = claims.degraded ? DEGRADED_SLOT_SHARE : 1;
+    return this.uploadCount - ownCount < this.#slotCount * share;
+  }
+
+  get #slotCount(): number {
+    return this.#options.uploadSlotCount ?? UPLOAD_SLOT_COUNT_DEFAULT;
   }
 }
 

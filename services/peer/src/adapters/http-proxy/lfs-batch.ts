@@ -1,0 +1,135 @@
+import type { IncomingMessage } from "node:http";
+import { promisify } from "node:util";
+import { gunzip } from "node:zlib";
+import { type Digest, parseDigest } from "@lacewing/contracts/ids.ts";
+import { z } from "zod";
+import type { ForetoldContent } from "../../app/ports.ts";
+import { type HeaderList, headerOf } from "../../core/http-headers.ts";
+import type { Rule } from "../../core/rules.ts";
+
+/** What a batch answer offers for download: one object and the request that its client is about to make. */
+export interface OfferedObject {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly href: URL;
+  /** Headers that the server wants with the request. */
+  readonly headers: HeaderList;
+}
+
+/** A batch of 100 objects with long signed URLs is about 200 KB; servers allow up to 1,000 objects. */
+const BATCH_BYTES_MAX = 4 * 2 ** 20;
+const OFFERED_OBJECT_COUNT_MAX = 1000;
+const HREF_LENGTH_MAX = 8192;
+
+const MEDIA_TYPE = "application/vnd.git-lfs+json";
+
+const answerSchema = z.object({ objects: z.array(z.unknown()).max(OFFERED_OBJECT_COUNT_MAX) });
+const objectSchema = z.object({
+  oid: z.string(),
+  size: z.number().int().min(0),
+  actions: z.object({
+    download: z.object({
+      href: z.string().max(HREF_LENGTH_MAX),
+      header: z.record(z.string(), z.string()).optional(),
+    }),
+  }),
+});
+
+/** Whether a request is one of Git LFS for many objects at once (docs/api/batch.md of git-lfs). */
+export function isLfsBatch(request: IncomingMessage, path: string): boolean {
+  return (
+    request.method === "POST" &&
+    /\/objects\/batch(?:\?|$)/.test(path) &&
+    (request.headers.accept ?? "").startsWith(MEDIA_TYPE)
+  );
+}
+
+/**
+ * Reads a batch answer along while it is relayed. Anything unexpected offers nothing: the relay is not touched, and the client's
+ * requests are answered without having been foretold.
+ */
+export function readBatchAnswer(
+  answer: IncomingMessage,
+  offered: (objects: readonly OfferedObject[]) => void,
+): void {
+  const type = answer.headers["content-type"] ?? "";
+  const encoding = answer.headers["content-encoding"] ?? "identity";
+  if (answer.statusCode !== 200 || !type.startsWith(MEDIA_TYPE)) return;
+  if (encoding !== "identity" && encoding !== "gzip") return;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  answer.on("data", (chunk: Uint8Array) => {
+    bytes += chunk.length;
+    if (bytes <= BATCH_BYTES_MAX) chunks.push(chunk);
+  });
+  answer.once("end", () => {
+    if (bytes > BATCH_BYTES_MAX) return;
+    const body = Buffer.concat(chunks);
+    if (encoding === "identity") {
+      offered(objectsOf(body));
+      return;
+    }
+    promisify(gunzip)(body, { maxOutputLength: BATCH_BYTES_MAX }).then(
+      (plain) => offered(objectsOf(plain)),
+      () => undefined,
+    );
+  });
+}
+
+/** What a client shows to the server that answers its batch, and again to the same server for each object. */
+const CREDENTIALS: ReadonlySet<string> = new Set(["authorization", "cookie"]);
+
+/**
+ * What a client that asked for a batch is about to ask for. Only a server that offers its own objects says by that that the client
+ * may have them: anybody can put another's URL in an answer.
+ */
+export function foretoldContent(
+  object: OfferedObject,
+  asked: {
+    readonly url: URL;
+    readonly rule: Rule;
+    readonly batchUrl: URL;
+    readonly received: HeaderList;
+  },
+): ForetoldContent {
+  const { url, rule, batchUrl, received } = asked;
+  const isOwn = object.href.host === batchUrl.host;
+  const isAuthorized = headerOf(object.headers, "authorization") !== undefined;
+  const credentials =
+    isOwn && !isAuthorized ? received.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
+  return {
+    url,
+    rule,
+    headers: [...object.headers, ...credentials],
+    digest: object.digest,
+    lengthBytes: object.sizeBytes,
+    isGranted: isOwn,
+  };
+}
+
+function objectsOf(body: Uint8Array): readonly OfferedObject[] {
+  const parsed = answerSchema.safeParse(jsonOf(body));
+  if (!parsed.success) return [];
+  return parsed.data.objects.flatMap((entry) => {
+    const object = objectSchema.safeParse(entry);
+    const offered = object.success ? offeredObject(object.data) : undefined;
+    return offered === undefined ? [] : [offered];
+  });
+}
+
+function offeredObject(object: z.infer<typeof objectSchema>): OfferedObject | undefined {
+  const { href, header } = object.actions.download;
+  const digest = parseDigest(`sha256:${object.oid}`);
+  if (digest === undefined || !URL.canParse(href)) return undefined;
+  const url = new URL(href);
+  if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
+  return { digest, sizeBytes: object.size, href: url, headers: Object.entries(header ?? {}) };
+}
+
+function jsonOf(body: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.length).toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,50 @@
+import { statfsSync } from "node:fs";
+import type { Log } from "@lacewing/observability/log.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+
+/** Without a setting: room for several of the largest files at once, on a machine that was not bought to be a cache. */
+const QUOTA_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
+/** Without a setting, on a small disk: the other four fifths are for what the machine is there to do. */
+const QUOTA_DISK_SHARE_DEFAULT = 0.2;
+/** What the disk keeps free for everybody else: 1 GiB or 1 %, the smaller. */
+const FLOOR_BYTES_MAX = 2 ** 30;
+const FLOOR_DISK_SHARE = 0.01;
+
+/** What a store may take of its disk. */
+export class DiskRoom {
+  readonly quotaBytes: number;
+  /** Kept free for everybody else. */
+  readonly floorBytes: number;
+  readonly #path: string;
+  readonly #log: Log;
+  #freeBytes = 0;
+
+  /** @param quotaBytes default: 20 GiB or 20 % of the disk, the smaller. */
+  constructor(path: string, quotaBytes: number | undefined, log: Log) {
+    this.#path = path;
+    this.#log = log;
+    const diskBytes = this.#measure();
+    this.quotaBytes =
+      quotaBytes ??
+      Math.floor(Math.min(QUOTA_BYTES_DEFAULT_MAX, diskBytes * QUOTA_DISK_SHARE_DEFAULT));
+    this.floorBytes = Math.floor(Math.min(FLOOR_BYTES_MAX, diskBytes * FLOOR_DISK_SHARE));
+  }
+
+  /** Free on the disk now; what was free last when it does not say. */
+  freeBytes(): number {
+    this.#measure();
+    return this.#freeBytes;
+  }
+
+  /** @returns the disk's whole size. */
+  #measure(): number {
+    try {
+      const disk = statfsSync(this.#path);
+      this.#freeBytes = disk.bavail * disk.bsize;
+      return disk.blocks * disk.bsize;
+    } catch (error) {
+      this.#log.warn("store.disk_unknown", { error: messageOf(error) });
+      return 0;
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import type { TaskDescription } from "../../app/ports.ts";
+import { decodeDescription, encodeDescription } from "./description-json.ts";
+import { readFailure, STORE_FILE_MODE, writeFailure } from "./task-files.ts";
+
+/**
+ * One whole, verified content in one file: magic, length and CRC-32 of the head, the head as JSON, the content. It is written
+ * once and never changed, so that a small content costs one file creation and no journal.
+ */
+export interface SmallHead {
+  readonly description: TaskDescription;
+  readonly incarnation: number;
+  /** SHA-256 of the content, 32 bytes. */
+  readonly sha256: Uint8Array;
+}
+
+const MAGIC = Buffer.from("LWSMALL1");
+const PREFIX_BYTES = MAGIC.length + 8;
+/** A description of two texts of the greatest length each. */
+const HEAD_BYTES_MAX = 64 * 1024;
+
+/**
+ * Writes the file anew. It is not synced: what a power loss leaves is found by its length, its head's checksum, or by hashing
+ * the content before it is shown.
+ *
+ * @throws {PortError} `store_no_space` or `store_write_failed`.
+ */
+export function writeSmallFile(path: string, head: SmallHead, content: Uint8Array): void {
+  try {
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+    const fd = openSync(path, flags, STORE_FILE_MODE);
+    try {
+      writeWhole(fd, Buffer.concat([encodeHead(head), content]));
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw writeFailure(error);
+  }
+}
+
+/**
+ * Reads the head of a file of `fileBytes` bytes.
+ *
+ * @returns why it is of no use, when it is not whole.
+ * @throws the system's error when the file cannot be read.
+ */
+export function readSmallHead(path: string, fileBytes: number): SmallHead | string {
+  return withFile(path, (fd) => {
+    const prefix = readAt(fd, PREFIX_BYTES, 0);
+    if (prefix.length < PREFIX_BYTES || !prefix.subarray(0, MAGIC.length).equals(MAGIC)) {
+      return "not a small file";
+    }
+    const length = prefix.readUInt32LE(MAGIC.length);
+    if (length > HEAD_BYTES_MAX) return "head too long";
+    const json = readAt(fd, length, PREFIX_BYTES);
+    if (json.length < length || crc32(json) !== prefix.readUInt32LE(MAGIC.length + 4)) {
+      return "head damaged";
+    }
+    const head = decodeHead(json);
+    if (head === undefined) return "head is not understood";
+    const wholeBytes = PREFIX_BYTES + length + head.description.lengthBytes;
+    return fileBytes === wholeBytes ? head : `file has ${fileBytes} of ${wholeBytes} bytes`;
+  });
+}
+
+/**
+ * The content at the end of the file; not checked.
+ * @throws {PortError} `store_read_failed` when it cannot be read, or is shorter.
+ */
+export function readSmallContent(path: string, lengthBytes: number): Buffer {
+  try {
+    return withFile(path, (fd) => {
+      const prefix = readAt(fd, PREFIX_BYTES, 0);
+      const headBytes = prefix.length < PREFIX_BYTES ? 0 : prefix.readUInt32LE(MAGIC.length);
+      const content = readAt(fd, lengthBytes, PREFIX_BYTES + headBytes);
+      if (content.length === lengthBytes) return content;
+      throw new Error(`file ends after ${content.length} of ${lengthBytes} content bytes`);
+    });
+  } catch (error) {
+    throw readFailure(error);
+  }
+}
+
+function encodeHead({ description, incarnation, sha256 }: SmallHead): Buffer {
+  const json = Buffer.from(
+    JSON.stringify({
+      description: encodeDescription(description),
+      incarnation,
+      sha256: Buffer.from(sha256).toString("hex"),
+    }),
+  );
+  const prefix = Buffer.alloc(PREFIX_BYTES);
+  MAGIC.copy(prefix);
+  prefix.writeUInt32LE(json.length, MAGIC.length);
+  prefix.writeUInt32LE(crc32(json), MAGIC.length + 4);
+  return Buffer.concat([prefix, json]);
+}
+
+function decodeHead(json: Buffer): SmallHead | undefined {
+  let fields: unknown;
+  try {
+    fields = JSON.parse(json.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+  if (typeof fields !== "object" || fields === null) return undefined;
+  const { description: text, incarnation, sha256 } = { ...blankHead, ...fields };
+  const description = typeof text === "string" ? decodeDescription(text) : undefined;
+  const isDigest = typeof sha256 === "string" && /^[0-9a-f]{64}$/.test(sha256);
+  if (description === undefined || !isDigest || !Number.isSafeInteger(incarnation))
+    return undefined;
+  return { description, incarnation: Number(incarnation), sha256: Buffer.from(sha256, "hex") };
+}
+
+const blankHead: Readonly<Record<"description" | "incarnation" | "sha256", unknown>> = {
+  description: undefined,
+  incarnation: undefined,
+  sha256: undefined,
+};
+
+function withFile<T>(path: string, use: (fd: number) => T): T {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    return use(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Up to `length` bytes; fewer at the end of the file. */
+function readAt(fd: number, length: number, position: number): Buffer {
+  const buffer = Buffer.alloc(length);
+  let done = 0;
+  while (done < length) {
+    const count = readSync(fd, buffer, done, length - done, position + done);
+    if (count === 0) break;
+    done += count;
+  }
+  return buffer.subarray(0, done);
+}
+
+function writeWhole(fd: number, bytes: Uint8Array): void {
+  let done = 0;
+  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done);
+}

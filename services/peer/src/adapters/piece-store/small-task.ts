@@ -1,0 +1,286 @@
+import { createHash } from "node:crypto";
+import { rm } from "node:fs/promises";
+import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { type Digest, digestOfHex } from "@lacewing/contracts/ids.ts";
+import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import type { StoredTask, TaskDescription } from "../../app/ports.ts";
+import type { IncarnationCounter } from "./incarnation-counter.ts";
+import { agrees } from "./small-digest.ts";
+import { readSmallContent, writeSmallFile } from "./small-file.ts";
+import type { SmallMemory } from "./small-memory.ts";
+import type { SmallWriter } from "./small-writer.ts";
+
+/** Content up to this length is kept as one file and passes through memory as a whole; hashing it takes 70 µs. */
+export const SMALL_CONTENT_BYTES_MAX = 128 * 1024;
+
+/** What a small task shares with the rest of its store. */
+export interface SmallSurroundings {
+  readonly memory: SmallMemory;
+  readonly writer: SmallWriter;
+  readonly incarnations: IncarnationCounter;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Its only piece was found damaged and is given up. */
+  piecesGivenUp(task: SmallStoredTask): void;
+  /** It cannot be kept: the file cannot be written. */
+  cannotKeep(task: SmallStoredTask): void;
+}
+
+/** A small task as recovery found it; without `sha256` nothing of it is held. */
+export interface SmallParts {
+  readonly description: TaskDescription;
+  readonly path: string;
+  readonly incarnation: number;
+  readonly sha256: Uint8Array | undefined;
+  readonly usedAtMs: number;
+}
+
+/**
+ * A task of one small piece. Its bytes arrive in memory, are hashed there, and are written to one file shortly after they were
+ * verified; until then a crash forgets them. Bytes read back from the file are hashed before anybody sees them.
+ */
+export class SmallStoredTask implements StoredTask {
+  readonly description: TaskDescription;
+  readonly path: string;
+  readonly held = new Bitmap(1);
+  readonly #shared: SmallSurroundings;
+  #incarnation: number;
+  #sha256: Uint8Array | undefined;
+  #bytes: Buffer | undefined;
+  #isVerified: boolean;
+  #isOnDisk: boolean;
+  #isGone = false;
+  #pinCount = 0;
+  #usedAtMs: number;
+
+  constructor(shared: SmallSurroundings, parts: SmallParts) {
+    this.#shared = shared;
+    this.description = parts.description;
+    this.path = parts.path;
+    this.#incarnation = parts.incarnation;
+    this.#sha256 = parts.sha256;
+    this.#usedAtMs = parts.usedAtMs;
+    this.#isVerified = parts.sha256 !== undefined;
+    this.#isOnDisk = parts.sha256 !== undefined;
+    if (parts.sha256 !== undefined) this.held.add(0);
+  }
+
+  get layout(): PieceLayout {
+    return this.description;
+  }
+
+  get lengthBytes(): number {
+    return this.description.lengthBytes;
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  get isVerified(): boolean {
+    return this.#isVerified;
+  }
+
+  get usedAtMs(): number {
+    return this.#usedAtMs;
+  }
+
+  get isPinned(): boolean {
+    return this.#pinCount > 0;
+  }
+
+  get unwrittenBytes(): number {
+    return this.#isOnDisk ? 0 : this.lengthBytes;
+  }
+
+  digestOf(pieceIndex: number): Uint8Array | undefined {
+    return this.held.has(pieceIndex) ? this.#sha256 : undefined;
+  }
+
+  async write(buffer: Uint8Array, offset: number): Promise<void> {
+    this.#mustExist("store_write_failed");
+    if (offset < 0 || offset + buffer.length > this.lengthBytes) {
+      throw new InvariantViolation(
+        `write of bytes ${offset}-${offset + buffer.length} into content of ${this.lengthBytes} bytes`,
+      );
+    }
+    // What was hashed is what stays.
+    if (this.held.has(0)) return;
+    this.#bytes ??= Buffer.alloc(this.lengthBytes);
+    this.#bytes.set(buffer, offset);
+  }
+
+  async read(buffer: Uint8Array, offset: number, length: number): Promise<void> {
+    this.#mustExist("store_read_failed");
+    const bytes = this.held.has(0) ? this.#soundBytes() : (this.#bytes ?? Buffer.alloc(0));
+    if (bytes === undefined || offset + length > bytes.length) {
+      throw new PortError("store_read_failed", `bytes of ${this.description.taskId} are damaged`, {
+        retryable: false,
+      });
+    }
+    buffer.set(bytes.subarray(offset, offset + length));
+  }
+
+  async commitPiece(pieceIndex: number, expected: Uint8Array | undefined) {
+    this.#mustExist("store_write_failed");
+    if (pieceIndex !== 0) throw new InvariantViolation(`piece ${pieceIndex} of 1 committed`);
+    if (this.#sha256 !== undefined) {
+      return { ok: agrees(this.#sha256, expected), sha256: this.#sha256.slice() };
+    }
+    this.#bytes ??= Buffer.alloc(this.lengthBytes);
+    const sha256 = createHash("sha256").update(this.#bytes).digest();
+    if (!agrees(sha256, expected)) return { ok: false, sha256 };
+    this.#sha256 = sha256;
+    this.held.add(0);
+    return { ok: true, sha256: sha256.slice() };
+  }
+
+  async prove(pieceIndex: number): Promise<boolean> {
+    return !this.#isGone && this.held.has(pieceIndex) && this.#soundBytes() !== undefined;
+  }
+
+  isProven(pieceIndex: number): boolean {
+    return !this.#isGone && this.held.has(pieceIndex) && this.#bytes !== undefined;
+  }
+
+  async recheck(pieceIndexes: readonly number[]): Promise<readonly number[]> {
+    if (!pieceIndexes.includes(0) || !this.held.has(0)) return [];
+    const isOnDisk = this.#isOnDisk;
+    if (isOnDisk) this.forgetBytes();
+    return this.#soundBytes() === undefined ? [0] : [];
+  }
+
+  async contentDigest(): Promise<Digest> {
+    this.#mustExist("store_read_failed");
+    if (this.#sha256 === undefined) {
+      throw new PortError(
+        "store_piece_missing",
+        "0 of 1 pieces are held: the content has no digest yet",
+        { retryable: false },
+      );
+    }
+    const digest = digestOfHex(Buffer.from(this.#sha256).toString("hex"));
+    if (digest === undefined) throw new InvariantViolation("a SHA-256 that is no digest");
+    return digest;
+  }
+
+  async markVerified(): Promise<void> {
+    this.#mustExist("store_write_failed");
+    if (this.#isVerified || !this.held.has(0)) return;
+    this.#isVerified = true;
+    this.#shared.writer.add(this);
+  }
+
+  pin(): () => void {
+    this.#pinCount++;
+    this.#usedAtMs = this.#shared.clock.now();
+    let isPinned = true;
+    return () => {
+      if (!isPinned) return;
+      isPinned = false;
+      this.#pinCount--;
+      this.#usedAtMs = this.#shared.clock.now();
+      // Nobody goes on where a broken read left off once nobody waits for the content.
+      if (this.#pinCount === 0 && !this.held.has(0)) this.#bytes = undefined;
+    };
+  }
+
+  /** For the writer: the content, complete and verified, goes to its file. */
+  writeFile(): void {
+    if (this.#isGone || this.#bytes === undefined || this.#sha256 === undefined) return;
+    const { description, incarnation } = this;
+    try {
+      writeSmallFile(this.path, { description, incarnation, sha256: this.#sha256 }, this.#bytes);
+      this.#isOnDisk = true;
+      this.#shared.memory.used(this);
+    } catch (error) {
+      const { taskId: task } = description;
+      this.#shared.log.error("store.small_write_failed", { task, error: messageOf(error) });
+      this.#shared.cannotKeep(this);
+    }
+  }
+
+  /** For the memory: the bytes can be read again when they are wanted. */
+  forgetBytes(): void {
+    if (!this.#isOnDisk) return;
+    this.#shared.memory.removed(this);
+    this.#bytes = undefined;
+  }
+
+  /** The task was evicted or removed: everybody who still holds it gets errors from now on. */
+  abandon(): void {
+    this.#isGone = true;
+    this.#shared.writer.drop(this);
+    this.#shared.memory.removed(this);
+    this.#bytes = undefined;
+  }
+
+  async idle(): Promise<void> {
+    this.#shared.writer.flush(this);
+  }
+
+  async removeFiles(): Promise<void> {
+    if (this.#isOnDisk) await rm(this.path, { force: true });
+  }
+
+  /** The held bytes, hashed when they come from the file; `undefined` after they were found damaged and given up. */
+  #soundBytes(): Buffer | undefined {
+    if (this.#bytes === undefined) {
+      const bytes = this.#load();
+      if (bytes === undefined) {
+        this.#giveUp();
+        return undefined;
+      }
+      this.#bytes = bytes;
+    }
+    if (this.#isOnDisk) this.#shared.memory.used(this);
+    return this.#bytes;
+  }
+
+  #load(): Buffer | undefined {
+    try {
+      const bytes = readSmallContent(this.path, this.lengthBytes);
+      const sha256 = createHash("sha256").update(bytes).digest();
+      return agrees(sha256, this.#sha256) ? bytes : undefined;
+    } catch (error) {
+      if (error instanceof PortError && error.retryable) throw error;
+      const { taskId: task } = this.description;
+      this.#shared.log.warn("store.read_failed", { task, error: messageOf(error) });
+      return undefined;
+    }
+  }
+
+  #giveUp(): void {
+    this.#shared.log.error("store.pieces_damaged", {
+      task: this.description.taskId,
+      pieceIndexes: [0],
+      pieceCount: 1,
+    });
+    this.held.delete(0);
+    this.#sha256 = undefined;
+    this.#isVerified = false;
+    this.#isOnDisk = false;
+    void this.#announceLoss();
+  }
+
+  async #announceLoss(): Promise<void> {
+    try {
+      await rm(this.path, { force: true });
+      this.#incarnation = Math.max(this.#incarnation, await this.#shared.incarnations.next());
+      this.#shared.piecesGivenUp(this);
+    } catch (error) {
+      this.#shared.log.error("store.incarnation_failed", { error: messageOf(error) });
+      this.#shared.cannotKeep(this);
+    }
+  }
+
+  #mustExist(code: "store_read_failed" | "store_write_failed"): void {
+    if (!this.#isGone) return;
+    throw new PortError(code, `task ${this.description.taskId} was removed from the store`, {
+      retryable: false,
+    });
+  }
+}

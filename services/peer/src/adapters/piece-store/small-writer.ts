@@ -1,0 +1,69 @@
+/**
+ * Contents are written this long after they are complete: while a batch of files streams in, the clients' bytes come first. What
+ * a crash loses of it was announced by nobody for longer than that, and is fetched again.
+ */
+const DELAY_MS = 150;
+/** Waiting bytes from which writing begins at once. */
+const WAITING_BYTES_MAX = 16 * 2 ** 20;
+/** Files written before the event loop gets a turn: about a millisecond. */
+const FILES_PER_TURN = 4;
+
+/** A content that is to be written to its file. */
+export interface Writable {
+  readonly lengthBytes: number;
+  /** Never throws. */
+  writeFile(): void;
+}
+
+/** Writes small contents to their files a little later, a few at a time. */
+export class SmallWriter {
+  readonly #waiting = new Set<Writable>();
+  #waitingBytes = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
+
+  add(content: Writable): void {
+    if (this.#waiting.has(content)) return;
+    this.#waiting.add(content);
+    this.#waitingBytes += content.lengthBytes;
+    if (this.#waitingBytes > WAITING_BYTES_MAX) this.#beginTurn();
+    else this.#timer ??= setTimeout(() => this.#beginTurn(), DELAY_MS);
+  }
+
+  /** Writes the content now, if it waits. */
+  flush(content: Writable): void {
+    if (this.#take(content)) content.writeFile();
+  }
+
+  /** It is not to be written any more. */
+  drop(content: Writable): void {
+    this.#take(content);
+  }
+
+  /** Writes everything that waits. */
+  flushAll(): void {
+    for (const content of this.#waiting) this.flush(content);
+    clearTimeout(this.#timer);
+    clearImmediate(this.#turn);
+  }
+
+  #take(content: Writable): boolean {
+    if (!this.#waiting.delete(content)) return false;
+    this.#waitingBytes -= content.lengthBytes;
+    return true;
+  }
+
+  #beginTurn(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      let count = 0;
+      for (const content of this.#waiting) {
+        this.flush(content);
+        if (++count >= FILES_PER_TURN) break;
+      }
+      if (this.#waiting.size > 0) this.#beginTurn();
+    });
+  }
+}

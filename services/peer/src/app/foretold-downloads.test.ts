@@ -1,0 +1,145 @@
+import { digestOfHex } from "@lacewing/contracts/ids.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createHash } from "node:crypto";
+import { ruleOf } from "../core/rules.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { waitFor } from "../../../../test/support/wait-for.ts";
+import type { ForetoldContent } from "./ports.ts";
+
+const HOST = "http://origin.test";
+const KIB = 1024;
+
+let world: PeerWorld;
+let contents: Buffer[];
+beforeEach(async () => {
+  world = new PeerWorld();
+  contents = await Promise.all(
+    ["a", "b", "c"].map((name) => bytesOf(seededContent(name, 20 * KIB))),
+  );
+  for (const content of contents) world.origin.add(anchoredPath(content), content);
+});
+afterEach(async () => world.close());
+
+function urlOf(content: Buffer): string {
+  return `${HOST}${anchoredPath(content)}`;
+}
+
+function foretold(content: Buffer, overrides: Partial<ForetoldContent> = {}): ForetoldContent {
+  const digest = digestOfHex(createHash("sha256").update(content).digest("hex"));
+  if (digest === undefined) throw new Error("no digest");
+  return {
+    url: new URL(urlOf(content)),
+    rule: ruleOf({ regex: ".*" }),
+    headers: [],
+    digest,
+    lengthBytes: content.length,
+    isGranted: true,
+    ...overrides,
+  };
+}
+
+describe("content that was foretold", () => {
+  test("is asked for at once, before any client comes, and not again when they do", async () => {
+    world.onRequest((request) => world.grantOrigin(request));
+    world.downloads.foretell(
+      contents.map((content) => foretold(content)),
+      "",
+    );
+    const asked = () => world.controlPlane.all("taskRequested");
+    await waitFor("the questions", () => asked().length === 3);
+    for (const content of contents) {
+      const { bytes } = await world.get(urlOf(content));
+      expect(bytes.equals(content)).toBe(true);
+    }
+    expect(new Set(asked().map(({ requestId }) => requestId)).size).toBe(3);
+    const facts = await world.facts(3);
+    expect(facts.map(({ downloadId }) => downloadId).toSorted()).toEqual(
+      asked()
+        .map(({ requestId }) => requestId)
+        .filter((id, at, all) => all.indexOf(id) === at)
+        .toSorted(),
+    );
+    expect(world.origin.requests).toHaveLength(3);
+  });
+
+  test("is fetched from others ahead of its client, without a byte or a question to the origin", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, [0]),
+    );
+    world.downloads.foretell([foretold(content)], "");
+    await waitFor("the copy", () => [...world.store.list()].some(({ held }) => held.isFull));
+    const { bytes } = await world.get(urlOf(content));
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({
+      probeBytes: 0,
+      fetched: { remotePeer: content.length, localPeer: 0, backToSource: 0 },
+      delivered: { remotePeer: content.length, localPeer: 0, backToSource: 0 },
+    });
+    expect(world.origin.requests).toHaveLength(0);
+    await waitFor("the request to end", () => world.controlPlane.all("requestEnded").length === 1);
+  });
+
+  test("by a server that does not own it is fetched ahead, but shown only after its owner was asked", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, [0]),
+    );
+    world.downloads.foretell([foretold(content, { isGranted: false })], "");
+    await waitFor("the copy", () => [...world.store.list()].some(({ held }) => held.isFull));
+    await world.get(urlOf(content));
+    expect(world.origin.requests).toHaveLength(1);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ probeBytes: 1, delivered: { remotePeer: content.length } });
+  });
+
+  test("is not asked for ahead when it is large, or its URL names another content", async () => {
+    const [content, other] = contents;
+    if (content === undefined || other === undefined) throw new Error("no content");
+    world.downloads.foretell(
+      [
+        foretold(content, { lengthBytes: 3 * KIB * KIB }),
+        foretold(other, { digest: foretold(content).digest }),
+      ],
+      "",
+    );
+    const subjects = world.controlPlane.tries.map(({ subject }) => subject);
+    expect(subjects.filter((subject) => subject.startsWith("lw.v1.ev."))).toEqual([]);
+  });
+
+  test("and whose client does not come is given back", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    world.onRequest((request) => world.grantOrigin(request));
+    world.downloads.foretell([foretold(content)], "");
+    await waitFor("the request to end", () => world.controlPlane.all("requestEnded").length === 1);
+    expect(world.controlPlane.all("piecesFailed")).toMatchObject([{ reason: "cancelled" }]);
+    expect(world.origin.requests).toHaveLength(0);
+    expect(world.registry.liveLeaseIds()).toEqual([]);
+  });
+
+  test("is shown to a client with other credentials only after the origin was asked", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    world.onRequest((request) => world.grantOrigin(request));
+    world.downloads.foretell(
+      [foretold(content, { headers: [["Authorization", "Basic right"]] })],
+      "",
+    );
+    await world.get(urlOf(content), [["Authorization", "Basic right"]]);
+    expect(world.origin.requests).toHaveLength(1);
+    await world.get(urlOf(content), [["Authorization", "Basic right"]]);
+    expect(world.origin.requests).toHaveLength(1);
+    await world.get(urlOf(content), [["Authorization", "Basic other"]]);
+    expect(world.origin.requests).toHaveLength(2);
+  });
+});

@@ -1,0 +1,167 @@
+import {
+  parseRequestId,
+  type RequestId,
+  type Sha256Hex,
+  type TaskId,
+} from "@lacewing/contracts/ids.ts";
+import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
+import {
+  contextFromTraceparent,
+  endSpan,
+  type Span,
+  startSpan,
+  traceparentOf,
+} from "@lacewing/observability/trace.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import { InvariantViolation } from "@lacewing/runtime/errors.ts";
+import type { AccessCache } from "./access-cache.ts";
+import { targetOf } from "./download-target.ts";
+import type { ExpectedClient } from "./expected-client.ts";
+import { OriginAccess } from "./origin-access.ts";
+import type { ForetoldContent, OriginClient, PieceStore } from "./ports.ts";
+import type { PoisonedTasks } from "./poisoned-tasks.ts";
+import type { TaskRegistry } from "./task-registry.ts";
+
+/**
+ * Only content up to this length is asked for ahead of its client: one piece, for which a round trip to the scheduler
+ * costs more than the bytes.
+ */
+const FORETOLD_BYTES_MAX = 2 ** 20;
+/** Clients waited for at once: some batches of some clients. More is left to be asked for in its turn. */
+const FORETOLD_COUNT_MAX = 2000;
+/**
+ * A client that has not come by then gives up its place, and comes like any other later: what it was given of the origin keeps
+ * other hosts waiting. git-lfs asks for a hundred small objects within a second.
+ */
+const FORETOLD_MS = 2_000;
+
+export interface ForetoldOptions {
+  readonly store: PieceStore;
+  readonly registry: TaskRegistry;
+  readonly origin: OriginClient;
+  readonly access: AccessCache;
+  readonly poisoned: PoisonedTasks;
+  readonly clock: Clock;
+  readonly sha256: Sha256Hex;
+  readonly newId: () => string;
+}
+
+interface Foretold {
+  readonly client: ExpectedClient;
+  readonly span: Span;
+  readonly untilMs: number;
+}
+
+/**
+ * Content that clients are about to ask for, because an answer of the origin has just named it to them: the scheduler is
+ * asked for all of it at once, and what other hosts hold is fetched before the client comes for it.
+ */
+export class ForetoldDownloads {
+  readonly #options: ForetoldOptions;
+  /** In the order in which they lapse. */
+  readonly #foretold = new Map<TaskId, Foretold>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: ForetoldOptions) {
+    this.#options = options;
+  }
+
+  foretell(contents: readonly ForetoldContent[], traceparent: string): void {
+    const clients = contents.flatMap((content) => {
+      const client = this.#expected(content, traceparent);
+      return client === undefined ? [] : [client];
+    });
+    this.#options.registry.expect(clients);
+    this.#watch();
+  }
+
+  /** The client came: its request goes on under the id by which it was asked for. */
+  claim(taskId: TaskId): ExpectedClient | undefined {
+    const foretold = this.#foretold.get(taskId);
+    if (foretold === undefined) return undefined;
+    this.#foretold.delete(taskId);
+    endSpan(foretold.span);
+    return foretold.client;
+  }
+
+  #expected(content: ForetoldContent, traceparent: string): ExpectedClient | undefined {
+    const { store, registry, origin, access, poisoned, sha256, clock } = this.#options;
+    const { rule, lengthBytes, digest, isGranted } = content;
+    const target = targetOf(content, rule, sha256);
+    if (isGranted) access.grant(target.accessKey, rule.accessTtlMs);
+    const taskId = target.anchoredTaskId;
+    if (taskId === undefined || target.anchor !== digest) return undefined;
+    if (lengthBytes === 0 || lengthBytes > FORETOLD_BYTES_MAX) return undefined;
+    if (this.#foretold.size >= FORETOLD_COUNT_MAX || this.#foretold.has(taskId)) return undefined;
+    if (store.get(taskId)?.held.isFull === true || registry.isDownloading(taskId)) return undefined;
+    if (poisoned.has(taskId)) return undefined;
+    const requestId = this.#newRequestId();
+    const span = startSpan(SPAN.taskRequest, {
+      parent: contextFromTraceparent(traceparent),
+      side: "client",
+      attributes: {
+        [ATTRIBUTE.taskId]: taskId,
+        [ATTRIBUTE.requestId]: requestId,
+        "lacewing.foretold": true,
+      },
+    });
+    const client: ExpectedClient = {
+      asked: {
+        taskId,
+        requestId,
+        url: target.shownUrl,
+        sharingDomain: target.sharingDomain,
+        anchor: digest,
+        tag: rule.tag,
+        application: rule.application,
+        priority: rule.priority,
+        wantedStart: 0,
+        wantedEnd: 0,
+        canReadOrigin: true,
+        originOpen: false,
+      },
+      requestId,
+      taskId,
+      access: new OriginAccess({
+        requestId,
+        origin,
+        url: target.url,
+        headers: target.openingHeaders,
+        useTls: rule.useTls,
+      }),
+      traceparent: traceparentOf(span) ?? "",
+    };
+    this.#foretold.set(taskId, { client, span, untilMs: clock.monotonic() + FORETOLD_MS });
+    return client;
+  }
+
+  #newRequestId(): RequestId {
+    const id = parseRequestId(this.#options.newId());
+    if (id === undefined) throw new InvariantViolation("a new request id is malformed");
+    return id;
+  }
+
+  /** Gives up the clients that did not come. */
+  #watch(): void {
+    const next = this.#foretold.values().next();
+    if (this.#timer !== undefined || next.done === true) return;
+    const waitMs = Math.max(0, next.value.untilMs - this.#options.clock.monotonic());
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#lapse();
+      this.#watch();
+    }, waitMs);
+    // Nobody is kept waiting by it.
+    this.#timer.unref();
+  }
+
+  #lapse(): void {
+    const nowMs = this.#options.clock.monotonic();
+    for (const [taskId, { client, span, untilMs }] of this.#foretold) {
+      if (untilMs > nowMs) return;
+      this.#foretold.delete(taskId);
+      endSpan(span, { attributes: { [ATTRIBUTE.outcome]: "lapsed" } });
+      this.#options.registry.abandon(taskId, client.requestId, "the client did not come");
+    }
+  }
+}

@@ -1,0 +1,174 @@
+import { readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import {
+  openPieceStore,
+  type DiskPieceStore,
+} from "@lacewing/peer/adapters/piece-store/piece-store.ts";
+import type { DroppedTask, StoredTask } from "@lacewing/peer/app/ports.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
+import { bytesOf, seededContent } from "../support/content.ts";
+import { flipByte } from "../support/stored-file.ts";
+import { aTask, fillTask, sha256Of } from "../support/task-builders.ts";
+import { makeTempDir } from "../support/temp-dir.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+const LENGTH = 20 * 1024;
+const description = aTask("small", LENGTH);
+const log = createMemoryLog();
+
+async function opened(dataDir: string): Promise<DiskPieceStore> {
+  return openPieceStore({ dataDir, clock: systemClock, log, hashWorkers: 1 });
+}
+
+async function created(store: DiskPieceStore, name = "small"): Promise<StoredTask> {
+  const task = await store.create(aTask(name, LENGTH));
+  if (typeof task === "string") throw new Error(`refused: ${task}`);
+  return task;
+}
+
+async function filled(store: DiskPieceStore, name = "small"): Promise<StoredTask> {
+  const task = await created(store, name);
+  await fillTask(task, await bytesOf(seededContent(name, LENGTH)));
+  await task.markVerified();
+  return task;
+}
+
+function pathOf(dataDir: string, name = "small"): string {
+  const { taskId } = aTask(name, LENGTH);
+  return join(dataDir, "content", taskId.slice(0, 2), `${taskId}.small`);
+}
+
+async function filesOf(dataDir: string): Promise<readonly string[]> {
+  const names = await readdir(join(dataDir, "content"), { recursive: true });
+  return names.filter((name) => name.includes("."));
+}
+
+describe("small content", () => {
+  test("is one file, written shortly after it was verified and not before", async () => {
+    await using dir = await makeTempDir("small");
+    const store = await opened(dir.path);
+    const task = await created(store);
+    await fillTask(task, await bytesOf(seededContent("small", LENGTH)));
+    expect(await filesOf(dir.path)).toEqual([]);
+    await task.markVerified();
+    await waitFor("the file", async () => (await filesOf(dir.path)).length === 1);
+    expect((await stat(pathOf(dir.path))).mode & 0o777).toBe(0o600);
+    await store.close();
+  });
+
+  test("is there after an orderly stop, however soon it came, and is hashed before it is shown", async () => {
+    await using dir = await makeTempDir("small");
+    const content = await bytesOf(seededContent("small", LENGTH));
+    const before = await opened(dir.path);
+    const { incarnation } = await filled(before);
+    await before.close();
+    const store = await opened(dir.path);
+    const task = store.get(description.taskId);
+    expect(task?.description).toEqual(description);
+    expect([task?.incarnation, task?.isVerified, task?.held.isFull]).toEqual([
+      incarnation,
+      true,
+      true,
+    ]);
+    expect(task?.isProven(0)).toBe(false);
+    const read = Buffer.alloc(100);
+    await task?.read(read, 50, 100);
+    expect(read.equals(content.subarray(50, 150))).toBe(true);
+    expect(task?.isProven(0)).toBe(true);
+    expect(Buffer.from(task?.digestOf(0) ?? [])).toEqual(sha256Of(content));
+    expect(store.usage().usedBytes).toBe(LENGTH);
+    await store.close();
+  });
+
+  test("with a byte turned over is never shown: it is given up and can be fetched again", async () => {
+    await using dir = await makeTempDir("small");
+    const before = await opened(dir.path);
+    await filled(before);
+    await before.close();
+    const { size } = await stat(pathOf(dir.path));
+    await flipByte(pathOf(dir.path), size - 5);
+    const store = await opened(dir.path);
+    const dropped: DroppedTask[] = [];
+    store.onDropped((task) => dropped.push(task));
+    const task = store.get(description.taskId);
+    await expect(task?.read(Buffer.alloc(10), 0, 10)).rejects.toMatchObject({
+      code: "store_read_failed",
+    });
+    expect(await task?.prove(0)).toBe(false);
+    expect(task?.held.count).toBe(0);
+    await waitFor("the loss to be told", () => dropped.length === 1);
+    expect(dropped[0]).toMatchObject({ reason: "damaged", incarnation: task?.incarnation });
+    expect(await filesOf(dir.path)).toEqual([]);
+    if (task !== undefined) await fillTask(task, await bytesOf(seededContent("small", LENGTH)));
+    expect(task?.isProven(0)).toBe(true);
+    await store.close();
+  });
+
+  test("in a file that is cut anywhere, or whose head is damaged, is removed at the next start", async () => {
+    await using dir = await makeTempDir("small");
+    const before = await opened(dir.path);
+    const names = ["cut-0", "cut-10", "cut-100", "cut-end", "head", "sound"];
+    for (const name of names) await filled(before, name);
+    await before.close();
+    const { size } = await stat(pathOf(dir.path, "cut-end"));
+    for (const [name, length] of [
+      ["cut-0", 0],
+      ["cut-10", 10],
+      ["cut-100", 100],
+      ["cut-end", size - 1],
+    ] as const) {
+      await truncate(pathOf(dir.path, name), length);
+    }
+    await flipByte(pathOf(dir.path, "head"), 30);
+    const store = await opened(dir.path);
+    expect([...store.list()].map((task) => task.description.url)).toEqual([
+      "http://origin.test/sound",
+    ]);
+    await store.close();
+    expect(await filesOf(dir.path)).toHaveLength(1);
+  });
+
+  test("that is evicted or removed leaves no file, also when it was about to be written", async () => {
+    await using dir = await makeTempDir("small");
+    const store = await opened(dir.path);
+    await filled(store);
+    await store.remove(description.taskId);
+    await filled(store, "other");
+    await waitFor("the other's file", async () => (await filesOf(dir.path)).length > 0);
+    await store.remove(aTask("other", LENGTH).taskId);
+    expect(await filesOf(dir.path)).toEqual([]);
+    await store.close();
+  });
+
+  test("that cannot be written is given up, with the reason in the log", async () => {
+    await using dir = await makeTempDir("small");
+    const store = await opened(dir.path);
+    const dropped: DroppedTask[] = [];
+    store.onDropped((task) => dropped.push(task));
+    const task = await created(store);
+    // A file where its folder should be.
+    await rm(join(dir.path, "content", description.taskId.slice(0, 2)), { recursive: true });
+    await writeFile(join(dir.path, "content", description.taskId.slice(0, 2)), "in the way");
+    await fillTask(task, await bytesOf(seededContent("small", LENGTH)));
+    await task.markVerified();
+    await waitFor("it to be given up", () => dropped.length === 1);
+    expect(store.get(description.taskId)).toBeUndefined();
+    expect(log.entries.some(({ event }) => event === "store.small_write_failed")).toBe(true);
+    await store.close();
+  });
+
+  test("that nobody finished keeps no bytes in memory once nobody waits for it", async () => {
+    await using dir = await makeTempDir("small");
+    const store = await opened(dir.path);
+    const task = await created(store);
+    const unpin = task.pin();
+    await task.write(Buffer.alloc(100, 7), 0);
+    unpin();
+    await new Promise((resolve) => setImmediate(resolve));
+    const read = Buffer.alloc(100);
+    await expect(task.read(read, 0, 100)).rejects.toMatchObject({ code: "store_read_failed" });
+    await store.close();
+  });
+});
