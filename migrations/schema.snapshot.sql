@@ -107,6 +107,7 @@ table hosts with {fillfactor=70}
   state text not null -- "left": stopped in order; "lost": silent for too long.
   announced_at timestamp with time zone not null -- When its last announce was stored.
   updated_at timestamp with time zone not null default now()
+  forgotten_at timestamp with time zone -- Since when the scheduler does not count on its return; null before. What it held is forgotten with it.
   constraint hosts_boot_id_check CHECK ((length(boot_id) <= 64))
   constraint hosts_idc_check CHECK ((length(idc) <= 256))
   constraint hosts_kind_check CHECK ((kind = ANY (ARRAY['normal'::text, 'seed'::text])))
@@ -200,6 +201,7 @@ table tasks with {fillfactor=70,autovacuum_vacuum_scale_factor=0.02}
   retired_reason text not null -- Empty unless retired.
   created_at timestamp with time zone not null
   updated_at timestamp with time zone not null default now()
+  forgotten_at timestamp with time zone -- Since when nobody holds or wants it; null while somebody does. It has no peers then.
   constraint tasks_anchor_check CHECK (((anchor = ''::text) OR (anchor ~ '^sha256:[0-9a-f]{64}$'::text)))
   constraint tasks_application_check CHECK ((length(application) <= 256))
   constraint tasks_check CHECK (((length_bytes IS NULL) = (piece_length_bytes IS NULL)))
@@ -213,6 +215,8 @@ table tasks with {fillfactor=70,autovacuum_vacuum_scale_factor=0.02}
   constraint tasks_state_check CHECK ((state = ANY (ARRAY['active'::text, 'verified'::text, 'retired'::text])))
   constraint tasks_tag_check CHECK ((length(tag) <= 256))
   constraint tasks_url_check CHECK ((length(url) <= 8192))
+  CREATE INDEX tasks_forgotten_at ON lacewing.tasks USING btree (forgotten_at) WHERE (forgotten_at IS NOT NULL)
+  CREATE INDEX tasks_remembered ON lacewing.tasks USING btree (task_id) WHERE ((forgotten_at IS NULL) AND (state <> 'retired'::text))
   CREATE INDEX tasks_retired ON lacewing.tasks USING btree (updated_at) WHERE (state = 'retired'::text)
 
 table trace_spans
@@ -504,14 +508,21 @@ BEGIN
   object := 'leases'; GET DIAGNOSTICS removed_count = ROW_COUNT;
   RETURN NEXT;
 
-  WITH retired AS (
+  WITH past AS (
     DELETE FROM lacewing.tasks WHERE task_id IN (
-      SELECT task_id FROM lacewing.tasks WHERE state = 'retired' AND updated_at < cutoff LIMIT row_count_max)
+      (SELECT task_id FROM lacewing.tasks WHERE state = 'retired' AND updated_at < cutoff LIMIT row_count_max)
+      UNION
+      (SELECT task_id FROM lacewing.tasks WHERE forgotten_at < cutoff LIMIT row_count_max))
     RETURNING task_id
   ), orphaned AS (
-    DELETE FROM lacewing.peers WHERE task_id IN (SELECT task_id FROM retired)
+    DELETE FROM lacewing.peers WHERE task_id IN (SELECT task_id FROM past)
   )
-  SELECT 'tasks', count(*) INTO object, removed_count FROM retired;
+  SELECT 'tasks', count(*) INTO object, removed_count FROM past;
+  RETURN NEXT;
+
+  DELETE FROM lacewing.hosts WHERE host_id IN (
+    SELECT host_id FROM lacewing.hosts WHERE forgotten_at < cutoff LIMIT row_count_max);
+  object := 'hosts'; GET DIAGNOSTICS removed_count = ROW_COUNT;
   RETURN NEXT;
 
   DELETE FROM lacewing.dead_letter WHERE dead_letter_id IN (
@@ -525,7 +536,7 @@ BEGIN
   RETURN NEXT;
 END
 $function$
--- Drops download partitions and removes ended leases, retired tasks and dead letters older than keep_days, roll-ups older than keep_traffic_days; at most row_count_max rows of a table at once, so that a call stays short: call again for more. Returns what went.
+-- Drops download partitions and removes ended leases, retired and forgotten tasks, forgotten hosts and dead letters older than keep_days, roll-ups older than keep_traffic_days; at most row_count_max rows of a table at once, so that a call stays short: call again for more. Returns what went.
 
 function CREATE OR REPLACE FUNCTION lacewing.ensure_partitions(from_day date, to_day date)
  RETURNS integer

@@ -10,7 +10,13 @@ export class Bitmap {
   constructor(size: number, bytes?: Uint8Array) {
     this.size = size;
     this.#bytes = new Uint8Array(Math.ceil(size / 8));
-    if (bytes !== undefined) this.orBytes(bytes);
+    if (bytes === undefined) return;
+    this.#bytes.set(bytes.subarray(0, this.#bytes.length));
+    // A state that is read back makes hundreds of thousands of these: bits are counted by the byte.
+    const lastBits = size & 7;
+    const last = this.#bytes.length - 1;
+    if (lastBits !== 0) this.#bytes[last] = (this.#bytes[last] ?? 0) & ((1 << lastBits) - 1);
+    for (const byte of this.#bytes) this.#count += BITS_OF_BYTE[byte] ?? 0;
   }
 
   /** How many indexes are in the set. */
@@ -74,3 +80,10 @@ export class Bitmap {
     return new Bitmap(this.size, this.#bytes);
   }
 }
+
+/** How many bits are set in each byte. */
+const BITS_OF_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => {
+  let count = 0;
+  for (let rest = byte; rest !== 0; rest &= rest - 1) count++;
+  return count;
+});

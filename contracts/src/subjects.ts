@@ -16,6 +16,11 @@ export function eventsSubject(slice: number, hostId: HostId): string {
   return `lw.v1.ev.${slice}.${hostId}`;
 }
 
+/** Filter for the events of all hosts about the tasks of one slice. */
+export function sliceEventsFilter(slice: number): string {
+  return `lw.v1.ev.${slice}.*`;
+}
+
 /** Events of one host about itself. */
 export function hostSubject(hostId: HostId): string {
   return `lw.v1.host.${hostId}`;

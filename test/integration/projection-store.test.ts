@@ -55,7 +55,7 @@ describe("a flush", () => {
     expect(snapshot.tasks).toEqual([]);
   });
 
-  test("writes whole states over older ones, ends leases, removes peers and forgets retired tasks", async () => {
+  test("writes whole states over older ones, ends leases, removes peers and keeps retired tasks without their digests", async () => {
     await using world = await startProjectionWorld(postgres);
     await world.store.flush(wholeBatch());
     const ended: LeaseRow = {
@@ -81,7 +81,53 @@ describe("a flush", () => {
       tasks: [{ ...task, state: "retired", retiredReason: "poisoned" }],
       checkpoints: [{ before: checkpointAt(11), after: checkpointAt(12) }],
     });
-    expect((await world.store.load()).tasks).toEqual([]);
+    expect((await world.store.load()).tasks).toEqual([
+      { ...task, state: "retired", retiredReason: "poisoned", pieceDigests: new Uint8Array() },
+    ]);
+  });
+
+  test("of what is forgotten keeps the rows for SQL and loads them no more, until they are written again", async () => {
+    await using world = await startProjectionWorld(postgres);
+    await world.store.flush(wholeBatch());
+    await world.store.flush({
+      ...emptyBatch(),
+      removedPeers: [{ taskId: TASK_ID, hostId: host.hostId }],
+      forgottenTaskIds: [TASK_ID],
+      forgottenHostIds: [host.hostId],
+      checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+    });
+    const snapshot = await world.store.load();
+    expect([snapshot.hosts, snapshot.tasks, snapshot.peers]).toEqual([[], [], []]);
+    const url = z.object({ url: z.string() });
+    expect(await world.rows(url, "SELECT url FROM tasks")).toEqual([{ url: task.url }]);
+    await world.store.flush({
+      ...emptyBatch(),
+      hosts: [host],
+      tasks: [task],
+      checkpoints: [{ before: checkpointAt(11), after: checkpointAt(12) }],
+    });
+    const again = await world.store.load();
+    expect([again.hosts, again.tasks]).toEqual([[host], [task]]);
+  });
+
+  test("of more rows than fit one page loads all of them, in order", async () => {
+    await using world = await startProjectionWorld(postgres);
+    const ids = Array.from(
+      { length: 600 },
+      (_, index) => `05${index.toString(16).padStart(62, "0")}`,
+    );
+    const hostIds = Array.from({ length: 10 }, (_, index) => `host-${index}`);
+    await world.store.flush({
+      ...wholeBatch(),
+      tasks: ids.map((taskId) => ({ ...task, taskId })),
+      peers: ids.flatMap((taskId) => hostIds.map((hostId) => ({ ...peer, taskId, hostId }))),
+      leases: [],
+    });
+    const snapshot = await world.store.load();
+    expect(snapshot.tasks.map((row) => row.taskId)).toEqual(ids);
+    expect(snapshot.peers.map((row) => [row.taskId, row.hostId])).toEqual(
+      ids.flatMap((taskId) => hostIds.map((hostId) => [taskId, hostId])),
+    );
   });
 
   test("moves the checkpoints of many idle slices at once", async () => {

@@ -1,13 +1,11 @@
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { startTestNats, type TestNats } from "../support/nats.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { FakeHost, grantsInLog } from "../support/scheduler-cluster.ts";
+import { forkScheduler, startSchedulerProcess } from "../support/scheduler-process.ts";
 import {
   announcement,
   bitmapOf,
@@ -20,7 +18,6 @@ import { connectSql } from "../support/sql.ts";
 import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-const MAIN = fileURLToPath(import.meta.resolve("@lacewing/scheduler/main.ts"));
 const ALL = [0, 1, 2, 3];
 const TASK = taskIdOfSlice(21);
 
@@ -43,30 +40,16 @@ afterAll(async () => {
   await dir[Symbol.asyncDispose]();
 });
 
-async function startProcess(): Promise<ChildProcess> {
-  const child = fork(MAIN, {
-    env: {
-      LACEWING_NATS_URL: nats.url,
-      LACEWING_DATABASE_URL: databaseUrl,
-      LACEWING_CLUSTER_SECRET_FILE: dir.join("secret"),
-      LACEWING_SCHEDULER_GRPC_ADDRESS: "127.0.0.1:0",
-      LACEWING_SCHEDULER_OWNERSHIP_MS: "2000",
-    },
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
+const start = () =>
+  startSchedulerProcess({
+    natsUrl: nats.url,
+    databaseUrl,
+    secretFile: dir.join("secret"),
+    env: { LACEWING_SCHEDULER_OWNERSHIP_MS: "2000" },
   });
-  await once(child, "message");
-  return child;
-}
-
-async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<unknown> {
-  const exit = once(child, "exit");
-  child.kill(signal);
-  await exit;
-  return child.exitCode;
-}
 
 test("a scheduler process that is killed is followed by one that knows all of it, and SQL agrees", async () => {
-  const first = await startProcess();
+  await using first = await start();
   const parent = new FakeHost("parent", hosts);
   const child = new FakeHost("child", hosts);
   for (const host of [parent, child]) {
@@ -94,9 +77,9 @@ test("a scheduler process that is killed is followed by one that knows all of it
   await request(child);
   await waitFor("the child's lease", () => child.leases[0]);
 
-  await end(first, "SIGKILL");
+  await first.end("SIGKILL");
   await hold(parent, ALL);
-  const second = await startProcess();
+  await using second = await start();
   await waitFor("the rest is leased", () =>
     child.leases.some((lease) => lease.pieces.some((range) => range.start === 2)),
   );
@@ -113,5 +96,17 @@ test("a scheduler process that is killed is followed by one that knows all of it
   const grants = (await grantsInLog(hosts)).filter((grant) => grant.childHostId === "child");
   expect(rows.map((row) => row.pieces)).toEqual(["0:2", "2:2"]);
   expect(grants).toHaveLength(2);
-  expect(await end(second, "SIGTERM")).toBe(0);
+  expect(await second.end("SIGTERM")).toBe(0);
+});
+
+test("a scheduler that is told to stop while nothing answers ends at once", async () => {
+  await using scheduler = forkScheduler({
+    natsUrl: "nats://127.0.0.1:1",
+    databaseUrl: "postgres://lacewing@127.0.0.1:1/lacewing",
+    secretFile: dir.join("secret"),
+  });
+  await waitFor("it starts", () =>
+    scheduler.entries.some((entry) => entry.event === "scheduler starting"),
+  );
+  expect(await scheduler.end("SIGTERM")).toBe(0);
 });

@@ -1,17 +1,29 @@
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
-import { systemClock } from "@lacewing/runtime/clock.ts";
+import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { expect, test } from "vitest";
 import { MemoryBroker } from "../support/memory-logs.ts";
 import { MemoryProjection } from "../support/memory-projection.ts";
-import { announcement, requestBy, taskIdOfSlice } from "../support/scheduler-world.ts";
+import {
+  ALL_PIECES,
+  announcement,
+  bitmapOf,
+  description,
+  digestsOf,
+  requestBy,
+  taskIdOfSlice,
+} from "../support/scheduler-world.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { Scheduler } from "@lacewing/scheduler/app/scheduler.ts";
 
 let startCount = 0;
 
 /** A scheduler on in-memory twins that ends with its scope. */
-async function start(broker: MemoryBroker, projection: MemoryProjection) {
+async function start(
+  broker: MemoryBroker,
+  projection: MemoryProjection,
+  { renewalMs = 20_000, clock = systemClock }: { renewalMs?: number; clock?: Clock } = {},
+) {
   const log = createMemoryLog();
   const scheduler = new Scheduler(
     {
@@ -22,11 +34,16 @@ async function start(broker: MemoryBroker, projection: MemoryProjection) {
       store: projection,
       ownership: projection,
       signer: { sign: (claims) => `token of ${claims.leaseId}` },
-      clock: systemClock,
+      clock,
       log,
       random: () => 0.5,
     },
-    { ownerId: `owner-${++startCount}`, ownershipLeaseMs: 60_000, flushIntervalMs: 20 },
+    {
+      ownerId: `owner-${++startCount}`,
+      ownershipLeaseMs: 60_000,
+      renewalMs,
+      flushIntervalMs: 20,
+    },
   );
   const running = scheduler.run();
   await scheduler.isLive;
@@ -159,4 +176,73 @@ test("a scheduler with a new database writes under epochs above those that hosts
   expect(new Set(epochsAfter)).toEqual(new Set([4]));
   expect(lease.leaseId).toMatch(/^5-4-/);
   await waitFor("the lease is projected", () => projection.leases.size > 0);
+});
+
+test("a host that comes back with a poisoned copy is told to drop it, also by a scheduler that was started since", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  const taskId = taskIdOfSlice(5);
+  const copy = {
+    taskId,
+    incarnation: 1,
+    bitmap: bitmapOf(ALL_PIECES),
+    digests: digestsOf(ALL_PIECES),
+    leasesEnded: [],
+  };
+  {
+    await using _scheduler = await start(broker, projection);
+    announce(broker, "a");
+    ask(broker, "a", 5);
+    broker.publish("a", 5, { $case: "taskDescribed", value: description({ taskId }) });
+    broker.publish("a", 5, { $case: "piecesAvailable", value: copy });
+    const poisoned = { taskId, reason: "anchor_mismatch", expectedDigest: "", actualDigest: "" };
+    broker.publish("a", 5, { $case: "taskPoisoned", value: poisoned });
+    await waitFor("it is retired", () => projection.tasks.get(taskId)?.state === "retired");
+  }
+  const toldBefore = broker.toldTo("a").length;
+
+  await using _successor = await start(broker, projection);
+  broker.publish("a", 5, { $case: "piecesAvailable", value: copy });
+  const dropped = await waitFor("the host is told to drop it", () =>
+    broker
+      .toldTo("a")
+      .slice(toldBefore)
+      .flatMap((told) => (told.$case === "dropTask" ? [told.value] : []))
+      .at(0),
+  );
+  expect(dropped).toMatchObject({ taskId });
+});
+
+test("a scheduler that cannot reach the broker leaves its ownership to run out, for one that can", async () => {
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  const renewalMs = 3;
+  let turnCount = 0;
+  let renewalCount = 0;
+  const clock: Clock = {
+    ...systemClock,
+    sleep: (ms, signal) => {
+      if (ms === renewalMs) turnCount++;
+      return systemClock.sleep(ms, signal);
+    },
+  };
+  const acquire = projection.acquire.bind(projection);
+  projection.acquire = (ownerId) => {
+    renewalCount++;
+    return acquire(ownerId);
+  };
+  await using _scheduler = await start(broker, projection, { renewalMs, clock });
+  await waitFor("it renews", () => renewalCount > 3);
+
+  broker.isUp = false;
+  // One renewal may be under way.
+  const turnsBefore = turnCount + 1;
+  await waitFor("it had a turn", () => turnCount > turnsBefore);
+  const renewedBefore = renewalCount;
+  await waitFor("it had ten more", () => turnCount > turnsBefore + 10);
+  const renewedMeanwhile = renewalCount - renewedBefore;
+  broker.isUp = true;
+  await waitFor("it renews again", () => renewalCount > renewedBefore + 3);
+
+  expect(renewedMeanwhile).toBe(0);
 });

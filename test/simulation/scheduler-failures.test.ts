@@ -100,6 +100,26 @@ test("a lease without progress is revoked, and its pieces go to whoever wants th
   expect(revoked).toContain("expired");
 });
 
+test("when no piece arrives anywhere for long, a second host reads from the origin what the first does not deliver", () => {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b"]) {
+    world.announce(hostId);
+    world.request(hostId);
+  }
+  world.describe("a");
+  world.decide();
+  const first = world.grants.at(-1);
+
+  const early = world.grants.length;
+  for (let second = 0; second < 12; second++) world.advance(1000);
+
+  expect(early).toBe(1);
+  expect(world.grants.slice(1)).toHaveLength(1);
+  expect(world.grants.at(-1)).toMatchObject({ parentHostId: "", pieces: [{ count: 1 }] });
+  expect(world.grants.at(-1)?.reason).toMatch(/^origin rep=1: no piece arrived for 1\d\.\ds$/);
+  expect(world.grants.at(-1)?.childHostId).not.toBe(first?.childHostId);
+});
+
 test("progress keeps a lease alive", () => {
   const world = worldWithHolder();
   world.request("b");

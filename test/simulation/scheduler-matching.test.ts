@@ -1,10 +1,13 @@
 import { expect, test } from "vitest";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { noteBlockedReader } from "@lacewing/scheduler/core/hints.ts";
 import {
   ALL_PIECES,
   kindsOf,
   MIB,
   SchedulerWorld,
+  TASK,
+  taskIdOfSlice,
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
@@ -25,10 +28,11 @@ test("of three hosts that ask for content nobody holds, one reads the origin and
   expect(world.grants.filter((grant) => grant.parentHostId === "")).toMatchObject([
     { childHostId: "a", open: true, reason: "origin open: content not described yet" },
   ]);
-  expect(world.grants.slice(1)).toMatchObject([
-    { childHostId: "b", parentHostId: "a", pieces: [{ start: 0, count: 2 }] },
-    { childHostId: "c", parentHostId: "a", pieces: [{ start: 0, count: 2 }] },
-  ]);
+  const fromPeers = world.grants.slice(1);
+  expect(fromPeers.map((grant) => grant.childHostId).toSorted()).toEqual(["b", "c"]);
+  for (const grant of fromPeers) {
+    expect(grant).toMatchObject({ parentHostId: "a", pieces: [{ start: 0, count: 2 }] });
+  }
 });
 
 test("the host that has the origin's response open gets the open lease", () => {
@@ -52,7 +56,11 @@ test("content described together with its request is leased in one stream", () =
   world.decide();
 
   expect(world.grants).toMatchObject([
-    { open: false, pieces: [{ start: 1, count: 2 }], reason: "origin: no copy held or in flight" },
+    {
+      open: false,
+      pieces: [{ start: 1, count: 2 }],
+      reason: "origin rep=0: no copy held or in flight",
+    },
   ]);
 });
 
@@ -196,4 +204,50 @@ test("among equally loaded parents the nearer one is taken", () => {
   world.decide();
 
   expect(world.grants.at(-1)?.parentHostId).toBe("c");
+});
+
+test("a blocked reader gets the pieces at which it is blocked first", () => {
+  const world = new SchedulerWorld();
+  const lengthBytes = 64 * 64 * MIB;
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId, { uploadSlots: 1 });
+  world.describe("a", { lengthBytes, pieceLengthBytes: 64 * MIB });
+  world.hold(
+    "a",
+    Array.from({ length: 64 }, (_, piece) => piece),
+  );
+  world.request("b");
+  world.request("c");
+  noteBlockedReader(world.state, { hostId: "b", taskId: TASK, pieceIndex: 40, atMs: world.nowMs });
+  noteBlockedReader(world.state, { hostId: "c", taskId: TASK, pieceIndex: 40, atMs: world.nowMs });
+
+  world.decide();
+
+  expect(world.grants).toMatchObject([{ parentHostId: "a", pieces: [{ start: 40, count: 1 }] }]);
+});
+
+test("of two contents that one host serves, neither keeps its only slot for itself", () => {
+  const world = new SchedulerWorld();
+  const tasks = [taskIdOfSlice(7), taskIdOfSlice(8)];
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId, { uploadSlots: 1 });
+  const size = { lengthBytes: 64 * MIB, pieceLengthBytes: 4 * MIB };
+  const pieces = Array.from({ length: 16 }, (_, piece) => piece);
+  for (const taskId of tasks) {
+    world.describe("a", { taskId, ...size });
+    world.hold("a", pieces, 1, taskId);
+    for (const hostId of ["b", "c"]) {
+      world.request(hostId, { taskId, requestId: `${hostId}-${taskId}`, canReadOrigin: false });
+    }
+  }
+
+  for (let lease = 0; lease < 8; lease++) {
+    world.decide();
+    const grant = world.grants.at(-1);
+    if (grant === undefined) throw new Error("no lease was granted");
+    const held = world.state.tasks.get(grant.taskId)?.peers.get(grant.childHostId)?.held ?? [];
+    world.hold(grant.childHostId, [...held, ...indexesOf(grant.pieces)], 1, grant.taskId);
+  }
+
+  const fromA = world.grants.filter((grant) => grant.parentHostId === "a");
+  const counts = tasks.map((taskId) => fromA.filter((grant) => grant.taskId === taskId).length);
+  expect(Math.abs((counts[0] ?? 0) - (counts[1] ?? 0))).toBeLessThanOrEqual(1);
 });

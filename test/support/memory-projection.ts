@@ -9,12 +9,11 @@ import type {
   ProjectionBatch,
   ProjectionSnapshot,
   ProjectionStore,
-  SliceOwnership,
   TaskRow,
 } from "@lacewing/scheduler/app/ports.ts";
 
 /** The in-memory twin of the projection in Postgres: what outlives a scheduler in a test. */
-export class MemoryProjection implements ProjectionStore, SliceOwnership {
+export class MemoryProjection implements ProjectionStore {
   readonly hosts = new Map<string, HostRow>();
   readonly tasks = new Map<string, TaskRow>();
   readonly peers = new Map<string, PeerRow>();
@@ -65,7 +64,7 @@ export class MemoryProjection implements ProjectionStore, SliceOwnership {
   }
 
   load(): Promise<ProjectionSnapshot> {
-    const tasks = [...this.tasks.values()].filter((task) => task.state !== "retired");
+    const tasks = [...this.tasks.values()];
     const ids = new Set(tasks.map((task) => task.taskId));
     return Promise.resolve({
       hosts: [...this.hosts.values()],
@@ -91,6 +90,9 @@ export class MemoryProjection implements ProjectionStore, SliceOwnership {
     for (const row of batch.hosts) this.hosts.set(row.hostId, row);
     for (const row of batch.tasks) this.tasks.set(row.taskId, row);
     for (const row of batch.peers) this.peers.set(`${row.taskId} ${row.hostId}`, row);
+    for (const { taskId, hostId } of batch.removedPeers) this.peers.delete(`${taskId} ${hostId}`);
+    for (const taskId of batch.forgottenTaskIds) this.tasks.delete(taskId);
+    for (const hostId of batch.forgottenHostIds) this.hosts.delete(hostId);
     for (const row of batch.leases) this.leases.set(row.leaseId, row);
     for (const row of batch.downloads) this.downloads.set(row.download.downloadId, row);
     this.deadLetters.push(...batch.deadLetters);

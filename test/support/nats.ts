@@ -1,7 +1,11 @@
-import { existsSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
+import { delimiter, join } from "node:path";
+import { cacheHome } from "@lacewing/local/nats-binary.ts";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { findTool } from "./required-tool.ts";
 import { type RunningProcess, startProcess } from "./processes.ts";
@@ -17,6 +21,8 @@ export interface TestNats {
   urlWith(password: string): string;
   /** Ends the server as a power cut would, and starts it again on the same port. */
   restart(change?: TestNatsChange): Promise<void>;
+  /** Takes all messages out of a stream, whose sequences go on. */
+  purge(stream: string): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -40,9 +46,42 @@ function findNatsServer(): string | undefined {
 /** A test's server needs to live as long as its file. */
 const SERVER_TIMEOUT_MS = 10 * 60_000;
 
+/** A nats-server that tests can run on. */
+export interface NatsProgram {
+  readonly path: string;
+  /** As it says itself: `v2.10.27`. */
+  readonly version: string;
+}
+
+/**
+ * Every version of nats-server that is at hand: the installed one, those that a local cluster has fetched into its cache, and those that
+ * `LACEWING_TEST_NATS_SERVERS` names (paths joined by colons). Says so when there is only one.
+ */
+export function natsPrograms(): readonly NatsProgram[] {
+  const named = (process.env["LACEWING_TEST_NATS_SERVERS"] ?? "").split(delimiter);
+  const cache = cacheHome(process.env);
+  const cached = existsSync(cache)
+    ? readdirSync(cache).map((name) => join(cache, name, "nats-server"))
+    : [];
+  const paths = [findNatsServer() ?? "", ...named, ...cached].filter((path) => existsSync(path));
+  const programs = new Map(
+    paths.map((path) => {
+      const text = execFileSync(path, ["--version"], { encoding: "utf8" });
+      const version = /v\d+\.\d+\.\d+/.exec(text)?.[0] ?? text.trim();
+      return [version, { path, version }];
+    }),
+  );
+  if (programs.size === 1) {
+    process.stderr.write(
+      `only nats-server ${[...programs.keys()].join()} is at hand: name others in LACEWING_TEST_NATS_SERVERS\n`,
+    );
+  }
+  return [...programs.values()];
+}
+
 /** @throws when there is no nats-server on this machine. */
-export async function startTestNats(): Promise<TestNats> {
-  const found = findNatsServer();
+export async function startTestNats(program?: NatsProgram): Promise<TestNats> {
+  const found = program?.path ?? findNatsServer();
   if (found === undefined) throw new Error("nats-server is not on the PATH");
   const command: string = found;
   const dir = await makeTempDir("nats");
@@ -80,6 +119,12 @@ export async function startTestNats(): Promise<TestNats> {
       return connection;
     },
     urlWith: (password) => `nats://${USER}:${password}@127.0.0.1:${port}`,
+    purge: async (stream) => {
+      const connection = await connect({ servers: url });
+      const manager = await jetstreamManager(connection);
+      await manager.streams.purge(stream);
+      await connection.close();
+    },
     restart: async ({ password, isWiped = false } = {}) => {
       server.kill("SIGKILL");
       await server.result;

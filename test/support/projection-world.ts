@@ -174,6 +174,8 @@ export function emptyBatch(): ProjectionBatch {
     tasks: [],
     peers: [],
     removedPeers: [],
+    forgottenTaskIds: [],
+    forgottenHostIds: [],
     leases: [],
     downloads: [],
     deadLetters: [],

@@ -20,8 +20,8 @@ import { Secret } from "@lacewing/observability/secret.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { HmacLeaseSigner } from "@lacewing/scheduler/adapters/crypto/hmac-lease-signer.ts";
 import { openNatsLogs } from "@lacewing/scheduler/adapters/nats/open-nats-logs.ts";
-import type { ProjectionStore, SliceOwnership } from "@lacewing/scheduler/app/ports.ts";
-import { Scheduler } from "@lacewing/scheduler/app/scheduler.ts";
+import type { ProjectionStore } from "@lacewing/scheduler/app/ports.ts";
+import { Scheduler, type SchedulerPorts } from "@lacewing/scheduler/app/scheduler.ts";
 
 /** A scheduler in this process, on real NATS. */
 export interface TestScheduler {
@@ -34,7 +34,10 @@ export interface TestScheduler {
 
 export async function startTestScheduler(
   connection: NatsConnection,
-  projection: { readonly store: ProjectionStore; readonly ownership: SliceOwnership },
+  projection: {
+    readonly store: ProjectionStore;
+    readonly ownership: SchedulerPorts["ownership"];
+  },
 ): Promise<TestScheduler> {
   const log = createMemoryLog();
   const nats = await openNatsLogs(
@@ -66,7 +69,7 @@ export async function startTestScheduler(
       log,
       random: Math.random,
     },
-    { ownerId: randomUUID(), ownershipLeaseMs: 2_000, flushIntervalMs: 50 },
+    { ownerId: randomUUID(), ownershipLeaseMs: 2_000, renewalMs: 500, flushIntervalMs: 50 },
   );
   const running = scheduler.run();
   running.catch(() => {});
@@ -90,6 +93,9 @@ export async function startTestScheduler(
 export class FakeHost {
   readonly hostId: HostId;
   readonly assignments: Assignment[] = [];
+  /** Epochs of messages that it refused: an old owner's. */
+  readonly refusedEpochs: number[] = [];
+  readonly #epochs = new Map<number, number>();
   readonly #connection: NatsConnection;
   readonly #bootId = randomUUID();
   #sequence = 0;
@@ -102,7 +108,7 @@ export class FakeHost {
     connection.subscribe(assignmentsSubject(parsed), {
       callback: (error, message) => {
         if (error !== null) throw error;
-        this.assignments.push(...AssignmentMessage.decode(message.data).assignments);
+        this.#hear(AssignmentMessage.decode(message.data));
       },
     });
   }
@@ -128,6 +134,15 @@ export class FakeHost {
     });
   }
 
+  #hear({ slice, epoch, assignments }: AssignmentMessage): void {
+    if (epoch < (this.#epochs.get(slice) ?? 0)) {
+      this.refusedEpochs.push(epoch);
+      return;
+    }
+    this.#epochs.set(slice, epoch);
+    this.assignments.push(...assignments);
+  }
+
   get leases() {
     return this.assignments.flatMap(({ kind }) => (kind?.$case === "lease" ? [kind.value] : []));
   }
@@ -139,15 +154,22 @@ export class FakeHost {
 
 /** Every lease in the decision log, in order. */
 export async function grantsInLog(connection: NatsConnection): Promise<readonly LeaseGranted[]> {
+  const messages = await decisionsInLog(connection);
+  return messages.flatMap(({ decisions }) =>
+    decisions.flatMap(({ kind }) => (kind?.$case === "leaseGranted" ? [kind.value] : [])),
+  );
+}
+
+/** The whole decision log, in order. */
+export async function decisionsInLog(
+  connection: NatsConnection,
+): Promise<readonly DecisionMessage[]> {
   const manager = await jetstreamManager(connection);
   const { state } = await manager.streams.info(DECISIONS_STREAM);
-  const grants: LeaseGranted[] = [];
+  const messages: DecisionMessage[] = [];
   for (let sequence = state.first_seq; sequence <= state.last_seq; sequence++) {
     const stored = await manager.streams.getMessage(DECISIONS_STREAM, { seq: sequence });
-    if (stored === null) continue;
-    for (const { kind } of DecisionMessage.decode(stored.data).decisions) {
-      if (kind?.$case === "leaseGranted") grants.push(kind.value);
-    }
+    if (stored !== null) messages.push(DecisionMessage.decode(stored.data));
   }
-  return grants;
+  return messages;
 }

@@ -15,6 +15,7 @@ export const hosts = lacewing.table("hosts", {
   state: text("state", { enum: ["alive", "left", "lost"] }).notNull(),
   announcedAt: instant("announced_at").notNull(),
   updatedAt: instant("updated_at").notNull().defaultNow(),
+  forgottenAt: instant("forgotten_at"),
 });
 
 /** Contents that are, or were, distributed. */
@@ -36,6 +37,7 @@ export const tasks = lacewing.table("tasks", {
   retiredReason: text("retired_reason").notNull(),
   createdAt: instant("created_at").notNull(),
   updatedAt: instant("updated_at").notNull().defaultNow(),
+  forgottenAt: instant("forgotten_at"),
 });
 
 /** One host's participation in one task. */

@@ -27,3 +27,13 @@ export const TICK_MS = 500;
 export const FLUSH_FACTS_MAX = 5_000;
 /** A stop waits this long for the last flush: less than a supervisor's patience. */
 export const STOP_FLUSH_MS = 3_000;
+/** A standby looks this often whether the slices are free: one small statement, and a stop is noticed as soon. */
+export const STANDBY_POLL_MS = 200;
+/** A stop waits this long for the database to take the slices back; without it they run out by themselves. */
+export const RELEASE_TIMEOUT_MS = 2_000;
+/** Messages folded by a replay before others have their turn: the ownership has to be renewed while millions are folded. */
+export const REPLAYED_PER_TURN_MAX = 2_000;
+/** Facts folded by a rebuild between two writes: as many as a flush has, so that its statements are as large. */
+export const REBUILD_FACTS_PER_WRITE = 5_000;
+/** Rows taken into the state before others have their turn: of tasks with thousands of digests they take some 100 ms. */
+export const ROWS_PER_TURN_MAX = 500;

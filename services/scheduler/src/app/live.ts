@@ -59,7 +59,7 @@ export class Live {
       parts.replayed.decisionsSequence,
       ...parts.sliceLogs.map((log) => log.lastSequence),
     );
-    this.#listeningSinceMs = parts.ports.clock.now();
+    this.#listeningSinceMs = parts.ports.time.now();
     listenAgain(this.state, this.#listeningSinceMs);
     this.#turnSoon();
   }
@@ -75,7 +75,7 @@ export class Live {
         ports.log.warn("events missing", { from: folder.sequence + 1, to: stored.streamSequence });
         askEverybody(this.state, "events are missing");
       }
-      folder.fold(stored, ports.clock.now());
+      folder.fold(stored, ports.time.now());
       if (++foldedCount % FOLDED_PER_TURN_MAX === 0) this.#turn();
       else this.#turnSoon();
     }
@@ -89,7 +89,7 @@ export class Live {
       if (!isConnected) this.#isBrokerAway = true;
       else if (this.#isBrokerAway) this.#brokerIsBack();
       if (isConnected) {
-        tick(this.state, ports.clock.now());
+        tick(this.state, ports.time.now());
         this.#isLossCheckDue = true;
         this.#turnSoon();
       }
@@ -157,7 +157,7 @@ export class Live {
   #turnOf(log: SliceLog): void {
     const { slice, epoch } = log;
     const { ports, folder } = this.#parts;
-    const nowMs = ports.clock.now();
+    const nowMs = ports.time.now();
     const context = { slice, epoch, nowMs, random: ports.random };
     const lost: readonly Decision[] =
       slice === HOST_SLICE && this.#isLossCheckDue
@@ -186,7 +186,7 @@ export class Live {
     answers: readonly Answer[],
   ): Promise<void> {
     const { ports, signal } = this.#parts;
-    const result = await log.append(decisions, eventsSequence, ports.clock.now(), signal);
+    const result = await log.append(decisions, eventsSequence, ports.time.now(), signal);
     if (result === "fenced") {
       ports.log.warn("slice fenced", { slice: log.slice, epoch: log.epoch });
       this.#parts.onVoid();
@@ -224,7 +224,7 @@ export class Live {
 
   #brokerIsBack(): void {
     this.#isBrokerAway = false;
-    this.#listeningSinceMs = this.#parts.ports.clock.now();
+    this.#listeningSinceMs = this.#parts.ports.time.now();
     listenAgain(this.state, this.#listeningSinceMs);
   }
 }

@@ -74,9 +74,10 @@ export interface AssignmentSender {
 /** Ownership of slices by database lease. */
 export interface SliceOwnership {
   /**
-   * Takes every slice that has no live owner, raising its epoch.
+   * Takes all slices when none has a live owner, raising their epochs; renews them when they are ours, which keeps the epochs, even
+   * when the lease had run out and nobody had taken them.
    *
-   * @returns the epoch of each slice that is ours now; fewer than all while another scheduler is alive.
+   * @returns the epoch of each slice; none while another scheduler is alive.
    */
   acquire(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>>;
   /**
@@ -88,6 +89,10 @@ export interface SliceOwnership {
   raise(ownerId: string, above: ReadonlyMap<number, number>): Promise<void>;
   /** Lets a successor take over at once. */
   release(ownerId: string): Promise<void>;
+  /** Takes all slices whoever owns them, raising their epochs: their owner is fenced. */
+  seize(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>>;
+  /** Who owns the slices by a lease that has not run out. */
+  holder(): Promise<string | undefined>;
 }
 
 export interface HostRow {
@@ -199,16 +204,24 @@ export interface DownloadRow {
   readonly download: DownloadFinished;
 }
 
-/** Everything one flush writes, in one transaction. Rows are whole states, not changes; a key stands in it once. */
-export interface ProjectionBatch {
+/** What changed since the last flush. Rows are whole states, not changes; a key stands in it once. */
+export interface ProjectionRows {
   readonly hosts: readonly HostRow[];
   readonly tasks: readonly TaskRow[];
   readonly peers: readonly PeerRow[];
   /** Keys of peers that are gone. */
   readonly removedPeers: readonly { readonly taskId: string; readonly hostId: string }[];
+  /** Tasks that nobody holds or wants any more: their rows stay for a while, and are not loaded. */
+  readonly forgottenTaskIds: readonly string[];
+  /** Hosts whose return nobody counts on, likewise. */
+  readonly forgottenHostIds: readonly string[];
   readonly leases: readonly LeaseRow[];
   readonly downloads: readonly DownloadRow[];
   readonly deadLetters: readonly DeadLetterRow[];
+}
+
+/** Everything one flush writes, in one transaction. */
+export interface ProjectionBatch extends ProjectionRows {
   /** Before and after: a row whose `before` no longer stands means that somebody else owns the slice. */
   readonly checkpoints: readonly {
     readonly before: CheckpointRow;
@@ -219,7 +232,7 @@ export interface ProjectionBatch {
 /** What a scheduler starts from. */
 export interface ProjectionSnapshot {
   readonly hosts: readonly HostRow[];
-  /** Tasks that are not retired, with all their peers and live leases. */
+  /** Tasks that are remembered, with all their peers and live leases; of retired ones the newest, up to a limit. */
   readonly tasks: readonly TaskRow[];
   readonly peers: readonly PeerRow[];
   readonly liveLeases: readonly LeaseRow[];
@@ -238,6 +251,34 @@ export interface ProjectionStore {
    * @throws {PortError} retryable when Postgres did not answer; the same batch may be given again.
    */
   flush(batch: ProjectionBatch): Promise<"committed" | "fenced">;
+}
+
+/** How a rebuild writes, all within one transaction. */
+export interface RebuildWriter {
+  /**
+   * Takes the graph away.
+   *
+   * @param keep leases that ended before `keepBeforeMs` stay, and tasks and hosts count as forgotten until the logs tell of them:
+   *   the logs do not reach back to their beginning. Undefined: nothing stays.
+   */
+  clear(keep: { readonly keepBeforeMs: number | undefined }): Promise<void>;
+  write(rows: ProjectionRows): Promise<void>;
+}
+
+/** The task/peer graph, to be made anew. */
+export interface RebuildStore {
+  /**
+   * Runs `work` in one transaction and sets every slice's checkpoint to the position it has reached.
+   *
+   * @throws {PortError} `rebuild_fenced` when a slice is not the owner's under this epoch any more; nothing is changed then.
+   */
+  rebuild<Report>(
+    ownerId: string,
+    epochs: ReadonlyMap<number, number>,
+    work: (
+      writer: RebuildWriter,
+    ) => Promise<{ readonly position: CheckpointRow; readonly report: Report }>,
+  ): Promise<Report>;
 }
 
 /** Whether the broker can be reached: silence while it cannot proves nothing about anybody. */

@@ -1,7 +1,7 @@
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { newTouched, type State } from "../core/state.ts";
+import { newTouched, type Peer, type State } from "../core/state.ts";
 import type { Folder } from "./folder.ts";
-import type { CheckpointRow, ProjectionBatch, ProjectionStore } from "./ports.ts";
+import type { CheckpointRow, ProjectionBatch, ProjectionRows, ProjectionStore } from "./ports.ts";
 import { retrying, type RetryTools } from "./retry.ts";
 import { hostRow, leaseRow, peerRow, taskRow } from "./rows.ts";
 
@@ -51,20 +51,9 @@ export class Projector {
 
   /** Takes everything that changed since the last capture. */
   capture(position: LogPosition): ProjectionBatch {
-    const { touched, hosts, tasks } = this.#state;
     const { sequence: eventsSequence, lastMessageId } = this.#folder;
-    const taken = { ...touched };
-    Object.assign(touched, newTouched());
     return {
-      hosts: [...taken.hostIds].flatMap((id) => mapped(hosts.get(id), hostRow)),
-      tasks: [...taken.taskIds].flatMap((id) => mapped(tasks.get(id), taskRow)),
-      peers: [...taken.peers.values()].flatMap((peer) =>
-        mapped(tasks.get(peer.taskId), (task) => peerRow(peer, task)),
-      ),
-      removedPeers: [],
-      leases: [...taken.leases.values()].map(leaseRow),
-      downloads: uniqueDownloads(taken.downloads),
-      deadLetters: this.#folder.takeDeadLetters(),
+      ...takeRows(this.#state, this.#folder),
       checkpoints: this.#checkpoints.map((before) => ({
         before,
         after: {
@@ -90,6 +79,28 @@ export class Projector {
     if (result === "committed") this.#checkpoints = batch.checkpoints.map(({ after }) => after);
     return result;
   }
+}
+
+/** Takes what changed out of the state. What was touched and is not there any more has been forgotten. */
+export function takeRows(state: State, folder: Folder): ProjectionRows {
+  const { hosts, tasks } = state;
+  const taken = { ...state.touched };
+  Object.assign(state.touched, newTouched());
+  const peers = [...taken.peers.values()];
+  const isThere = (peer: Peer) => tasks.get(peer.taskId)?.peers.has(peer.hostId) === true;
+  return {
+    hosts: [...taken.hostIds].flatMap((id) => mapped(hosts.get(id), hostRow)),
+    tasks: [...taken.taskIds].flatMap((id) => mapped(tasks.get(id), taskRow)),
+    peers: peers.flatMap((peer) =>
+      isThere(peer) ? mapped(tasks.get(peer.taskId), (task) => peerRow(peer, task)) : [],
+    ),
+    removedPeers: peers.filter((peer) => !isThere(peer)),
+    forgottenTaskIds: [...taken.taskIds].filter((id) => !tasks.has(id)),
+    forgottenHostIds: [...taken.hostIds].filter((id) => !hosts.has(id)),
+    leases: [...taken.leases.values()].map(leaseRow),
+    downloads: uniqueDownloads(taken.downloads),
+    deadLetters: folder.takeDeadLetters(),
+  };
 }
 
 function mapped<From, To>(value: From | undefined, map: (value: From) => To): readonly To[] {

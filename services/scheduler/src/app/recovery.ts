@@ -1,11 +1,12 @@
 import type { Log } from "@lacewing/observability/log.ts";
+import { setImmediate as letOthersRun } from "node:timers/promises";
 import { evolveDecision } from "../core/evolve-decision.ts";
 import { InvariantViolation } from "../core/invariant.ts";
 import { askForFullAnnounce, contain } from "../core/ledger.ts";
 import type { State } from "../core/state.ts";
 import { EventCursor } from "./event-cursor.ts";
 import type { Folder } from "./folder.ts";
-import { REPLAY_WINDOW_MAX } from "./limits.ts";
+import { REPLAY_WINDOW_MAX, REPLAYED_PER_TURN_MAX } from "./limits.ts";
 import type { CheckpointRow, DecisionLog, EventLog, StoredDecisions } from "./ports.ts";
 import { retrying, type RetryTools } from "./retry.ts";
 
@@ -18,28 +19,45 @@ export interface ReplayResult {
   readonly hasGap: boolean;
 }
 
+export interface ReplayPorts {
+  readonly eventLog: EventLog;
+  readonly decisionLog: DecisionLog;
+  /** The scheduler's own: what a broker whose clock is ahead has stored counts as heard just now. */
+  readonly time: { now(): number };
+}
+
 /**
  * Brings a state from its checkpoint to the end of both logs: events in their order, and each decision right after the event
  * that the scheduler had folded when it made it. Applies decisions, never makes any.
  */
 export class Replay {
   readonly #folder: Folder;
-  readonly #ports: { readonly eventLog: EventLog; readonly decisionLog: DecisionLog };
+  readonly #ports: ReplayPorts;
   readonly #tools: RetryTools;
   readonly #log: Log;
+  readonly #onProgress: () => Promise<void>;
+  #foldedCount = 0;
 
+  /** @param onProgress called now and then, with all that is folded so far in the state. */
   constructor(
     folder: Folder,
-    ports: { readonly eventLog: EventLog; readonly decisionLog: DecisionLog },
+    ports: ReplayPorts,
     tools: RetryTools,
+    onProgress: () => Promise<void> = async () => {},
   ) {
+    this.#onProgress = onProgress;
     this.#folder = folder;
     this.#ports = ports;
     this.#tools = tools;
     this.#log = tools.log;
   }
 
-  async run(checkpoints: readonly CheckpointRow[], signal: AbortSignal): Promise<ReplayResult> {
+  /** @param lastDecision of the decision log before this session wrote to it. */
+  async run(
+    checkpoints: readonly CheckpointRow[],
+    lastDecision: number,
+    signal: AbortSignal,
+  ): Promise<ReplayResult> {
     const { eventLog, decisionLog } = this.#ports;
     const events = await retrying("read bounds of events", this.#tools, signal, () =>
       eventLog.bounds(),
@@ -51,8 +69,8 @@ export class Replay {
     const decisionsFrom = Math.min(...checkpoints.map((row) => row.decisionsSequence)) + 1;
     const cursor = await this.#open(events, start, checkpoints[0]?.lastMessageId ?? "", signal);
     const isTrimmed = decisions.first > decisionsFrom && decisions.last >= decisionsFrom;
-    if (isTrimmed || decisions.last < decisionsFrom - 1) {
-      this.#log.warn("decision log gap", { decisionsFrom, ...decisions });
+    if (isTrimmed || lastDecision < decisionsFrom - 1) {
+      this.#log.warn("decision log gap", { decisionsFrom, lastDecision, ...decisions });
       cursor.hasGap = true;
     }
     const included = new Map(checkpoints.map((row) => [row.slice, row.decisionsSequence]));
@@ -64,6 +82,7 @@ export class Replay {
       this.#apply(stored, cursor);
     }
     await this.#foldUpTo(cursor, events.last);
+    this.#forgetFuture();
     const { contained } = this.#folder.state;
     this.#log.info("state recovered", {
       eventsSequence: this.#folder.sequence,
@@ -112,7 +131,21 @@ export class Replay {
       const next = await cursor.peek();
       if (next.streamSequence > sequence) return;
       cursor.take();
-      this.#folder.fold(next, next.storedAtMs);
+      this.#folder.fold(next, Math.min(next.storedAtMs, this.#ports.time.now()));
+      if (++this.#foldedCount % REPLAYED_PER_TURN_MAX === 0) await this.#pause();
+    }
+  }
+
+  async #pause(): Promise<void> {
+    await letOthersRun();
+    await this.#onProgress();
+  }
+
+  /** A former scheduler's clock that was ahead would keep its leases alive until ours has caught up. */
+  #forgetFuture(): void {
+    const nowMs = this.#ports.time.now();
+    for (const lease of this.#folder.state.leases.values()) {
+      lease.progressAtMs = Math.min(lease.progressAtMs, nowMs);
     }
   }
 

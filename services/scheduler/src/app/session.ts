@@ -2,6 +2,8 @@ import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import { liveViewOf } from "./explain/live-view.ts";
+import type { LiveView } from "./explain/ports.ts";
 import { Folder } from "./folder.ts";
 import { RETRY_BACKOFF, STOP_FLUSH_MS } from "./limits.ts";
 import { Live } from "./live.ts";
@@ -12,7 +14,6 @@ import type {
   EventLog,
   LeaseSigner,
   ProjectionStore,
-  SliceOwnership,
 } from "./ports.ts";
 import { Projector } from "./projector.ts";
 import { askEverybody, Replay } from "./recovery.ts";
@@ -20,16 +21,18 @@ import { retrying, type RetryTools } from "./retry.ts";
 import { ScheduleSpans } from "./schedule-spans.ts";
 import { epochOf, SliceLog } from "./slice-log.ts";
 import { stateFromRows } from "./state-from-rows.ts";
+import type { SteadyTime } from "./steady-time.ts";
 
 export interface SessionPorts {
   readonly eventLog: EventLog;
   readonly decisionLog: DecisionLog;
   readonly sender: AssignmentSender;
   readonly store: ProjectionStore;
-  readonly ownership: Pick<SliceOwnership, "raise">;
   readonly signer: LeaseSigner;
   readonly link: BrokerLink;
   readonly clock: Clock;
+  /** What leases and answers are measured by. */
+  readonly time: SteadyTime;
   readonly log: Log;
   /** In [0, 1), a new one at each call. */
   readonly random: () => number;
@@ -78,8 +81,15 @@ export class Session {
    */
   async run(nextLeaseNumbers: number[], onLive: () => void): Promise<SessionEnd> {
     try {
-      if ((await this.#raiseEpochs()) || !(await this.#acquire())) return "reload";
-      const live = await this.#recover(nextLeaseNumbers);
+      // Looked at before our own messages lengthen it: a log that was lost is shorter than the checkpoint says.
+      const before = await retrying(
+        "read bounds of decisions",
+        this.#tools,
+        this.#abort.signal,
+        () => this.#ports.decisionLog.bounds(),
+      );
+      if (!(await this.#acquire())) return "reload";
+      const live = await this.#recover(nextLeaseNumbers, before.last);
       this.#live = live;
       onLive();
       const loops = [live.readLoop(), live.tickLoop(), live.flushLoop()];
@@ -102,6 +112,12 @@ export class Session {
     }
   }
 
+  /** What is true now; undefined until the state is at the end of the logs. */
+  get liveView(): LiveView | undefined {
+    const { time } = this.#ports;
+    return this.#live && liveViewOf(this.#live.state, time.now());
+  }
+
   /** Ends the session in order: what is decided and folded is projected first, if Postgres answers. */
   stop(): void {
     if (this.#live === undefined) this.#abort.abort();
@@ -121,50 +137,29 @@ export class Session {
     timeout.abort();
   }
 
-  /**
-   * The epochs come from the database, which may have been made anew or restored while hosts went on: the log tells. All slices
-   * are looked at before any is written to, as our own message would have the next session raise its slice again.
-   *
-   * @returns whether any epoch was raised: then the slices have to be acquired again.
-   */
-  async #raiseEpochs(): Promise<boolean> {
-    const { signal } = this.#abort;
-    const found = await Promise.all(
-      this.#sliceLogs.map(async (log) => [log.slice, await log.epochToExceed(signal)] as const),
-    );
-    const above = new Map(
-      found.flatMap(([slice, epoch]) => (epoch === undefined ? [] : [[slice, epoch] as const])),
-    );
-    if (above.size === 0) return false;
-    this.#ports.log.info("epochs raised above the log's", { sliceCount: above.size });
-    await retrying("raise epochs", this.#tools, signal, () =>
-      this.#ports.ownership.raise(this.#settings.ownerId, above),
-    );
-    return true;
-  }
-
   async #acquire(): Promise<boolean> {
     const { ownerId } = this.#settings;
-    const nowMs = this.#ports.clock.now();
+    const nowMs = this.#ports.time.now();
     const results = await Promise.all(
       this.#sliceLogs.map((log) => log.acquire(ownerId, 0, nowMs, this.#abort.signal)),
     );
     return results.every((isNewest) => isNewest);
   }
 
-  async #recover(nextLeaseNumbers: readonly number[]): Promise<Live> {
+  /** @param lastDecision of the log as we found it. */
+  async #recover(nextLeaseNumbers: readonly number[], lastDecision: number): Promise<Live> {
     const { signal } = this.#abort;
     const snapshot = await retrying("load projection", this.#tools, signal, () =>
       this.#ports.store.load(),
     );
-    const state = stateFromRows(snapshot, nextLeaseNumbers);
+    const state = await stateFromRows(snapshot, nextLeaseNumbers, this.#ports.time.now());
     const spans = new ScheduleSpans();
     let isLive = false;
     const folder = new Folder(state, this.#ports.log, (event, hostId) =>
       isLive ? spans.begin(event, state.hosts.get(hostId)) : event,
     );
     const replay = new Replay(folder, this.#ports, this.#tools);
-    const replayed = await replay.run(snapshot.checkpoints, signal);
+    const replayed = await replay.run(snapshot.checkpoints, lastDecision, signal);
     isLive = true;
     if (replayed.hasGap) askEverybody(state, "the scheduler's logs have a gap");
     return new Live({

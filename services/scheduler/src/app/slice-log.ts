@@ -47,16 +47,6 @@ export class SliceLog {
   }
 
   /**
-   * The epoch of the slice's newest decision when it is not below ours: under ours, hosts that heard it would refuse us.
-   */
-  async epochToExceed(signal: AbortSignal): Promise<number | undefined> {
-    const last = await retrying("read decision log", this.#tools, signal, () =>
-      this.#log.last(this.slice),
-    );
-    return last.sequence > 0 && last.epoch >= this.epoch ? last.epoch : undefined;
-  }
-
-  /**
    * Makes us the newest writer: after this no append of a former owner succeeds.
    *
    * @returns false when somebody else keeps appending.

@@ -1,4 +1,5 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { setImmediate as letOthersRun } from "node:timers/promises";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { PieceDigests } from "../core/digests.ts";
 import { addLease, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
@@ -12,29 +13,43 @@ import type {
   ProjectionSnapshot,
   TaskRow,
 } from "./ports.ts";
+import { ROWS_PER_TURN_MAX } from "./limits.ts";
 import { parsePieces } from "./rows.ts";
 
 /**
  * The state that a projection stands for. What it does not keep (strikes, back-offs, what was said before a description) is
  * forgotten: it costs a retry, and full announces repair the rest.
+ *
+ * @param nowMs of the scheduler's own time.
  */
-export function stateFromRows(
+export async function stateFromRows(
   snapshot: ProjectionSnapshot,
   nextLeaseNumbers: readonly number[],
-): State {
+  nowMs: number,
+): Promise<State> {
   const state = newState(nextLeaseNumbers);
-  for (const row of snapshot.hosts) addHost(state, row);
-  for (const row of snapshot.tasks) addTask(state, row);
-  for (const row of snapshot.peers) addPeer(state, row);
-  for (const row of snapshot.liveLeases) addLiveLease(state, row);
+  await eachInTurns(snapshot.hosts, (row) => addHost(state, row, nowMs));
+  await eachInTurns(snapshot.tasks, (row) => addTask(state, row));
+  await eachInTurns(snapshot.peers, (row) => addPeer(state, row));
+  await eachInTurns(snapshot.liveLeases, (row) => addLiveLease(state, row));
   // Nothing of this has changed since it was projected.
   Object.assign(state.touched, newTouched());
   for (const dirty of state.work.dirtyTaskIds) dirty.clear();
   return state;
 }
 
-function addHost(state: State, row: HostRow): void {
-  const host = hostFor(state, row.hostId, row.bootId, row.announcedAtMs);
+/** The ownership has to be renewed while hundreds of thousands of rows are read. */
+async function eachInTurns<Row>(rows: readonly Row[], add: (row: Row) => void): Promise<void> {
+  for (const [at, row] of rows.entries()) {
+    add(row);
+    if (at % ROWS_PER_TURN_MAX === ROWS_PER_TURN_MAX - 1) await letOthersRun();
+  }
+}
+
+function addHost(state: State, row: HostRow, nowMs: number): void {
+  // Written by a clock that was ahead of ours, it would keep a host alive that is silent for ever.
+  const heardAtMs = Math.min(row.announcedAtMs, nowMs);
+  const host = hostFor(state, row.hostId, row.bootId, heardAtMs);
   host.isAnnounced = row.transferAddress !== "";
   setKind(state, host, row.kind);
   host.transferAddress = row.transferAddress;
@@ -62,7 +77,9 @@ function addTask(state: State, row: TaskRow): void {
   task.isCreated = true;
   if (row.lengthBytes !== undefined && row.pieceLengthBytes !== undefined) {
     task.layout = { lengthBytes: row.lengthBytes, pieceLengthBytes: row.pieceLengthBytes };
-    task.digests = new PieceDigests(pieceCountOf(task.layout), row.pieceDigests);
+    // Nobody asks for the digests of a retired task, and they are not loaded.
+    if (row.state !== "retired")
+      task.digests = new PieceDigests(pieceCountOf(task.layout), row.pieceDigests);
   }
   state.tasks.set(task.taskId, task);
 }
@@ -76,6 +93,8 @@ function addPeer(state: State, row: PeerRow): void {
   peer.held = new Bitmap(peer.held.size, row.bitmap);
   peer.isVerified = row.isVerified;
   peer.isSeeding = row.isSeeding;
+  // A copy of a retired task was given up under an incarnation above the host's: when it speaks of it, it is told to drop it.
+  peer.isVoided = task.state === "retired" && row.incarnation > 0;
   for (const live of row.requests) {
     peer.requests.set(live.requestId, requestFrom(live, host.bootId));
     host.requests.set(live.requestId, task.taskId);

@@ -1,6 +1,6 @@
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
-import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS } from "./limits.ts";
+import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS, PROMISES_CHECK_MS } from "./limits.ts";
 import { must } from "./invariant.ts";
 import type { Lease, Peer, Request, State, Task } from "./state.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
@@ -11,24 +11,41 @@ import { isWithin, piecesOfRequest } from "./wanted.ts";
  */
 export function answerRequests(state: State, task: Task, nowMs: number): readonly Answer[] {
   const answers: Answer[] = [];
-  for (const hostId of task.needyIds) {
-    const peer = must(task.peers.get(hostId), `peer ${hostId}`);
-    if (state.hosts.get(hostId)?.state !== "alive") continue;
+  for (const hostId of task.askingIds) answerHost(state, task, hostId, nowMs, answers);
+  task.askingIds.clear();
+  if (nowMs < task.promisesDueAtMs || task.promisedIds.size === 0) return answers;
+  task.promisesDueAtMs = Infinity;
+  for (const hostId of task.promisedIds) answerHost(state, task, hostId, nowMs, answers);
+  task.promisesDueAtMs = Math.max(task.promisesDueAtMs, nowMs + PROMISES_CHECK_MS);
+  return answers;
+}
+
+/** Answers the requests of one host as far as necessary, and notes when the next answer is due. */
+function answerHost(
+  state: State,
+  task: Task,
+  hostId: string,
+  nowMs: number,
+  answers: Answer[],
+): void {
+  const peer = task.peers.get(hostId);
+  let dueAtMs = Infinity;
+  if (peer !== undefined && state.hosts.get(hostId)?.state === "alive") {
     for (const request of peer.requests.values()) {
-      answers.push(...answerRequest(state, task, peer, request, nowMs));
-    }
-  }
-  for (const hostId of task.askingIds) {
-    // A complete peer is not needy; the host asked before it knew that it holds everything.
-    if (task.needyIds.has(hostId)) continue;
-    for (const request of task.peers.get(hostId)?.requests.values() ?? []) {
+      if (task.needyIds.has(hostId)) {
+        for (const answer of answerRequest(state, task, peer, request, nowMs)) answers.push(answer);
+        if (request.nextAnswerAtMs > 0) dueAtMs = Math.min(dueAtMs, request.nextAnswerAtMs);
+        continue;
+      }
+      // A complete peer is not needy; the host asked before it knew that it holds everything.
       if (request.needsAnswer)
         answers.push(pending(hostId, task, request, "everything is held already"));
       request.needsAnswer = false;
     }
   }
-  task.askingIds.clear();
-  return answers;
+  if (dueAtMs === Infinity) task.promisedIds.delete(hostId);
+  else task.promisedIds.add(hostId);
+  task.promisesDueAtMs = Math.min(task.promisesDueAtMs, dueAtMs);
 }
 
 function answerRequest(
@@ -38,10 +55,14 @@ function answerRequest(
   request: Request,
   nowMs: number,
 ): readonly Answer[] {
+  const isAsked = request.needsAnswer;
+  if (!isAsked && hasLeaseOfItsOwn(state, peer, request)) {
+    request.nextAnswerAtMs = 0;
+    return NO_ANSWERS;
+  }
   const leases = [...peer.leaseIds].map((leaseId) =>
     must(state.leases.get(leaseId), `lease ${leaseId}`),
   );
-  const isAsked = request.needsAnswer;
   request.needsAnswer = false;
   // Leases of this very turn are on their way already.
   const repeated: readonly Answer[] = isAsked
@@ -56,6 +77,15 @@ function answerRequest(
   if (!isAsked && nowMs < request.nextAnswerAtMs) return repeated;
   request.nextAnswerAtMs = nowMs + PENDING_NEXT_BY_MS - PENDING_MARGIN_MS;
   return [...repeated, pending(peer.hostId, task, request, waitReason(task, peer))];
+}
+
+const NO_ANSWERS: readonly Answer[] = [];
+
+function hasLeaseOfItsOwn(state: State, peer: Peer, request: Request): boolean {
+  for (const leaseId of peer.leaseIds) {
+    if (state.leases.get(leaseId)?.requestId === request.requestId) return true;
+  }
+  return false;
 }
 
 function waitReason(task: Task, peer: Peer): string {

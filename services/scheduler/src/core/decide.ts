@@ -5,11 +5,14 @@ import { answerRequests } from "./decide-answers.ts";
 import { reviewedLeases } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
-import { LEASES_PER_PEER_MAX } from "./limits.ts";
+import { forgetting, isForgettable } from "./forget.ts";
 import { must } from "./invariant.ts";
-import { type Match, type Matcher, matchLeastLoaded, originReader } from "./matching.ts";
-import type { Lease, Peer, State, Task } from "./state.ts";
-import { wantedPieces } from "./wanted.ts";
+import { matchTask } from "./matching/match-task.ts";
+import { originReader } from "./matching/origin.ts";
+import { policyFor, weightOf } from "./matching/policy.ts";
+import type { Match, MatchView } from "./matching/view.ts";
+import type { Host, Lease, Peer, State, Task } from "./state.ts";
+import { swarmOf } from "./swarm/sync.ts";
 
 /** What a decision depends on besides the state. */
 export interface DecideContext {
@@ -18,7 +21,8 @@ export interface DecideContext {
   readonly nowMs: number;
   /** In [0, 1), a new one at each call. */
   readonly random: () => number;
-  readonly matcher?: Matcher;
+  /** Another rule for granting the pieces of a described task, for comparison. */
+  readonly matcher?: (view: MatchView) => void;
 }
 
 export interface Outcome {
@@ -35,7 +39,7 @@ export interface Outcome {
 export function decide(state: State, context: DecideContext): Outcome {
   const turn: Turn = { state, context, decisions: [], answers: [] };
   const dirty = must(state.work.dirtyTaskIds[context.slice], `slice ${context.slice}`);
-  const taskIds = [...dirty];
+  const taskIds = inOrderOfPriority(state, dirty);
   dirty.clear();
   for (const taskId of taskIds) {
     const task = state.tasks.get(taskId);
@@ -57,8 +61,19 @@ interface Turn {
   readonly answers: Answer[];
 }
 
+/** The most urgent first: what they leave of the upload slots is for the others. */
+function inOrderOfPriority(state: State, taskIds: ReadonlySet<string>): readonly string[] {
+  if (taskIds.size < 2) return [...taskIds];
+  const priorityOf = (taskId: string) => state.tasks.get(taskId)?.priority ?? 0;
+  return [...taskIds].toSorted((a, b) => priorityOf(a) - priorityOf(b));
+}
+
 function decideTask(turn: Turn, task: Task): void {
   const { state, context } = turn;
+  if (isForgettable(task)) {
+    emit(turn, forgetting(task));
+    return;
+  }
   if (task.state === "retired") return;
   if (!task.isCreated) emit(turn, taskCreated(task));
   if (task.condemnedReason !== undefined) {
@@ -72,8 +87,8 @@ function decideTask(turn: Turn, task: Task): void {
     revoke(turn, lease, reason);
   if (task.layout === undefined) grantOpenLease(turn, task);
   else grantPieces(turn, task);
-  turn.answers.push(...answerRequests(state, task, context.nowMs));
-  if (isHungry(state, task)) state.work.hungryTaskIds.add(task.taskId);
+  for (const answer of answerRequests(state, task, context.nowMs)) turn.answers.push(answer);
+  if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);
   else state.work.hungryTaskIds.delete(task.taskId);
 }
 
@@ -118,52 +133,37 @@ function grantOpenLease(turn: Turn, task: Task): void {
   if (chosen === undefined) return;
   const reason = "origin open: content not described yet";
   grant(turn, task, chosen.peer, {
-    kind: "origin",
+    parentHostId: "",
     requestId: chosen.requestId,
     pieces: [],
     reason,
+    candidateCount: 0,
   });
 }
 
-/** One grant for each child in turn, until nobody can be given anything more: no child takes all slots. */
 function grantPieces(turn: Turn, task: Task): void {
   const { state, context } = turn;
-  const matcher = context.matcher ?? matchLeastLoaded;
-  let waiting = inOrder(state, task);
-  for (let round = 0; round < LEASES_PER_PEER_MAX && waiting.length > 0; round++) {
-    const served: Peer[] = [];
-    for (const peer of waiting) {
-      const match = matcher({ state, task, nowMs: context.nowMs }, peer, context.random);
-      if (match.kind === "wait") continue;
-      grant(turn, task, peer, match);
-      served.push(peer);
-    }
-    waiting = served;
-  }
+  const match = context.matcher ?? matchTask;
+  match({
+    state,
+    task,
+    swarm: swarmOf(state, task),
+    policy: policyFor(task),
+    nowMs: context.nowMs,
+    random: context.random,
+    grant: (child, chosen) => grant(turn, task, child, chosen),
+  });
 }
 
-/** Children that want something; one that has the origin's response open goes first, as its stream costs no round trip. */
-function inOrder(state: State, task: Task): readonly Peer[] {
-  const peers: Peer[] = [];
-  const first: Peer[] = [];
-  for (const hostId of task.needyIds) {
-    const peer = must(task.peers.get(hostId), `peer ${hostId}`);
-    if (state.hosts.get(hostId)?.state !== "alive" || isSatisfied(task, peer)) continue;
-    const hasOriginOpen = [...peer.requests.values()].some((request) => request.isOriginOpen);
-    (hasOriginOpen ? first : peers).push(peer);
-  }
-  return [...first, ...peers];
-}
-
-function grant(turn: Turn, task: Task, peer: Peer, match: Exclude<Match, { kind: "wait" }>): void {
+function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   const { state, context } = turn;
   const number = must(
     state.nextLeaseNumbers[context.slice],
     `lease number of slice ${context.slice}`,
   );
   const leaseId = `${context.slice}-${context.epoch}-${number}`;
-  const requestId =
-    match.kind === "origin" ? match.requestId : (peer.requests.keys().next().value ?? "");
+  const requestId = match.requestId === "" ? firstRequestOf(peer) : match.requestId;
+  const parent = state.hosts.get(match.parentHostId);
   emit(turn, {
     kind: {
       $case: "leaseGranted",
@@ -171,35 +171,39 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Exclude<Match, { kind:
         leaseId,
         taskId: task.taskId,
         childHostId: peer.hostId,
-        parentHostId: match.kind === "parent" ? match.parentHostId : "",
+        parentHostId: match.parentHostId,
         pieces: rangesOf(match.pieces),
         open: match.pieces.length === 0,
-        durationMs: leaseDurationMs(task.layout),
+        durationMs: leaseDurationMs(task.layout, parent?.bytesPerMs),
         reason: match.reason,
-        candidateCount: match.kind === "parent" ? match.candidateCount : 0,
+        candidateCount: match.candidateCount,
         requestId,
         traceparent: peer.requests.get(requestId)?.traceparent ?? "",
       },
     },
   });
+  if (parent !== undefined) noteUpload(task, parent, match.pieces.length);
   const lease = must(state.leases.get(leaseId), `lease ${leaseId}`);
   turn.answers.push({ kind: "lease", hostId: peer.hostId, lease });
 }
 
-/** Whether time alone may bring the task something to do: somebody waits for pieces or for an answer. */
-function isHungry(state: State, task: Task): boolean {
-  for (const hostId of task.needyIds) {
-    const peer = must(task.peers.get(hostId), `peer ${hostId}`);
-    if (state.hosts.get(hostId)?.state !== "alive") continue;
-    if (!isSatisfied(task, peer)) return true;
-    for (const request of peer.requests.values()) if (request.nextAnswerAtMs > 0) return true;
-  }
-  return false;
+/** What a host uploads for a task counts against the task's other turns at it. */
+function noteUpload(task: Task, parent: Host, pieceCount: number): void {
+  const peer = task.peers.get(parent.hostId);
+  if (peer === undefined) return;
+  parent.uploadShareFloor = Math.max(parent.uploadShareFloor, peer.uploadShare);
+  peer.uploadShare += (pieceCount * (task.layout?.pieceLengthBytes ?? 0)) / weightOf(task);
 }
 
-/** Whether everything the peer wants is held by it or on its way. */
-function isSatisfied(task: Task, peer: Peer): boolean {
-  return wantedPieces(task, peer).next().done === true;
+function firstRequestOf(peer: Peer): string {
+  for (const requestId of peer.requests.keys()) return requestId;
+  return "";
+}
+
+/** Whether time alone may bring the task something to do: somebody waits for pieces or for an answer. */
+function isHungry(task: Task): boolean {
+  if (task.swarm === undefined) return task.needyIds.size > 0;
+  return task.swarm.needy.sizeOf(0) > 0 || task.promisedIds.size > 0;
 }
 
 function takeOutbox(state: State, slice: number): readonly Answer[] {

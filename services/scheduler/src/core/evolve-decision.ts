@@ -16,7 +16,10 @@ import {
   touchTask,
 } from "./ledger.ts";
 import { InvariantViolation, must, mustHold } from "./invariant.ts";
+import { forgetHost, forgetTask, UNUSED } from "./forget.ts";
+import { halveSlots } from "./host-rates.ts";
 import type { Lease, State, Task } from "./state.ts";
+import { dropSwarm, syncHost } from "./swarm/sync.ts";
 
 /** Which log message a decision stands in. */
 export interface DecisionContext {
@@ -52,13 +55,20 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       endLease(state, lease, value.reason, context.decidedAtMs);
       if (value.reason === "expired" && lease.parentHostId !== "" && child !== undefined) {
         avoidParent(child, lease.parentHostId, context.decidedAtMs, false);
+        halveSlots(state, lease.parentHostId);
       }
       return;
     }
     case "hostDeclaredLost": {
       const host = must(state.hosts.get(value.hostId), `host ${value.hostId}`);
+      // Lost or left before, and silent ever since.
+      if (host.state !== "alive") {
+        forgetHost(state, host);
+        return;
+      }
       host.state = "lost";
       touchHost(state, host);
+      syncHost(state, host);
       reviewLeases(state, host);
       return;
     }
@@ -151,6 +161,11 @@ function mustFit(state: State, task: Task, value: LeaseGranted, pieces: readonly
 /** Nobody gets anything of the task any more, and whoever has some of it is told to drop it. */
 function retire(state: State, value: TaskRetired, context: DecisionContext): void {
   const task = must(state.tasks.get(value.taskId), `task ${value.taskId}`);
+  if (value.reason === UNUSED) {
+    mustHold(task.leaseIds.size === 0, `task ${value.taskId} is forgotten with live leases`);
+    forgetTask(state, task);
+    return;
+  }
   mustHold(task.state !== "retired", `task ${value.taskId} is retired twice`);
   for (const leaseId of task.leaseIds) {
     endLease(
@@ -162,6 +177,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
   }
   task.state = "retired";
   task.retiredReason = value.reason;
+  task.retiredAtMs = context.decidedAtMs;
   task.condemnedReason = undefined;
   for (const peer of task.peers.values()) {
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
@@ -178,5 +194,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
     });
   }
   task.needyIds.clear();
+  task.promisedIds.clear();
+  dropSwarm(task);
   touchTask(state, task);
 }

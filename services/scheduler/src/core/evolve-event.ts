@@ -10,9 +10,10 @@ import {
   verifyPeer,
 } from "./evolve-task.ts";
 import { addPieces, failPieces } from "./evolve-pieces.ts";
-import { DOWNLOADS_MAX } from "./limits.ts";
+import { DOWNLOADS_MAX, REQUESTS_PER_HOST_MAX } from "./limits.ts";
 import { contain, hostFor, peerFor, taskFor, touchPeer, touchTask, updateNeed } from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
+import { dropSwarm } from "./swarm/sync.ts";
 import type { Host, State, Task } from "./state.ts";
 
 /**
@@ -102,6 +103,10 @@ function request(
   traceparent: string,
   context: EventContext,
 ): void {
+  if (host.requests.size >= REQUESTS_PER_HOST_MAX && !host.requests.has(value.requestId)) {
+    contain(state, "too many requests of a host");
+    return;
+  }
   const task = taskFor(state, value.taskId, context.atMs);
   if (task.state === "retired") startAfresh(task, context.atMs);
   if (!task.isCreated) introduceTask(state, task, value);
@@ -124,6 +129,7 @@ function request(
   });
   host.requests.set(value.requestId, value.taskId);
   task.askingIds.add(host.hostId);
+  if (peer.requests.size === 1 && peer.leaseIds.size === 0) peer.waitingSinceMs = context.atMs;
   updateNeed(task, peer);
   adoptBySeeds(state, task);
   touchPeer(state, peer);
@@ -147,6 +153,7 @@ function introduceTask(state: State, task: Task, value: TaskRequested): void {
 function startAfresh(task: Task, atMs: number): void {
   task.state = "active";
   task.retiredReason = "";
+  task.isForgettable = false;
   task.condemnedReason = undefined;
   task.isCreated = false;
   task.createdAtMs = atMs;
@@ -155,4 +162,5 @@ function startAfresh(task: Task, atMs: number): void {
   task.url = "";
   task.anchor = "";
   task.etag = "";
+  dropSwarm(task);
 }

@@ -14,6 +14,7 @@ import {
   wakeHungryTasks,
 } from "./ledger.ts";
 import type { Host, State } from "./state.ts";
+import { moveInSwarm, syncHost } from "./swarm/sync.ts";
 
 const EMPTY_INVENTORY = inventoryDigest([]);
 
@@ -23,6 +24,7 @@ export function hearFrom(state: State, context: EventContext): void {
   const host = hostFor(state, context.hostId, context.bootId, context.atMs);
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
   host.suspectUntilMs = 0;
+  if (host.isSuspect) clearSuspicion(state, host);
   if (host.state === "lost") revive(state, host);
   if (isNew) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
 }
@@ -35,6 +37,7 @@ export function announceHost(
   context: EventContext,
 ): void {
   const isFirst = !host.isAnnounced;
+  const placeBefore = `${host.idc}|${host.location}`;
   if (context.bootId !== host.bootId) startBoot(state, host, context.bootId);
   host.isAnnounced = true;
   setKind(state, host, value.kind === "seed" ? "seed" : "normal");
@@ -46,6 +49,8 @@ export function announceHost(
   host.quotaBytes = value.quotaBytes;
   host.announcedAtMs = context.atMs;
   if (host.state !== "alive") revive(state, host);
+  if (placeBefore !== `${value.idc}|${value.location}`) moveInSwarms(state, host);
+  if (isFirst) syncHost(state, host);
   endUnlistedRequests(state, host, value, context.sequence);
   repeatUnlistedLeases(state, host, value, context.atMs);
   if (value.full) {
@@ -67,6 +72,7 @@ export function announceHost(
 export function leaveHost(state: State, host: Host): void {
   host.state = "left";
   touchHost(state, host);
+  syncHost(state, host);
   reviewLeases(state, host);
 }
 
@@ -82,11 +88,33 @@ export function reviewLeases(state: State, host: Host): void {
 function revive(state: State, host: Host): void {
   host.state = "alive";
   touchHost(state, host);
+  syncHost(state, host);
   for (const taskId of host.requests.values()) {
     const task = state.tasks.get(taskId);
-    if (task !== undefined) markDirty(state, task);
+    if (task === undefined) continue;
+    task.askingIds.add(host.hostId);
+    markDirty(state, task);
   }
   wakeHungryTasks(state, host);
+}
+
+/** It was heard of, or its time is over: its copies can be read again. */
+export function clearSuspicion(state: State, host: Host): void {
+  host.isSuspect = false;
+  state.work.suspectIds.delete(host.hostId);
+  syncHost(state, host);
+  wakeHungryTasks(state, host);
+}
+
+/** The host is in another idc or rack than before: its copies count there. */
+function moveInSwarms(state: State, host: Host): void {
+  for (const taskId of host.taskIds) {
+    const task = state.tasks.get(taskId);
+    const peer = task?.peers.get(host.hostId);
+    if (task?.swarm === undefined || peer === undefined) continue;
+    moveInSwarm(state, task, peer, host);
+    markDirty(state, task);
+  }
 }
 
 /** A new process: what its predecessor's clients waited for is over; what is on its disk is still there. */

@@ -3,7 +3,12 @@ import type {
   PiecesAvailable,
   PiecesFailed,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { ORIGIN_BACKOFF_MS_MAX, ORIGIN_BACKOFF_MS_MIN, SUSPECT_MS } from "./limits.ts";
+import {
+  DENIED_TO_STRIKE,
+  ORIGIN_BACKOFF_MS_MAX,
+  ORIGIN_BACKOFF_MS_MIN,
+  SUSPECT_MS,
+} from "./limits.ts";
 import {
   askForFullAnnounce,
   avoidParent,
@@ -20,7 +25,9 @@ import {
   touchTask,
   updateNeed,
 } from "./ledger.ts";
+import { halveSlots, noteRate } from "./host-rates.ts";
 import type { Host, Lease, Peer, State, Task } from "./state.ts";
+import { syncHost, syncPeer } from "./swarm/sync.ts";
 
 /** What a host holds of a task: joined to what is known of the same incarnation, so order and repetition do not matter. */
 export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs: number): void {
@@ -38,6 +45,7 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
   const added = peer.held.orBytes(value.bitmap);
   if (peer.held.count > 0) task.holderIds.add(host.hostId);
   for (const piece of added) peer.retryFirst.delete(piece);
+  holdInSwarm(task, peer, added, atMs);
   settlePieces(state, peer, added, atMs);
   for (const ended of value.leasesEnded) finishLease(state, host, task, ended, atMs);
   updateNeed(task, peer);
@@ -90,9 +98,18 @@ function isStale(state: State, task: Task, peer: Peer, value: PiecesAvailable): 
   return isOld;
 }
 
+function holdInSwarm(task: Task, peer: Peer, added: readonly number[], atMs: number): void {
+  const { swarm } = task;
+  if (swarm === undefined || peer.ordinal < 0) return;
+  for (const piece of added) swarm.hold(peer.ordinal, piece);
+  if (added.length > 0) swarm.progressAtMs = atMs;
+}
+
 function learnDigests(state: State, task: Task, value: PiecesAvailable): void {
   for (const { pieceIndex, sha256 } of value.digests) {
-    if (task.digests?.learn(pieceIndex, sha256) !== "conflict") continue;
+    const learned = task.digests?.learn(pieceIndex, sha256);
+    if (learned === "learned") task.swarm?.learn(pieceIndex);
+    if (learned !== "conflict") continue;
     // Somebody lies or is damaged, and we cannot know who: nobody may be given either version.
     contain(state, "digest conflict");
     condemn(state, task, "digest_conflict");
@@ -111,6 +128,7 @@ function finishLease(
     return;
   lease.bytes = ended.bytes;
   lease.transferMs = ended.durationMs;
+  noteRate(state, task, lease, atMs);
   if (lease.outcome === "live") endLease(state, lease, "finished", atMs);
 }
 
@@ -139,20 +157,27 @@ function blame(
       return;
     case "not_held":
       avoidParent(peer, parentHostId, atMs, false);
-      if (parent !== undefined) forgetPieces(state, task, parent, value.pieceIndexes);
+      if (parent === undefined) return;
+      forgetPieces(state, task, parent, value.pieceIndexes);
+      noteDenial(state, task, parent, peer);
       return;
     case "busy":
       avoidParent(peer, parentHostId, atMs, true);
+      halveSlots(state, parentHostId);
       return;
     case "malformed":
       // Who breaks the protocol will break it again.
-      if (parent !== undefined) parent.isStruck = true;
-      else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
+      if (parent !== undefined) {
+        parent.isStruck = true;
+        syncPeer(state, task, parent);
+      } else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
       return;
     case "stalled":
     case "short":
-      if (parentHostId !== "") avoidParent(peer, parentHostId, atMs, false);
-      else refuseOrigin(peer, lease, atMs);
+      if (parentHostId !== "") {
+        avoidParent(peer, parentHostId, atMs, false);
+        halveSlots(state, parentHostId);
+      } else refuseOrigin(peer, lease, atMs);
       return;
     case "origin_changed":
       refuseOrigin(peer, lease, atMs);
@@ -165,6 +190,7 @@ function blame(
     case "storage":
       // A seed without room is no seed; nobody else is to blame.
       peer.isSeeding = false;
+      updateNeed(task, peer);
       touchPeer(state, peer);
       return;
     case "cancelled":
@@ -196,6 +222,7 @@ function failureReason(text: string): FailureReason {
 /** Wrong bytes: nobody gets this task from this copy any more. */
 function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly number[]): void {
   parent.isStruck = true;
+  syncPeer(state, task, parent);
   tell(state, task.slice, {
     kind: "recheck",
     hostId: parent.hostId,
@@ -204,9 +231,24 @@ function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly n
   });
 }
 
+/** One child may lie itself, or meet an eviction under way; several mean that the host reports what it does not hold. */
+function noteDenial(state: State, task: Task, parent: Peer, child: Peer): void {
+  parent.deniedBy ??= new Set();
+  parent.deniedBy.add(child.hostId);
+  if (parent.deniedBy.size < DENIED_TO_STRIKE || parent.isStruck) return;
+  contain(state, "reported pieces not held");
+  parent.isStruck = true;
+  syncPeer(state, task, parent);
+}
+
 function suspect(state: State, hostId: string, atMs: number): void {
   const host = state.hosts.get(hostId);
-  if (host !== undefined) host.suspectUntilMs = atMs + SUSPECT_MS;
+  if (host === undefined) return;
+  host.suspectUntilMs = atMs + SUSPECT_MS;
+  if (host.isSuspect) return;
+  host.isSuspect = true;
+  state.work.suspectIds.add(hostId);
+  syncHost(state, host);
 }
 
 /** The parent's picture differs from ours: ours is the copy. Its next cumulative message brings back what it does hold. */
@@ -216,7 +258,9 @@ function forgetPieces(
   parent: Peer,
   pieceIndexes: readonly number[],
 ): void {
-  for (const piece of pieceIndexes) parent.held.delete(piece);
+  for (const piece of pieceIndexes) {
+    if (parent.held.delete(piece) && parent.ordinal >= 0) task.swarm?.unhold(parent.ordinal, piece);
+  }
   if (parent.held.count === 0) task.holderIds.delete(parent.hostId);
   updateNeed(task, parent);
   touchPeer(state, parent);

@@ -23,6 +23,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import type { Host, Lease, State, Task } from "./state.ts";
+import { dropSwarm } from "./swarm/sync.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
 
 /** The origin's answer was seen: now the task has a length, pieces, and work to hand out. The first description stands. */
@@ -151,6 +152,7 @@ function fillOpenLease(state: State, task: Task, atMs: number): void {
   }
   takePieces(lease, pieces, task, atMs);
   for (const piece of pieces) peer.leased.add(piece);
+  dropSwarm(task);
   state.touched.leases.set(lease.leaseId, lease);
   if (pieceCountOf(task.layout) === 0) endLease(state, lease, "finished", atMs);
   else if (pieces.length === 0) task.leaseIdsToReview.add(lease.leaseId);

@@ -3,6 +3,7 @@ import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE, SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
 import {
+  AVOIDED_PER_PEER_MAX,
   AVOID_MS_MAX,
   AVOID_MS_MIN,
   ENDED_LEASES_MAX,
@@ -10,6 +11,8 @@ import {
   OUTBOX_MAX,
 } from "./limits.ts";
 import { must } from "./invariant.ts";
+import { ACTIVITY } from "./swarm/swarm.ts";
+import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
 import {
   type Host,
   type Lease,
@@ -93,6 +96,8 @@ export function peerFor(state: State, task: Task, host: Host): Peer {
   const peer = newPeer(task.taskId, host.hostId, pieceCount);
   task.peers.set(host.hostId, peer);
   host.taskIds.add(task.taskId);
+  peer.waitingSinceMs = host.lastHeardAtMs;
+  joinSwarm(state, task, peer);
   touchPeer(state, peer);
   return peer;
 }
@@ -108,11 +113,12 @@ export function addLease(state: State, task: Task, lease: Lease): void {
     lease.leaseId,
   );
   if (lease.parentHostId !== "") {
-    must(state.hosts.get(lease.parentHostId), `host ${lease.parentHostId}`).servingLeaseIds.add(
-      lease.leaseId,
-    );
+    const parent = must(state.hosts.get(lease.parentHostId), `host ${lease.parentHostId}`);
+    lease.isFromIdleParent = parent.servingLeaseIds.size === 0;
+    parent.servingLeaseIds.add(lease.leaseId);
   }
   if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
+  syncLease(task, lease, peer, 1);
   state.touched.leases.set(lease.leaseId, lease);
   markDirty(state, task);
 }
@@ -126,6 +132,10 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   task.leaseIdsToReview.delete(lease.leaseId);
   peer.leaseIds.delete(lease.leaseId);
   for (const piece of lease.remaining) peer.leased.delete(piece);
+  if (peer.leaseIds.size === 0) peer.waitingSinceMs = atMs;
+  // Its requests have no lease of their own any more, unless another comes in the next turn.
+  if (peer.requests.size > 0) task.askingIds.add(peer.hostId);
+  syncLease(task, lease, peer, -1);
   state.hosts.get(lease.childHostId)?.takingLeaseIds.delete(lease.leaseId);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
   lease.outcome = outcome;
@@ -136,14 +146,42 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   const parent = state.hosts.get(lease.parentHostId);
   if (parent === undefined) return;
   parent.servingLeaseIds.delete(lease.leaseId);
-  wakeHungryTasks(state, parent);
+  offerSlot(state, parent);
+}
+
+/** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
+export function offerSlot(state: State, host: Host): void {
+  let first: Peer | undefined;
+  for (const peer of host.slotWaiters ?? []) {
+    const swarm = state.tasks.get(peer.taskId)?.swarm;
+    const isWaiting = peer.ordinal >= 0 && swarm?.activityOf(peer.ordinal) === ACTIVITY.waiting;
+    if (!isWaiting) {
+      host.slotWaiters?.delete(peer);
+      continue;
+    }
+    if (first === undefined || peer.uploadShare < first.uploadShare) first = peer;
+  }
+  if (first === undefined) return;
+  host.slotWaiters?.delete(first);
+  const task = state.tasks.get(first.taskId);
+  if (task === undefined) return;
+  wakeSource(task, first);
+  markDirty(state, task);
 }
 
 /** Has the next turns look at tasks that want pieces and in which the host takes part: it can do something for them. */
 export function wakeHungryTasks(state: State, host: Host): void {
-  for (const taskId of state.work.hungryTaskIds) {
-    const task = host.taskIds.has(taskId) ? state.tasks.get(taskId) : undefined;
-    if (task !== undefined) markDirty(state, task);
+  const { hungryTaskIds } = state.work;
+  // A host may take part in thousands of tasks of which few are hungry, or the other way round.
+  const isFew = hungryTaskIds.size < host.taskIds.size;
+  for (const taskId of isFew ? hungryTaskIds : host.taskIds) {
+    if (!(isFew ? host.taskIds : hungryTaskIds).has(taskId)) continue;
+    const task = state.tasks.get(taskId);
+    const peer = task?.peers.get(host.hostId);
+    if (task === undefined || peer === undefined) continue;
+    wakeSource(task, peer);
+    if (peer.ordinal >= 0) task.swarm?.freshen(peer.ordinal);
+    markDirty(state, task);
   }
 }
 
@@ -168,13 +206,16 @@ export function settlePieces(
 
 /** Makes the copy void: under a new incarnation it holds nothing. */
 export function resetPeer(state: State, task: Task, peer: Peer, incarnation: number): void {
+  if (peer.ordinal >= 0) task.swarm?.unholdAll(peer.ordinal);
   peer.incarnation = incarnation;
   peer.held = new Bitmap(peer.held.size);
   peer.isVerified = false;
   peer.isStruck = false;
+  peer.deniedBy = undefined;
   peer.isVoided = false;
   task.holderIds.delete(peer.hostId);
   updateNeed(task, peer);
+  syncPeer(state, task, peer);
   touchPeer(state, peer);
 }
 
@@ -184,6 +225,7 @@ export function updateNeed(task: Task, peer: Peer): void {
     (peer.requests.size > 0 || peer.isSeeding) && !(task.layout !== undefined && peer.held.isFull);
   if (isNeedy) task.needyIds.add(peer.hostId);
   else task.needyIds.delete(peer.hostId);
+  syncWants(task, peer);
 }
 
 /** Ends a request of a client at the host; its leases may have lost their reason. */
@@ -203,6 +245,10 @@ export function avoidParent(
   atMs: number,
   isParentBusy: boolean,
 ): void {
+  if (peer.avoided.size >= AVOIDED_PER_PEER_MAX) {
+    for (const [hostId, { untilMs }] of peer.avoided)
+      if (untilMs <= atMs) peer.avoided.delete(hostId);
+  }
   const failureCount = (peer.avoided.get(parentHostId)?.failureCount ?? 0) + 1;
   const waitMs = Math.min(AVOID_MS_MAX, AVOID_MS_MIN * 2 ** (failureCount - 1));
   peer.avoided.set(parentHostId, {

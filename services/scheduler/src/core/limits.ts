@@ -1,4 +1,4 @@
-import { ANNOUNCE_INTERVAL_MS } from "@lacewing/contracts/limits.ts";
+import { ANNOUNCE_INTERVAL_MS, ANNOUNCED_IDS_MAX } from "@lacewing/contracts/limits.ts";
 
 const MIB = 2 ** 20;
 
@@ -6,15 +6,21 @@ const MIB = 2 ** 20;
 export const LEASE_BYTES_MAX = 64 * MIB;
 /** Bytes of one lease when no other child waits: fewer decisions, and a failure still repeats little. */
 export const LEASE_BYTES_ALONE_MAX = 256 * MIB;
-/** Live leases of one child in one task: two keep a transfer busy while the next is granted, more spread over parents. */
-export const LEASES_PER_PEER_MAX = 4;
+/**
+ * Live leases of one child in one task, and of one parent: one that is sent, one that shares or waits for the link, one whose grant
+ * is on its way. Where control messages take longer than pieces, more are; see `Task.leaseDepth`.
+ */
+export const LEASE_DEPTH_MIN = 3;
+export const LEASE_DEPTH_MAX = 12;
 /** Of these from the same parent: the second hides the time of the next grant, a third would only block others. */
 export const LEASES_PER_PAIR_MAX = 2;
-/** Holders looked at for one grant, drawn at random: more find hardly better ones and cost time. */
-export const CANDIDATE_PARENTS_MAX = 64;
 
-/** A lease without progress lives at least this long: a stalled connection is given up by the child before. */
+/** A lease from a parent of unknown pace lives so long without progress, and a piece's time more. */
 export const LEASE_DURATION_MS_MIN = 15_000;
+/** A lease from a parent of known pace lives so long and the time of some pieces: a short stall is not the end. */
+export const LEASE_DURATION_MS_LEAST = 5_000;
+/** Pieces' time at the parent's pace that a lease lives without one: others may share the parent meanwhile. */
+export const LEASE_PATIENCE = 8;
 /** A piece that arrives at this rate must not be cut off. */
 export const SLOWEST_BYTES_PER_SECOND = 256 * 1024;
 /** An open lease before the description: origins under load may take this long for their first byte. */
@@ -26,6 +32,8 @@ export const LEASE_GRACE_MS = 2_000;
 export const PENDING_NEXT_BY_MS = 2_000;
 /** The next answer is given this long before it is due: it has to travel. */
 export const PENDING_MARGIN_MS = 700;
+/** Promised answers of one task are looked through this often at most: there may be one for each host. */
+export const PROMISES_CHECK_MS = 100;
 
 /** A parent that could not be reached is left alone for this long, unless it is heard of before. */
 export const SUSPECT_MS = 10_000;
@@ -34,12 +42,30 @@ export const AVOID_MS_MIN = 1_000;
 export const AVOID_MS_MAX = 30_000;
 /** After so many failures in a row the parent's copies no longer keep this child from the origin. */
 export const FAILURES_TO_DISCOUNT = 3;
+/** A host that refused so many children pieces it had reported is not believed again before a new incarnation. */
+export const DENIED_TO_STRIKE = 3;
 /** An origin that refused a request is asked again after this; doubles with each refusal. */
 export const ORIGIN_BACKOFF_MS_MIN = 1_000;
 export const ORIGIN_BACKOFF_MS_MAX = 30_000;
 
 /** A host that was not heard of for so long is lost: three announces went missing, and one more may be on its way. */
 export const HOST_LOST_AFTER_MS = 3 * ANNOUNCE_INTERVAL_MS + 5_000;
+/** A host that is lost or left and was silent for so long is forgotten with its copies: machines come and go for good. */
+export const HOST_FORGOTTEN_AFTER_MS = 7 * 24 * 3_600_000;
+/** A task that nobody holds, wants or is sent is forgotten after so long: a late word about it may still come. */
+export const TASK_FORGOTTEN_AFTER_MS = 10 * 60_000;
+/** A retired task is remembered for so long, to have hosts that come back drop their void copies. */
+export const TASK_REMEMBERED_MS = 7 * 24 * 3_600_000;
+/** So many retired tasks are remembered; beyond it the oldest are forgotten earlier. */
+export const RETIRED_TASKS_MAX = 10_000;
+/** All tasks are looked through for this so often. */
+export const SWEEP_INTERVAL_MS = 60_000;
+/** The index of a task that nobody asked for during this time is given up; it is made again in milliseconds. */
+export const SWARM_IDLE_MS = 10 * 60_000;
+/** Requests of one host at once; more are not taken, as its announce could not list them. */
+export const REQUESTS_PER_HOST_MAX = ANNOUNCED_IDS_MAX;
+/** Parents that one peer avoids; beyond it those whose time is over are forgotten. */
+export const AVOIDED_PER_PEER_MAX = 64;
 /** Announces in a row whose inventory differs from ours before the host is asked for everything it holds. */
 export const INVENTORY_MISMATCHES_MAX = 2;
 /** Boots of a host that are remembered, so that a late message of an old one is told from a new start. */

@@ -5,7 +5,9 @@ import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
+import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
+import type { Swarm } from "./swarm/swarm.ts";
 
 /**
  * The scheduler's picture of the world: what the two logs fold to. Changed by `evolveEvent` and `evolveDecision` only, except
@@ -34,6 +36,10 @@ export interface Work {
   readonly dirtyTaskIds: readonly Set<string>[];
   /** Tasks in which somebody wants pieces that could not be granted. */
   readonly hungryTaskIds: Set<string>;
+  /** When all tasks were last looked through for those that nobody uses. */
+  sweptAtMs: number;
+  /** Hosts that are suspect until some time; see `Host.isSuspect`. */
+  readonly suspectIds: Set<string>;
   /** By slice: messages to hosts that folding made necessary. */
   readonly outbox: readonly Answer[][];
 }
@@ -67,6 +73,16 @@ export interface Host {
   lastHeardAtMs: number;
   /** Somebody could not reach it; not a parent until then. */
   suspectUntilMs: number;
+  /** Whether that time has not come yet, as far as a tick has seen. */
+  isSuspect: boolean;
+  /** Part of its upload slots that it is given: halves when it fails children, comes back with what it delivers. */
+  slotShare: number;
+  /** Bytes per millisecond of a lease from it, smoothed; 0 before the first. */
+  bytesPerMs: number;
+  /** Its peers, in any task, that found no free upload slot and would use one; made when there is the first. */
+  slotWaiters: Set<Peer> | undefined;
+  /** The share of its uploads that the newest lease was granted at; see `Peer.uploadShare`. */
+  uploadShareFloor: number;
   inventoryMismatchCount: number;
   unknownRequestsCount: number;
   /** Asked for a full announce that has not come: the question, or its answer, may be lost. */
@@ -96,6 +112,11 @@ export interface Task {
   digests: PieceDigests | undefined;
   state: TaskState;
   retiredReason: string;
+  /** 0 when it is not known: before a restart. */
+  retiredAtMs: number;
+  /** Since when a sweep has found nobody that uses it; 0 when somebody does. */
+  unusedSinceMs: number;
+  isForgettable: boolean;
   /** What was observed that ends the task; the decision to retire it follows. */
   condemnedReason: RetirementReason | undefined;
   /** Whether the decision log knows the task. */
@@ -113,6 +134,16 @@ export interface Task {
   readonly leaseIdsToReview: Set<string>;
   /** The lease under which somebody reads the content before its length is known. */
   openLeaseId: string | undefined;
+  /** Hosts with a request that was promised an answer by some time. */
+  readonly promisedIds: Set<string>;
+  /** When the first of them is due. */
+  promisesDueAtMs: number;
+  /** Live leases of one peer, taken or given; grows with the time that control messages take. */
+  leaseDepth: number;
+  /** How long a lease takes besides its transfer, smoothed, milliseconds. */
+  controlMs: number;
+  /** Index for matching, from the first decision on; see `swarm/sync.ts`. */
+  swarm: Swarm | undefined;
 }
 
 export interface Peer {
@@ -128,12 +159,23 @@ export interface Peer {
   isSeeding: boolean;
   /** It sent wrong bytes: no parent for this task before a new incarnation. */
   isStruck: boolean;
+  /** Children that it refused pieces it had reported; made when there is the first. */
+  deniedBy: Set<string> | undefined;
   readonly requests: Map<string, Request>;
   readonly leaseIds: Set<string>;
   /** Pieces that failed once: wanted before all others. */
   readonly retryFirst: Set<number>;
   /** Parents that failed this peer. */
   readonly avoided: Map<string, Avoidance>;
+  /** Its number in the swarm of the task; -1 in none. */
+  ordinal: number;
+  /** Since when it has had no live lease. */
+  waitingSinceMs: number;
+  /** Bytes that it was granted to upload, by the weight of the task: tasks of one host take turns by it. */
+  uploadShare: number;
+  /** The piece at which a reader was told to be blocked, until when that is believed. */
+  blockedAtPiece: number;
+  blockedUntilMs: number;
 }
 
 export interface Avoidance {
@@ -189,6 +231,12 @@ export interface Lease {
   endedAtMs: number | undefined;
   bytes: number;
   transferMs: number;
+  /** Whether its parent served nothing else when it was granted. */
+  isFromIdleParent?: boolean;
+  /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */
+  inboundZone?: number;
+  /** Likewise, from which. */
+  outboundZone?: number;
 }
 
 /** @param nextLeaseNumbers of the state that this one replaces. */
@@ -203,6 +251,8 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
     work: {
       dirtyTaskIds: Array.from({ length: SLICE_COUNT }, () => new Set<string>()),
       hungryTaskIds: new Set(),
+      sweptAtMs: 0,
+      suspectIds: new Set(),
       outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),
     },
     touched: newTouched(),
@@ -236,6 +286,11 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     announcedAtMs: 0,
     lastHeardAtMs: atMs,
     suspectUntilMs: 0,
+    isSuspect: false,
+    slotShare: 1,
+    bytesPerMs: 0,
+    slotWaiters: undefined,
+    uploadShareFloor: 0,
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
     isFullAnnounceDue: false,
@@ -262,6 +317,9 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     digests: undefined,
     state: "active",
     retiredReason: "",
+    retiredAtMs: 0,
+    unusedSinceMs: 0,
+    isForgettable: false,
     condemnedReason: undefined,
     isCreated: false,
     createdAtMs: atMs,
@@ -272,6 +330,11 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     leaseIds: new Set(),
     leaseIdsToReview: new Set(),
     openLeaseId: undefined,
+    promisedIds: new Set(),
+    promisesDueAtMs: Infinity,
+    leaseDepth: LEASE_DEPTH_MIN,
+    controlMs: 0,
+    swarm: undefined,
   };
 }
 
@@ -286,9 +349,15 @@ export function newPeer(taskId: string, hostId: string, pieceCount: number): Pee
     isVerified: false,
     isSeeding: false,
     isStruck: false,
+    deniedBy: undefined,
     requests: new Map(),
     leaseIds: new Set(),
     retryFirst: new Set(),
     avoided: new Map(),
+    ordinal: -1,
+    waitingSinceMs: 0,
+    uploadShare: 0,
+    blockedAtPiece: 0,
+    blockedUntilMs: 0,
   };
 }

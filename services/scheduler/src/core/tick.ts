@@ -1,7 +1,9 @@
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { isExpired } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
-import { HOST_LOST_AFTER_MS } from "./limits.ts";
+import { clearSuspicion } from "./evolve-host.ts";
+import { isHostForgettable, sweepTasks } from "./forget.ts";
+import { HOST_LOST_AFTER_MS, SWEEP_INTERVAL_MS } from "./limits.ts";
 import { markDirty } from "./ledger.ts";
 import type { State } from "./state.ts";
 
@@ -17,6 +19,15 @@ export function tick(state: State, nowMs: number): void {
     task.leaseIdsToReview.add(lease.leaseId);
     markDirty(state, task);
   }
+  for (const hostId of state.work.suspectIds) {
+    const host = state.hosts.get(hostId);
+    if (host === undefined) state.work.suspectIds.delete(hostId);
+    else if (host.suspectUntilMs <= nowMs) clearSuspicion(state, host);
+  }
+  if (nowMs - state.work.sweptAtMs >= SWEEP_INTERVAL_MS) {
+    state.work.sweptAtMs = nowMs;
+    sweepTasks(state, nowMs);
+  }
   for (const taskId of state.work.hungryTaskIds) {
     const task = state.tasks.get(taskId);
     if (task !== undefined) markDirty(state, task);
@@ -24,7 +35,8 @@ export function tick(state: State, nowMs: number): void {
 }
 
 /**
- * Gives up hosts that were not heard of for several announce intervals. Belongs to the hosts' slice.
+ * Gives up hosts that were not heard of for several announce intervals, and, long after, forgets them: a host that is lost or left
+ * already is declared lost once more. Belongs to the hosts' slice.
  *
  * @param listeningSinceMs silence before this proves nothing: we did not listen, or the broker was away.
  */
@@ -40,7 +52,8 @@ export function decideLostHosts(
   const decisions: Decision[] = [];
   for (const host of state.hosts.values()) {
     const silentSinceMs = Math.max(host.lastHeardAtMs, context.listeningSinceMs);
-    if (host.state !== "alive" || context.nowMs - silentSinceMs <= HOST_LOST_AFTER_MS) continue;
+    if (context.nowMs - silentSinceMs <= HOST_LOST_AFTER_MS) continue;
+    if (host.state !== "alive" && !isHostForgettable(host, context.nowMs)) continue;
     const decision: Decision = {
       kind: {
         $case: "hostDeclaredLost",
@@ -70,6 +83,7 @@ export function listenAgain(state: State, nowMs: number): void {
     for (const hostId of task.needyIds) {
       for (const request of task.peers.get(hostId)?.requests.values() ?? [])
         request.needsAnswer = true;
+      task.askingIds.add(hostId);
     }
   }
 }

@@ -7,10 +7,14 @@ export function piecesOfRequest(
   request: Pick<Request, "wantedStart" | "wantedEnd">,
 ): ByteSpan {
   if (task.layout === undefined) return { start: 0, end: 0 };
-  const isWhole = request.wantedStart === 0 && request.wantedEnd === 0;
-  if (isWhole) return { start: 0, end: pieceCountOf(task.layout) };
+  if (isWholeWanted(request)) return { start: 0, end: pieceCountOf(task.layout) };
   const end = Math.min(request.wantedEnd, task.layout.lengthBytes);
   return piecesCovering(task.layout, { start: request.wantedStart, end });
+}
+
+/** Whether the request is for everything, whose length may not be known yet. */
+export function isWholeWanted(request: Pick<Request, "wantedStart" | "wantedEnd">): boolean {
+  return request.wantedStart === 0 && request.wantedEnd === 0;
 }
 
 /** Whether somebody at the peer needs the piece, held or not. */

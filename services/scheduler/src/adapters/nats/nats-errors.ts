@@ -7,6 +7,9 @@ export const WRONG_LAST_SEQUENCE = 10071;
 /** `JSStreamNotFoundErr`. */
 export const STREAM_NOT_FOUND = 10059;
 
+/** `JSNoMessageFoundErr`. */
+export const MESSAGE_NOT_FOUND = 10037;
+
 /** Whether the server refused with this error code of its own. */
 export function isApiError(error: unknown, code: number): boolean {
   return error instanceof JetStreamApiError && error.code === code;

@@ -1,11 +1,13 @@
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import type { Log } from "@lacewing/observability/log.ts";
+import type { LogHistory } from "../../app/explain/ports.ts";
 import type { AssignmentSender, BrokerLink, DecisionLog, EventLog } from "../../app/ports.ts";
 import { NatsAssignmentSender } from "./assignment-sender.ts";
 import { ConnectionWatch } from "./connection-watch.ts";
 import { NatsDecisionLog } from "./decision-log.ts";
 import { NatsEventLog } from "./event-log.ts";
+import { NatsLogHistory } from "./log-history.ts";
 import { StreamRestore } from "./stream-restore.ts";
 import { ensureStreams, type StreamLimits } from "./streams.ts";
 
@@ -15,6 +17,8 @@ export interface NatsLogs {
   readonly decisionLog: DecisionLog;
   readonly sender: AssignmentSender;
   readonly link: BrokerLink;
+  /** Both logs again, for questions. */
+  readonly history: LogHistory;
 }
 
 /** @throws {PortError} when the broker has no JetStream or its streams do not fit. */
@@ -34,5 +38,6 @@ export async function openNatsLogs(
     decisionLog: new NatsDecisionLog(tools),
     sender: new NatsAssignmentSender(connection, log),
     link: watch,
+    history: new NatsLogHistory(tools),
   };
 }

@@ -51,7 +51,13 @@ export class PostgresProjectionStore implements ProjectionStore {
   }
 
   async flush(batch: ProjectionBatch): Promise<"committed" | "fenced"> {
-    await this.#housekeeping.runWhenDue();
+    const outcome = await this.#flush(batch);
+    // Afterwards: an owner that is fenced writes nothing at all.
+    if (outcome === "committed") await this.#housekeeping.runWhenDue();
+    return outcome;
+  }
+
+  async #flush(batch: ProjectionBatch): Promise<"committed" | "fenced"> {
     try {
       return await this.#flushQuickly(batch);
     } catch (error) {

@@ -4,25 +4,36 @@ import type { SliceOwnership } from "../../app/ports.ts";
 import { toPortError } from "./postgres-error.ts";
 
 /**
- * Slices are locked in order before they are changed, so that two schedulers that start at once wait for each other
- * instead of for ever. `clock_timestamp()` and not `now()`: the wait may be longer than a lease. A lease that ran out
- * raises the epoch even for its old owner, who cannot know what happened in between.
+ * All slices or none: two schedulers with a part each would wait for each other for ever. They are locked in order before they are
+ * changed, so that two that start at once wait for each other only until the first has them. `clock_timestamp()` and not `now()`:
+ * that wait may be longer than a lease. One moment for all rows, so that they run out together.
+ *
+ * A new owner's epoch is at least the seconds since 1970: even a database made anew, or restored from long ago, gives no epoch that
+ * hosts have seen before. An owner whose lease ran out keeps its epoch when nobody took the slices meanwhile: whoever takes them puts
+ * another name there.
  */
-const ACQUIRE = `
+const acquireWhere = (isFree: string) => `
   WITH free AS MATERIALIZED (
     SELECT slice FROM lacewing.slices
-    WHERE owner_id IS NULL OR owner_id = $1 OR leased_until <= clock_timestamp()
+    WHERE ${isFree}
     ORDER BY slice
     FOR UPDATE
+  ), moment AS MATERIALIZED (
+    SELECT clock_timestamp() AS at, count(*) = (SELECT count(*) FROM lacewing.slices) AS is_whole FROM free
   )
   UPDATE lacewing.slices s
-  SET epoch = CASE WHEN s.owner_id = $1 AND s.leased_until > clock_timestamp() THEN s.epoch ELSE s.epoch + 1 END,
+  SET epoch = CASE WHEN s.owner_id = $1 THEN s.epoch
+      ELSE greatest(s.epoch + 1, floor(extract(epoch FROM moment.at))::bigint) END,
     owner_id = $1,
-    leased_until = clock_timestamp() + make_interval(secs => $2::double precision / 1000)
-  FROM free
-  WHERE s.slice = free.slice
-    AND (s.owner_id IS NULL OR s.owner_id = $1 OR s.leased_until <= clock_timestamp())
+    leased_until = moment.at + make_interval(secs => $2::double precision / 1000)
+  FROM free CROSS JOIN moment
+  WHERE s.slice = free.slice AND moment.is_whole
   RETURNING s.slice, s.epoch`;
+
+const ACQUIRE = acquireWhere(
+  "owner_id IS NULL OR owner_id = $1 OR leased_until <= clock_timestamp()",
+);
+const SEIZE = acquireWhere("true");
 
 /** Locks in the order of {@link ACQUIRE}. */
 const RAISE = `
@@ -42,7 +53,13 @@ const RAISE = `
 const RELEASE =
   "UPDATE lacewing.slices SET owner_id = NULL, leased_until = '-infinity' WHERE owner_id = $1";
 
+const HOLDER = `
+  SELECT owner_id FROM lacewing.slices
+  WHERE owner_id IS NOT NULL AND leased_until > clock_timestamp()
+  ORDER BY slice LIMIT 1`;
+
 const acquiredRow = z.object({ slice: z.number(), epoch: z.number() });
+const holderRow = z.object({ owner_id: z.string() });
 
 /** Ownership of slices by leases in the database, timed by its clock alone. */
 export class PostgresSliceOwnership implements SliceOwnership {
@@ -53,22 +70,27 @@ export class PostgresSliceOwnership implements SliceOwnership {
   }
 
   /**
-   * Takes what is free and renews what is ours: an unbroken lease keeps its epoch. Call it well within `leaseMs` again.
+   * Takes all slices when all of them are free, or renews them when they are ours. Call it well within `leaseMs` again.
    *
    * @param ownerId one start of one process: a restarted scheduler must not pass for its predecessor.
    * @throws {PortError} retryable when Postgres did not answer; nothing is known about the leases then.
    */
-  async acquire(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>> {
+  acquire(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>> {
+    return this.#take(ACQUIRE, ownerId, leaseMs);
+  }
+
+  /** Takes all slices whoever holds them: their owner is fenced from now on. @throws {PortError} likewise. */
+  seize(ownerId: string, leaseMs: number): Promise<ReadonlyMap<number, number>> {
+    return this.#take(SEIZE, ownerId, leaseMs);
+  }
+
+  /** Who owns slices by a lease that has not run out. @throws {PortError} retryable when Postgres did not answer. */
+  async holder(): Promise<string | undefined> {
     try {
-      const { rows } = await this.#pool.query(ACQUIRE, [ownerId, leaseMs]);
-      return new Map(
-        rows
-          .map((row) => acquiredRow.parse(row))
-          .toSorted((a, b) => a.slice - b.slice)
-          .map(({ slice, epoch }) => [slice, epoch]),
-      );
+      const { rows } = await this.#pool.query(HOLDER);
+      return rows.length === 0 ? undefined : holderRow.parse(rows[0]).owner_id;
     } catch (error) {
-      throw toPortError(error, "slice ownership");
+      throw toPortError(error, "slice holder");
     }
   }
 
@@ -86,6 +108,24 @@ export class PostgresSliceOwnership implements SliceOwnership {
       await this.#pool.query(RELEASE, [ownerId]);
     } catch (error) {
       throw toPortError(error, "slice release");
+    }
+  }
+
+  async #take(
+    statement: string,
+    ownerId: string,
+    leaseMs: number,
+  ): Promise<ReadonlyMap<number, number>> {
+    try {
+      const { rows } = await this.#pool.query(statement, [ownerId, leaseMs]);
+      return new Map(
+        rows
+          .map((row) => acquiredRow.parse(row))
+          .toSorted((a, b) => a.slice - b.slice)
+          .map(({ slice, epoch }) => [slice, epoch]),
+      );
+    } catch (error) {
+      throw toPortError(error, "slice ownership");
     }
   }
 }

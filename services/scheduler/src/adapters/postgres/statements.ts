@@ -105,15 +105,29 @@ const DEAD_LETTER_COLUMNS = [
   "payload base64",
 ];
 
-export const UPSERT_HOSTS = upsert("hosts", HOST_COLUMNS, ["host_id"]);
-export const UPSERT_TASKS = upsert("tasks", TASK_COLUMNS, ["task_id"]);
-export const UPSERT_PEERS = upsert("peers", PEER_COLUMNS, ["task_id", "host_id"]);
-export const UPSERT_LEASES = upsert("leases", LEASE_COLUMNS, ["lease_id"], false);
+const UPDATED = ["updated_at = now()"];
+/** What is written again is remembered again. */
+const REMEMBERED = [...UPDATED, "forgotten_at = NULL"];
+
+export const UPSERT_HOSTS = upsert("hosts", HOST_COLUMNS, ["host_id"], REMEMBERED);
+export const UPSERT_TASKS = upsert("tasks", TASK_COLUMNS, ["task_id"], REMEMBERED);
+export const UPSERT_PEERS = upsert("peers", PEER_COLUMNS, ["task_id", "host_id"], UPDATED);
+export const UPSERT_LEASES = upsert("leases", LEASE_COLUMNS, ["lease_id"], []);
 
 export const DELETE_PEERS = `
   DELETE FROM lacewing.peers p
   USING json_to_recordset($1::json) AS r(task_id text, host_id text)
   WHERE p.task_id = r.task_id AND p.host_id = r.host_id`;
+
+/** Who has forgotten a task or a host has forgotten its peers before. */
+export const FORGET_TASKS = `
+  UPDATE lacewing.tasks t SET forgotten_at = now()
+  FROM json_to_recordset($1::json) AS r(task_id text)
+  WHERE t.task_id = r.task_id`;
+export const FORGET_HOSTS = `
+  UPDATE lacewing.hosts h SET forgotten_at = now()
+  FROM json_to_recordset($1::json) AS r(host_id text)
+  WHERE h.host_id = r.host_id`;
 
 /** A repeated fact meets its own key and is left out of the roll-up, so each download is counted once. */
 export const INSERT_DOWNLOADS = `
@@ -193,15 +207,14 @@ function upsert(
   table: string,
   columns: readonly string[],
   key: readonly string[],
-  hasUpdatedAt = true,
+  extraChanges: readonly string[],
 ): string {
   const targets = columns.map((column) => columnOf(column).target);
   const changes = targets
     .filter((target) => !key.includes(target))
     .map((target) => `${target} = excluded.${target}`);
-  if (hasUpdatedAt) changes.push("updated_at = now()");
   return `${insert(table, columns)}
-    ON CONFLICT (${key.join(", ")}) DO UPDATE SET ${changes.join(", ")}`;
+    ON CONFLICT (${key.join(", ")}) DO UPDATE SET ${[...changes, ...extraChanges].join(", ")}`;
 }
 
 interface Column {

@@ -4,7 +4,7 @@ import type {
   HostRow,
   LeaseRow,
   PeerRow,
-  ProjectionBatch,
+  ProjectionRows,
   TaskRow,
 } from "../../app/ports.ts";
 import {
@@ -31,7 +31,7 @@ const PAYLOAD_BYTES_MAX = 2 ** 20;
 const REASON_LENGTH_MAX = 512;
 
 /** The batch as statements, in the order in which they are run. */
-export function tableWrites(batch: ProjectionBatch): readonly TableWrite[] {
+export function tableWrites(batch: ProjectionRows): readonly TableWrite[] {
   const writes: readonly TableWrite[] = [
     {
       table: "hosts",
@@ -54,6 +54,16 @@ export function tableWrites(batch: ProjectionBatch): readonly TableWrite[] {
       table: "peers",
       statement: statements.UPSERT_PEERS,
       rows: inKeyOrder(batch.peers, (row) => row.taskId + row.hostId).map(peerJson),
+    },
+    {
+      table: "tasks",
+      statement: statements.FORGET_TASKS,
+      rows: batch.forgottenTaskIds.toSorted().map((taskId) => JSON.stringify({ task_id: taskId })),
+    },
+    {
+      table: "hosts",
+      statement: statements.FORGET_HOSTS,
+      rows: batch.forgottenHostIds.toSorted().map((hostId) => JSON.stringify({ host_id: hostId })),
     },
     {
       table: "leases",

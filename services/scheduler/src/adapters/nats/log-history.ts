@@ -1,0 +1,78 @@
+import { type Consumer, DeliverPolicy, type JsMsg } from "@nats-io/jetstream";
+import { DecisionMessage } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import {
+  DECISIONS_STREAM,
+  decisionsSubject,
+  EVENTS_STREAM,
+  sliceEventsFilter,
+} from "@lacewing/contracts/subjects.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+import type { LogHistory } from "../../app/explain/ports.ts";
+import type { StoredDecisions, StoredEvents } from "../../app/ports.ts";
+import { natsError } from "./nats-errors.ts";
+import type { NatsTools } from "./stream-reader.ts";
+
+/** Messages of one pull: at 1 MiB each the worst case is what the client's own limit of 64 MB allows. */
+const PULL_MESSAGES_MAX = 64;
+/** A pull is answered at once when the log has something; this long when it has lost it in between. */
+const PULL_EXPIRES_MS = 1_000;
+
+/** The logs of one slice as JetStream keeps them, through readers that live for one question. */
+export class NatsLogHistory implements LogHistory {
+  readonly #tools: NatsTools;
+
+  constructor(tools: NatsTools) {
+    this.#tools = tools;
+  }
+
+  async *decisions(slice: number, fromMs: number): AsyncGenerator<StoredDecisions> {
+    for await (const stored of this.#read(DECISIONS_STREAM, decisionsSubject(slice), fromMs)) {
+      yield { message: DecisionMessage.decode(stored.data), streamSequence: stored.seq };
+    }
+  }
+
+  async *events(slice: number, fromMs: number): AsyncGenerator<StoredEvents> {
+    for await (const stored of this.#read(EVENTS_STREAM, sliceEventsFilter(slice), fromMs)) {
+      yield {
+        subject: stored.subject,
+        data: stored.data,
+        streamSequence: stored.seq,
+        messageId: stored.headers?.get("Nats-Msg-Id") ?? "",
+        storedAtMs: stored.time.getTime(),
+      };
+    }
+  }
+
+  /** Messages of a subject stored since a point in time, up to the end that the log has when it is met. */
+  async *#read(stream: string, subject: string, fromMs: number): AsyncGenerator<JsMsg> {
+    const { watch, client } = this.#tools;
+    // A request to a broker that is away would wait for its time-out; whoever asks here waits too.
+    if (!watch.isConnected())
+      throw new PortError("nats_failed", "the broker is away", { retryable: true });
+    let consumer: Consumer | undefined;
+    try {
+      consumer = await client.consumers.get(stream, {
+        filter_subjects: subject,
+        deliver_policy: DeliverPolicy.StartTime,
+        opt_start_time: new Date(Math.max(0, fromMs)).toISOString(),
+      });
+      for (let isAtEnd = (await consumer.info()).num_pending === 0; !isAtEnd;) {
+        isAtEnd = true;
+        const pulled = await consumer.fetch({
+          max_messages: PULL_MESSAGES_MAX,
+          expires: PULL_EXPIRES_MS,
+        });
+        for await (const message of pulled) {
+          isAtEnd = message.info.pending === 0;
+          yield message;
+          if (isAtEnd) break;
+        }
+      }
+    } catch (error) {
+      throw natsError(`history of ${subject}`, error);
+    } finally {
+      // What the broker does not hear of it forgets by itself after a while.
+      consumer?.delete().catch(() => {});
+    }
+  }
+}

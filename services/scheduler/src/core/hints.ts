@@ -1,0 +1,30 @@
+import { contain, markDirty } from "./ledger.ts";
+import type { State } from "./state.ts";
+
+/** A reader's hint is believed for so long: a reader that is still blocked repeats it. */
+const BLOCKED_MS = 2_000;
+
+/** A client of the host reads in order and has got as far as a piece that is not there. */
+export interface BlockedReader {
+  readonly hostId: string;
+  readonly taskId: string;
+  readonly pieceIndex: number;
+  readonly atMs: number;
+}
+
+/**
+ * Notes where a reader is blocked: for a while the pieces from there on come before rarer ones. No fact: it is in no log, changes
+ * only what is granted next, and is of no consequence to a replay.
+ */
+export function noteBlockedReader(state: State, hint: BlockedReader): void {
+  const task = state.tasks.get(hint.taskId);
+  const peer = task?.peers.get(hint.hostId);
+  if (task === undefined || peer === undefined || hint.pieceIndex >= peer.held.size) {
+    contain(state, "hint that does not fit");
+    return;
+  }
+  peer.blockedAtPiece = hint.pieceIndex;
+  peer.blockedUntilMs = hint.atMs + BLOCKED_MS;
+  if (peer.ordinal >= 0) task.swarm?.freshen(peer.ordinal);
+  markDirty(state, task);
+}

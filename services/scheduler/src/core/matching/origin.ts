@@ -1,0 +1,127 @@
+import { LEASE_PIECES_MAX } from "@lacewing/contracts/limits.ts";
+import { pieceSpan } from "@lacewing/contracts/pieces.ts";
+import type { Peer, Request } from "../state.ts";
+import { piecesOfRequest } from "../wanted.ts";
+import type { MatchView } from "./view.ts";
+
+/** Children drawn for one origin lease while many compete. */
+const READER_SAMPLE = 8;
+
+/** A request that may read the origin now: one whose response is open already comes first. */
+export function originReader(peer: Peer, nowMs: number): Request | undefined {
+  let reader: Request | undefined;
+  for (const request of peer.requests.values()) {
+    if (!request.canReadOrigin || request.originRefusedUntilMs > nowMs) continue;
+    if (reader === undefined || (request.isOriginOpen && !reader.isOriginOpen)) reader = request;
+  }
+  return reader;
+}
+
+/** Has any children read pieces from the origin of which there is no copy, whoever comes into question. */
+export function releaseFromOrigin(view: MatchView): void {
+  const { swarm, random } = view;
+  while (swarm.rarity.startOf(1) > 0) {
+    const size = swarm.needy.sizeOf(0);
+    let isGranted = false;
+    for (let draw = 0; draw < Math.min(size, READER_SAMPLE) && !isGranted; draw++) {
+      isGranted = readOrigin(view, swarm.needy.at(0, Math.floor(random() * size)));
+    }
+    if (!isGranted) return;
+  }
+}
+
+/**
+ * Has a child read from the origin what nobody holds and nobody is being sent, in the order of the content.
+ *
+ * @returns whether it was given a lease.
+ */
+export function readOrigin(view: MatchView, child: number): boolean {
+  const { swarm, policy, nowMs } = view;
+  const peer = swarm.peers[child];
+  if (peer === undefined || !swarm.needy.has(child)) return false;
+  const reader = originReader(peer, nowMs);
+  if (reader === undefined) return false;
+  const isAlone = view.task.needyIds.size <= 1;
+  const isCompeting = !isAlone && !reader.isOriginOpen;
+  const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
+  const isFull = isCompeting && swarm.originLeaseCount >= policy.originLeasesMax;
+  const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
+  if (pieces.length > 0) {
+    const reason = "origin rep=0: no copy held or in flight";
+    grantOrigin(view, peer, reader, pieces, reason);
+    return true;
+  }
+  return readSecondCopy(view, child, peer, reader);
+}
+
+function piecesWithoutCopy(
+  view: MatchView,
+  child: number,
+  peer: Peer,
+  reader: Request,
+  bytesMax: number,
+): readonly number[] {
+  const { swarm, task } = view;
+  const discounted = discountedBy(view, peer);
+  if (swarm.rarity.startOf(1) === 0 && discounted.length === 0) return [];
+  const span = piecesOfRequest(task, reader);
+  const pieces: number[] = [];
+  let bytes = 0;
+  for (let piece = span.start; piece < span.end && pieces.length < LEASE_PIECES_MAX; piece++) {
+    if (swarm.plans(child, piece)) continue;
+    let copies = swarm.rarity.countOf(piece);
+    for (const source of discounted) if (swarm.holds(source, piece)) copies--;
+    if (copies > 0) continue;
+    bytes += bytesOf(view, piece);
+    if (pieces.length > 0 && bytes > bytesMax) break;
+    pieces.push(piece);
+  }
+  return pieces;
+}
+
+/** Sources that failed the child so often that their copies are none for it. */
+function discountedBy(view: MatchView, peer: Peer): readonly number[] {
+  if (peer.avoided.size === 0) return [];
+  const ordinals: number[] = [];
+  for (const [hostId, avoidance] of peer.avoided) {
+    const ordinal = view.task.peers.get(hostId)?.ordinal ?? -1;
+    if (avoidance.isDiscounted && ordinal >= 0 && view.swarm.isSource(ordinal))
+      ordinals.push(ordinal);
+  }
+  return ordinals;
+}
+
+/** Nothing has come anywhere for long, and the child has no lease: whoever has the only copy does not deliver it. */
+function readSecondCopy(view: MatchView, child: number, peer: Peer, reader: Request): boolean {
+  const { swarm, policy, nowMs, task } = view;
+  // One more than the lease that hangs; not everybody at once.
+  if (swarm.originLeaseCount >= Math.max(2, policy.originLeasesMax)) return false;
+  const quietSinceMs = Math.max(swarm.progressAtMs, peer.waitingSinceMs);
+  if (peer.leaseIds.size > 0 || nowMs - quietSinceMs < policy.originRescueMs) return false;
+  const span = piecesOfRequest(task, reader);
+  for (let piece = span.start; piece < span.end; piece++) {
+    if (swarm.plans(child, piece) || swarm.rarity.countOf(piece) > 1) continue;
+    const seconds = ((nowMs - quietSinceMs) / 1000).toFixed(1);
+    const reason = `origin rep=1: no piece arrived for ${seconds}s`;
+    grantOrigin(view, peer, reader, [piece], reason);
+    return true;
+  }
+  return false;
+}
+
+function grantOrigin(
+  view: MatchView,
+  peer: Peer,
+  reader: Request,
+  pieces: readonly number[],
+  reason: string,
+): void {
+  const { requestId } = reader;
+  view.grant(peer, { parentHostId: "", pieces, reason, candidateCount: 0, requestId });
+}
+
+function bytesOf(view: MatchView, piece: number): number {
+  if (view.task.layout === undefined) return 0;
+  const span = pieceSpan(view.task.layout, piece);
+  return span.end - span.start;
+}

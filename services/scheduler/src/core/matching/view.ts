@@ -1,0 +1,134 @@
+import type { Host, Peer, State, Task } from "../state.ts";
+import type { Swarm } from "../swarm/swarm.ts";
+import { AVOID_MS_MIN, LEASES_PER_PAIR_MAX } from "../limits.ts";
+import type { Policy } from "./policy.ts";
+
+/** Where a child gets its next pieces from. */
+export interface Match {
+  /** Empty: the origin. */
+  readonly parentHostId: string;
+  /** Ascending; empty for an open lease. */
+  readonly pieces: readonly number[];
+  readonly reason: string;
+  readonly candidateCount: number;
+  /** The request that the lease serves; "" for the child's first. */
+  readonly requestId: string;
+}
+
+/** What matching one task looks at, and how it grants. */
+export interface MatchView {
+  readonly state: State;
+  readonly task: Task;
+  readonly swarm: Swarm;
+  readonly policy: Policy;
+  readonly nowMs: number;
+  /** In [0, 1), a new one at each call. */
+  readonly random: () => number;
+  /** Applies the grant to the state, and so to the swarm. */
+  readonly grant: (child: Peer, match: Match) => void;
+}
+
+/** Why drawn candidates were passed over; for the reason of a lease. */
+export interface PassedOver {
+  /** They have, or want, nothing that the other side has. */
+  useless: number;
+  avoided: number;
+  busy: number;
+  slow: number;
+}
+
+export function nobodyPassedOver(): PassedOver {
+  return { useless: 0, avoided: 0, busy: 0, slow: 0 };
+}
+
+/** `; passed over: 2 useless, 1 busy`, or nothing. */
+export function passedOverText(passed: PassedOver): string {
+  if (passed.useless + passed.avoided + passed.busy + passed.slow === 0) return "";
+  let text = "; passed over:";
+  if (passed.useless > 0) text += ` ${passed.useless} without a wanted piece,`;
+  if (passed.avoided > 0) text += ` ${passed.avoided} avoided,`;
+  if (passed.busy > 0) text += ` ${passed.busy} busy,`;
+  if (passed.slow > 0) text += ` ${passed.slow} slow,`;
+  return text.slice(0, -1);
+}
+
+/** Leases that the host may serve at once. */
+export function slotsOf(host: Host, task: Task, policy: Policy): number {
+  const slots = Math.min(host.uploadSlots, task.leaseDepth + policy.uploadsBeyondDepth);
+  if (slots === 0) return 0;
+  // What waits in a straggler's queue would be elsewhere long before.
+  if (isStraggler(host, task, policy)) return 1;
+  return Math.max(1, Math.floor(slots * host.slotShare));
+}
+
+export function hasFreeSlot(host: Host, task: Task, policy: Policy): boolean {
+  return host.servingLeaseIds.size < slotsOf(host, task, policy);
+}
+
+/** Whether the host delivers at a small part of the usual pace. */
+function isStraggler(host: Host, task: Task, policy: Policy): boolean {
+  const usual = task.swarm?.bytesPerMs ?? 0;
+  return host.bytesPerMs > 0 && host.bytesPerMs < policy.slowRatio * usual;
+}
+
+/** Whether the child would take a lease from the source at all; counts why not. */
+export function isPairPossible(
+  view: MatchView,
+  source: number,
+  child: number,
+  passed: PassedOver,
+): boolean {
+  if (source === child) return false;
+  const peer = view.swarm.peers[child];
+  const host = view.swarm.hosts[source];
+  if (peer === undefined || host === undefined) return false;
+  if (peer.avoided.size > 0) {
+    const avoidance = peer.avoided.get(host.hostId);
+    if (avoidance !== undefined && avoidance.untilMs > view.nowMs) {
+      passed.avoided++;
+      return false;
+    }
+  }
+  if (isFullPair(view.state, peer, host)) {
+    passed.busy++;
+    return false;
+  }
+  if (isTooSlow(view, host, child, peer)) {
+    passed.slow++;
+    return false;
+  }
+  return true;
+}
+
+function isFullPair(state: State, peer: Peer, host: Host): boolean {
+  if (peer.leaseIds.size < LEASES_PER_PAIR_MAX || host.servingLeaseIds.size < LEASES_PER_PAIR_MAX) {
+    return false;
+  }
+  let count = 0;
+  for (const leaseId of peer.leaseIds) {
+    if (state.leases.get(leaseId)?.parentHostId === host.hostId) count++;
+  }
+  return count >= LEASES_PER_PAIR_MAX;
+}
+
+/** The last pieces of a child do not come from a straggler while others can bring them. */
+function isTooSlow(view: MatchView, host: Host, child: number, peer: Peer): boolean {
+  const { swarm, policy } = view;
+  if (!isStraggler(host, view.task, policy)) return false;
+  const ratio = host.bytesPerMs / swarm.bytesPerMs;
+  if (swarm.missingCountOf(child) * ratio > policy.latePieces) return false;
+  return !isStarved(view, peer);
+}
+
+/** Whether the child waits without a lease for longer than two pieces take. */
+export function isStarved(view: MatchView, peer: Peer): boolean {
+  return peer.leaseIds.size === 0 && view.nowMs - peer.waitingSinceMs >= rescueAfterMs(view);
+}
+
+function rescueAfterMs(view: MatchView): number {
+  const { swarm, policy, task } = view;
+  const pieceMs =
+    swarm.bytesPerMs === 0 ? 0 : (task.layout?.pieceLengthBytes ?? 0) / swarm.bytesPerMs;
+  // A child whose source failed it has to get over that first.
+  return Math.max(policy.rescueAfterMs, AVOID_MS_MIN, 2 * pieceMs);
+}

@@ -1,0 +1,392 @@
+import type { Host, Peer } from "../state.ts";
+import { Groups } from "./groups.ts";
+import { Places, type Zone } from "./places.ts";
+import { Rarity } from "./rarity.ts";
+import { clearBit, hasBit, loadBytes, popcount, setBit, wordCountOf } from "./words.ts";
+
+/** What a peer may do as a source now. */
+export const ACTIVITY = {
+  /** It serves nobody: its host cannot be reached, or its copy is void. */
+  off: 0,
+  /** Its next lease has to be looked for. */
+  ready: 1,
+  /** It had nothing for anybody when it was looked at last, and has a free slot. */
+  idle: 2,
+  /** All upload slots of its host are taken. */
+  waiting: 3,
+} as const;
+
+/** What a peer wants: nothing, the whole content, or the pieces of `mask`. */
+export type Wants = "nothing" | "all" | Uint32Array;
+
+/**
+ * Index of one described task for matching: who holds, gets and wants which piece, as typed arrays over the ordinals of its peers.
+ * It follows from the folded state (see `build-swarm.ts`), is kept by the ledger change by change, and decides nothing.
+ *
+ * `plan` is what a peer holds or has on its way: a piece in flight counts as a copy at once.
+ */
+export class Swarm {
+  readonly pieceCount: number;
+  readonly words: number;
+  /** Copies of each piece anywhere: held by peers that can serve, or on their way to somebody. */
+  readonly rarity: Rarity;
+  /** Leases of each piece that are under way. */
+  readonly inFlight: Uint32Array;
+  /** Pieces whose digest is known: only these may come from a peer. */
+  readonly known: Uint32Array;
+  /** Pieces of which there is exactly one copy. */
+  readonly sole: Uint32Array;
+  /** Of each piece: sources that hold it while its digest is not known; they count as soon as it is. */
+  readonly unknownHeld: Uint32Array;
+  /** Of each piece: how many zones have no copy. */
+  readonly lackingZoneCounts: Uint32Array;
+  /** Pieces of which some zone has no copy. */
+  readonly lacking: Uint32Array;
+  readonly zones: readonly Zone[];
+  /** Peers that can take a lease, by zone, by rack, all, and those of them that have none. */
+  readonly needyByZone = new Groups();
+  readonly needyByRack = new Groups();
+  readonly needy = new Groups();
+  readonly starved = new Groups();
+  /** Peers in activity "idle", by zone and all. */
+  readonly idleByZone = new Groups();
+  readonly idle = new Groups();
+  /** Peers in activity "ready", in the order in which they became so; may hold some that no longer are. */
+  ready: number[] = [];
+  /** Peers that may be given something by an idle source or the origin; may hold some that cannot. */
+  fresh: number[] = [];
+  /** When idle sources and starved peers were last looked at without a cause. */
+  retriedAtMs = 0;
+  /** When a piece last arrived anywhere. */
+  progressAtMs = 0;
+  /** Live leases from the origin. */
+  originLeaseCount = 0;
+  /** Bytes per millisecond of finished leases, smoothed; 0 before the first. */
+  bytesPerMs = 0;
+
+  have: Uint32Array;
+  plan: Uint32Array;
+  readonly peers: (Peer | undefined)[] = [];
+  readonly hosts: (Host | undefined)[] = [];
+  readonly wants: (Wants | undefined)[] = [];
+  #isSource = new Uint8Array(16);
+  #canTake = new Uint8Array(16);
+  #activity = new Uint8Array(16);
+  #isFresh = new Uint8Array(16);
+  #planCounts = new Uint32Array(16);
+  #missingCounts = new Uint32Array(16);
+  #zoneOf = new Uint32Array(16);
+  /** 0: no rack is known. */
+  #rackOf = new Uint32Array(16);
+  readonly #freeOrdinals: number[] = [];
+  readonly #places: Places;
+
+  constructor(pieceCount: number, prngSeed: number) {
+    this.pieceCount = pieceCount;
+    this.words = wordCountOf(pieceCount);
+    this.rarity = new Rarity(pieceCount, prngSeed);
+    this.inFlight = new Uint32Array(pieceCount);
+    this.known = new Uint32Array(this.words);
+    this.sole = new Uint32Array(this.words);
+    this.unknownHeld = new Uint32Array(pieceCount);
+    this.lackingZoneCounts = new Uint32Array(pieceCount);
+    this.lacking = new Uint32Array(this.words);
+    this.have = new Uint32Array(16 * this.words);
+    this.plan = new Uint32Array(16 * this.words);
+    this.#places = new Places(pieceCount, prngSeed);
+    this.zones = this.#places.zones;
+  }
+
+  isSource = (peer: number): boolean => this.#isSource[peer] === 1;
+  activityOf = (peer: number): number => this.#activity[peer] ?? ACTIVITY.off;
+  planCountOf = (peer: number): number => this.#planCounts[peer] ?? 0;
+  missingCountOf = (peer: number): number => this.#missingCounts[peer] ?? 0;
+  zoneOf = (peer: number): number => this.#zoneOf[peer] ?? 0;
+  rackOf = (peer: number): number => this.#rackOf[peer] ?? 0;
+  holds = (peer: number, piece: number): boolean => hasBit(this.have, peer * this.words, piece);
+  plans = (peer: number, piece: number): boolean => hasBit(this.plan, peer * this.words, piece);
+
+  /** Whether the peer wants the piece, held or not. */
+  isWanted(peer: number, piece: number): boolean {
+    const wants = this.wants[peer] ?? "nothing";
+    return wants === "all" || (wants !== "nothing" && hasBit(wants, 0, piece));
+  }
+
+  /** Word `at` of what the peer wants and neither has nor is being sent. */
+  missingWord(peer: number, at: number): number {
+    const wants = this.wants[peer] ?? "nothing";
+    if (wants === "nothing") return 0;
+    const missing = ~(this.plan[peer * this.words + at] ?? 0);
+    return wants === "all" ? missing & this.#wordMask(at) : missing & (wants[at] ?? 0);
+  }
+
+  /** Takes a peer in; its copies count when it is made a source. */
+  join(peer: Peer, host: Host, held: Uint8Array, leased: Uint8Array): void {
+    const ordinal = this.#freeOrdinals.pop() ?? this.peers.length;
+    this.#ensure(ordinal);
+    peer.ordinal = ordinal;
+    this.peers[ordinal] = peer;
+    this.hosts[ordinal] = host;
+    this.wants[ordinal] = "nothing";
+    this.#zoneOf[ordinal] = this.#places.zoneFor(host.idc);
+    this.#rackOf[ordinal] = this.#places.rackFor(host);
+    const base = ordinal * this.words;
+    loadBytes(this.have, base, this.words, held);
+    loadBytes(this.plan, base, this.words, held);
+    let planCount = 0;
+    for (let at = 0; at < this.words; at++) planCount += popcount(this.plan[base + at] ?? 0);
+    this.#planCounts[ordinal] = planCount;
+    const zone = this.zones[this.zoneOf(ordinal)];
+    if (zone !== undefined && ++zone.memberCount === 1) this.#countLacking(zone, 1);
+    for (const [at, byte] of leased.entries()) {
+      for (let bit = 0; byte >>> bit !== 0; bit++) {
+        if (((byte >>> bit) & 1) === 1) this.lease(ordinal, at * 8 + bit);
+      }
+    }
+  }
+
+  /** Forgets a peer and its copies. */
+  leave(peer: Peer): void {
+    const ordinal = peer.ordinal;
+    if (ordinal < 0) return;
+    this.setSource(ordinal, false);
+    const base = ordinal * this.words;
+    for (let piece = 0; piece < this.pieceCount; piece++) {
+      if (hasBit(this.plan, base, piece) && !hasBit(this.have, base, piece))
+        this.unlease(ordinal, piece);
+    }
+    this.setCanTake(ordinal, false);
+    const zone = this.zones[this.zoneOf(ordinal)];
+    if (zone !== undefined && --zone.memberCount === 0) this.#countLacking(zone, -1);
+    this.peers[ordinal] = undefined;
+    this.hosts[ordinal] = undefined;
+    this.wants[ordinal] = undefined;
+    this.#freeOrdinals.push(ordinal);
+    peer.ordinal = -1;
+  }
+
+  /** Whether its held pieces can be read by others; they count as copies only then. */
+  setSource(ordinal: number, isSource: boolean): void {
+    if (this.isSource(ordinal) === isSource) return;
+    this.#isSource[ordinal] = isSource ? 1 : 0;
+    const base = ordinal * this.words;
+    for (let at = 0; at < this.words; at++) {
+      let word = this.have[base + at] ?? 0;
+      while (word !== 0) {
+        const piece = at * 32 + 31 - Math.clz32(word & -word);
+        word &= word - 1;
+        if (isSource) this.#addHeld(ordinal, piece);
+        else this.#removeHeld(ordinal, piece);
+      }
+    }
+    const holdsSomething = (this.peers[ordinal]?.held.count ?? 0) > 0;
+    this.setActivity(ordinal, isSource && holdsSomething ? ACTIVITY.ready : ACTIVITY.off);
+  }
+
+  setWants(ordinal: number, wants: Wants): void {
+    this.wants[ordinal] = wants;
+    let missing = 0;
+    for (let at = 0; at < this.words; at++) missing += popcount(this.missingWord(ordinal, at));
+    this.#missingCounts[ordinal] = missing;
+    this.#updateNeedy(ordinal);
+  }
+
+  /** Whether its host can be told anything and has room for one more lease. */
+  setCanTake(ordinal: number, canTake: boolean): void {
+    this.#canTake[ordinal] = canTake ? 1 : 0;
+    this.#updateNeedy(ordinal);
+  }
+
+  setActivity(ordinal: number, activity: number): void {
+    const before = this.#activity[ordinal] ?? ACTIVITY.off;
+    if (before === activity) return;
+    this.#activity[ordinal] = activity;
+    if (before === ACTIVITY.idle) {
+      this.idle.delete(0, ordinal);
+      this.idleByZone.delete(this.zoneOf(ordinal), ordinal);
+    }
+    if (activity === ACTIVITY.idle) {
+      this.idle.add(0, ordinal);
+      this.idleByZone.add(this.zoneOf(ordinal), ordinal);
+    }
+    if (activity === ACTIVITY.ready) this.ready.push(ordinal);
+  }
+
+  /** Has the next turn look for something for the peer. */
+  freshen(ordinal: number): void {
+    if (this.#isFresh[ordinal] === 1 || !this.needy.has(ordinal)) return;
+    this.#isFresh[ordinal] = 1;
+    this.fresh.push(ordinal);
+  }
+
+  takeFresh(): readonly number[] {
+    const { fresh } = this;
+    this.fresh = [];
+    for (const ordinal of fresh) this.#isFresh[ordinal] = 0;
+    return fresh;
+  }
+
+  takeReady(): readonly number[] {
+    const { ready } = this;
+    this.ready = [];
+    return ready;
+  }
+
+  /** A piece is on its way to the peer. */
+  lease(ordinal: number, piece: number): void {
+    setBit(this.plan, ordinal * this.words, piece);
+    this.#planCounts[ordinal] = this.planCountOf(ordinal) + 1;
+    this.inFlight[piece] = (this.inFlight[piece] ?? 0) + 1;
+    this.#addCopy(ordinal, piece);
+    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, -1);
+  }
+
+  /** A piece that was on its way will not come. */
+  unlease(ordinal: number, piece: number): void {
+    clearBit(this.plan, ordinal * this.words, piece);
+    this.#planCounts[ordinal] = this.planCountOf(ordinal) - 1;
+    this.inFlight[piece] = (this.inFlight[piece] ?? 1) - 1;
+    this.#removeCopy(ordinal, piece);
+    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, 1);
+  }
+
+  /** The peer holds a piece, whether it was on its way or not. */
+  hold(ordinal: number, piece: number): void {
+    const base = ordinal * this.words;
+    if (hasBit(this.have, base, piece)) return;
+    setBit(this.have, base, piece);
+    const isSource = this.isSource(ordinal);
+    if (hasBit(this.plan, base, piece)) {
+      this.inFlight[piece] = (this.inFlight[piece] ?? 1) - 1;
+      if (!isSource || !hasBit(this.known, 0, piece)) {
+        this.#removeCopy(ordinal, piece);
+        if (isSource) this.#addHeld(ordinal, piece);
+      }
+    } else {
+      setBit(this.plan, base, piece);
+      this.#planCounts[ordinal] = this.planCountOf(ordinal) + 1;
+      if (isSource) this.#addHeld(ordinal, piece);
+      if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, -1);
+    }
+    const activity = this.activityOf(ordinal);
+    const isAsleep = activity === ACTIVITY.idle || activity === ACTIVITY.off;
+    if (isSource && isAsleep) this.setActivity(ordinal, ACTIVITY.ready);
+  }
+
+  /** The digest of a piece is known from now on: it may come from a peer. */
+  learn(piece: number): void {
+    if (piece >= this.pieceCount || hasBit(this.known, 0, piece)) return;
+    setBit(this.known, 0, piece);
+    if ((this.unknownHeld[piece] ?? 0) === 0) return;
+    this.unknownHeld[piece] = 0;
+    for (let ordinal = 0; ordinal < this.peers.length; ordinal++) {
+      if (!this.isSource(ordinal) || !this.holds(ordinal, piece)) continue;
+      this.#addCopy(ordinal, piece);
+      if (this.activityOf(ordinal) === ACTIVITY.idle) this.setActivity(ordinal, ACTIVITY.ready);
+    }
+  }
+
+  /** The peer does not hold a piece any more. */
+  unhold(ordinal: number, piece: number): void {
+    const base = ordinal * this.words;
+    if (!hasBit(this.have, base, piece)) return;
+    clearBit(this.have, base, piece);
+    clearBit(this.plan, base, piece);
+    this.#planCounts[ordinal] = this.planCountOf(ordinal) - 1;
+    if (this.isSource(ordinal)) this.#removeHeld(ordinal, piece);
+    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, 1);
+  }
+
+  /** The peer holds nothing any more. */
+  unholdAll(ordinal: number): void {
+    for (let piece = 0; piece < this.pieceCount; piece++) this.unhold(ordinal, piece);
+  }
+
+  #addHeld(ordinal: number, piece: number): void {
+    if (hasBit(this.known, 0, piece)) this.#addCopy(ordinal, piece);
+    else this.unknownHeld[piece] = (this.unknownHeld[piece] ?? 0) + 1;
+  }
+
+  #removeHeld(ordinal: number, piece: number): void {
+    if (hasBit(this.known, 0, piece)) this.#removeCopy(ordinal, piece);
+    else this.unknownHeld[piece] = (this.unknownHeld[piece] ?? 1) - 1;
+  }
+
+  #addCopy(ordinal: number, piece: number): void {
+    const count = this.rarity.increment(piece);
+    if (count === 1) setBit(this.sole, 0, piece);
+    else if (count === 2) clearBit(this.sole, 0, piece);
+    const zone = this.zones[this.zoneOf(ordinal)];
+    if (zone?.rarity.increment(piece) === 1) this.#addLacking(piece, -1);
+  }
+
+  #removeCopy(ordinal: number, piece: number): void {
+    const count = this.rarity.decrement(piece);
+    if (count === 1) setBit(this.sole, 0, piece);
+    else if (count === 0) clearBit(this.sole, 0, piece);
+    const zone = this.zones[this.zoneOf(ordinal)];
+    if (zone?.rarity.decrement(piece) === 0) this.#addLacking(piece, 1);
+  }
+
+  #addMissing(ordinal: number, change: number): void {
+    const missing = this.missingCountOf(ordinal) + change;
+    this.#missingCounts[ordinal] = missing;
+    if (missing === 0 || (change > 0 && missing === change)) this.#updateNeedy(ordinal);
+  }
+
+  #updateNeedy(ordinal: number): void {
+    const zone = this.zoneOf(ordinal);
+    const rack = this.rackOf(ordinal);
+    const isNeedy = this.#canTake[ordinal] === 1 && this.missingCountOf(ordinal) > 0;
+    if (isNeedy) {
+      this.needy.add(0, ordinal);
+      this.needyByZone.add(zone, ordinal);
+      if (rack > 0) this.needyByRack.add(rack, ordinal);
+    } else {
+      this.needy.delete(0, ordinal);
+      this.needyByZone.delete(zone, ordinal);
+      if (rack > 0) this.needyByRack.delete(rack, ordinal);
+    }
+    if (isNeedy && this.peers[ordinal]?.leaseIds.size === 0) this.starved.add(0, ordinal);
+    else this.starved.delete(0, ordinal);
+  }
+
+  /** A zone with members, or without any more: the pieces that it has no copy of lack one zone more, or less. */
+  #countLacking(zone: Zone, change: number): void {
+    for (let piece = 0; piece < this.pieceCount; piece++) {
+      if (zone.rarity.countOf(piece) === 0) this.#addLacking(piece, change);
+    }
+  }
+
+  #addLacking(piece: number, change: number): void {
+    const count = (this.lackingZoneCounts[piece] ?? 0) + change;
+    this.lackingZoneCounts[piece] = count;
+    if (count > 0) setBit(this.lacking, 0, piece);
+    else clearBit(this.lacking, 0, piece);
+  }
+
+  #wordMask(at: number): number {
+    const rest = this.pieceCount - at * 32;
+    return rest >= 32 ? -1 : (1 << rest) - 1;
+  }
+
+  #ensure(ordinal: number): void {
+    if (ordinal < this.#isSource.length) return;
+    const capacity = this.#isSource.length * 2;
+    this.have = grown(this.have, new Uint32Array(capacity * this.words));
+    this.plan = grown(this.plan, new Uint32Array(capacity * this.words));
+    this.#isSource = grown(this.#isSource, new Uint8Array(capacity));
+    this.#canTake = grown(this.#canTake, new Uint8Array(capacity));
+    this.#activity = grown(this.#activity, new Uint8Array(capacity));
+    this.#isFresh = grown(this.#isFresh, new Uint8Array(capacity));
+    this.#planCounts = grown(this.#planCounts, new Uint32Array(capacity));
+    this.#missingCounts = grown(this.#missingCounts, new Uint32Array(capacity));
+    this.#zoneOf = grown(this.#zoneOf, new Uint32Array(capacity));
+    this.#rackOf = grown(this.#rackOf, new Uint32Array(capacity));
+  }
+}
+
+function grown<Words extends Uint8Array | Uint32Array>(from: Words, to: Words): Words {
+  to.set(from);
+  return to;
+}

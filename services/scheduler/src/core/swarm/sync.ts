@@ -1,0 +1,164 @@
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import type { Host, Lease, Peer, State, Task } from "../state.ts";
+import { isWholeWanted, piecesOfRequest } from "../wanted.ts";
+import { ACTIVITY, Swarm, type Wants } from "./swarm.ts";
+import { setBit, wordCountOf } from "./words.ts";
+
+/**
+ * Keeps the swarm of a task in step with the folded state. A task has one from its first decision on (or none, until then): the
+ * functions do nothing without it, so a replay does not pay for an index that nobody asks.
+ */
+
+/** The index of a described task, made of the state when there is none yet. */
+export function swarmOf(state: State, task: Task): Swarm {
+  const known = task.swarm;
+  if (known !== undefined) return known;
+  const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
+  const swarm = new Swarm(pieceCount, Number.parseInt(task.taskId.slice(2, 10), 16));
+  task.swarm = swarm;
+  for (let piece = 0; piece < pieceCount; piece++) {
+    if (task.digests?.has(piece) === true) swarm.learn(piece);
+  }
+  for (const peer of task.peers.values()) joinSwarm(state, task, peer);
+  for (const leaseId of task.leaseIds) {
+    const lease = state.leases.get(leaseId);
+    if (lease !== undefined) countLease(task, lease, 1);
+  }
+  return swarm;
+}
+
+/** The state of the task changed in a way that the index does not follow: the next decision makes it anew. */
+export function dropSwarm(task: Task): void {
+  for (const peer of task.peers.values()) peer.ordinal = -1;
+  task.swarm = undefined;
+}
+
+export function joinSwarm(state: State, task: Task, peer: Peer): void {
+  const { swarm } = task;
+  const host = state.hosts.get(peer.hostId);
+  if (swarm === undefined || host === undefined) return;
+  swarm.join(peer, host, peer.held.toBytes(), peer.leased.toBytes());
+  syncWants(task, peer);
+  syncHostOfPeer(task, peer, host);
+}
+
+/** The host of the peer is in another place than when it joined. */
+export function moveInSwarm(state: State, task: Task, peer: Peer, host: Host): void {
+  const leases: Lease[] = [];
+  for (const leaseId of [...host.servingLeaseIds, ...host.takingLeaseIds]) {
+    const lease = task.leaseIds.has(leaseId) ? state.leases.get(leaseId) : undefined;
+    if (lease !== undefined) leases.push(lease);
+  }
+  for (const lease of leases) countLease(task, lease, -1);
+  task.swarm?.leave(peer);
+  joinSwarm(state, task, peer);
+  for (const lease of leases) countLease(task, lease, 1);
+}
+
+/** After its requests, its seeding or the state of the task changed. */
+export function syncWants(task: Task, peer: Peer): void {
+  if (task.swarm === undefined || peer.ordinal < 0) return;
+  task.swarm.setWants(peer.ordinal, wantsOf(task, peer));
+  task.swarm.freshen(peer.ordinal);
+}
+
+/** After the host became reachable or not, or the peer's copy trusted or not. */
+export function syncHost(state: State, host: Host): void {
+  for (const taskId of host.taskIds) {
+    const task = state.tasks.get(taskId);
+    const peer = task?.peers.get(host.hostId);
+    if (task?.swarm !== undefined && peer !== undefined) syncHostOfPeer(task, peer, host);
+  }
+}
+
+/** After the depth of leases changed: everybody may take more, or less. */
+export function syncDepth(state: State, task: Task): void {
+  for (const peer of task.peers.values()) syncPeer(state, task, peer);
+}
+
+export function syncPeer(state: State, task: Task, peer: Peer): void {
+  const host = state.hosts.get(peer.hostId);
+  if (task.swarm !== undefined && host !== undefined) syncHostOfPeer(task, peer, host);
+}
+
+/** A lease was added (`change` 1) or ended (-1): its pieces are on their way to the child, or not any more. */
+export function syncLease(task: Task, lease: Lease, child: Peer, change: 1 | -1): void {
+  const { swarm } = task;
+  if (swarm === undefined || child.ordinal < 0) return;
+  for (const piece of lease.remaining) {
+    if (change === 1) swarm.lease(child.ordinal, piece);
+    else swarm.unlease(child.ordinal, piece);
+  }
+  countLease(task, lease, change);
+  const host = swarm.hosts[child.ordinal];
+  if (host !== undefined) swarm.setCanTake(child.ordinal, canTake(task, child, host));
+  if (change === -1) swarm.freshen(child.ordinal);
+}
+
+/** Whether others may be given leases from the peer's copy. */
+export function isSource(task: Task, peer: Peer, host: Host): boolean {
+  return (
+    task.state !== "retired" &&
+    host.state === "alive" &&
+    host.isAnnounced &&
+    !host.isSuspect &&
+    !peer.isStruck
+  );
+}
+
+export function canTake(task: Task, peer: Peer, host: Host): boolean {
+  return task.state !== "retired" && host.state === "alive" && peer.leaseIds.size < task.leaseDepth;
+}
+
+/** Has the source's next lease looked for, if it is one and has nothing to do. */
+export function wakeSource(task: Task, peer: Peer): void {
+  const { swarm } = task;
+  if (swarm === undefined || peer.ordinal < 0) return;
+  const activity = swarm.activityOf(peer.ordinal);
+  if (activity === ACTIVITY.idle || activity === ACTIVITY.waiting) {
+    swarm.setActivity(peer.ordinal, ACTIVITY.ready);
+  }
+}
+
+export function wantsOf(task: Task, peer: Peer): Wants {
+  if (task.layout === undefined || task.state === "retired") return "nothing";
+  if (peer.isSeeding) return "all";
+  if (peer.requests.size === 0) return "nothing";
+  for (const request of peer.requests.values()) if (isWholeWanted(request)) return "all";
+  const mask = new Uint32Array(wordCountOf(pieceCountOf(task.layout)));
+  for (const request of peer.requests.values()) {
+    const span = piecesOfRequest(task, request);
+    for (let piece = span.start; piece < span.end; piece++) setBit(mask, 0, piece);
+  }
+  return mask;
+}
+
+function syncHostOfPeer(task: Task, peer: Peer, host: Host): void {
+  if (task.swarm === undefined || peer.ordinal < 0) return;
+  task.swarm.setSource(peer.ordinal, isSource(task, peer, host));
+  task.swarm.setCanTake(peer.ordinal, canTake(task, peer, host));
+  task.swarm.freshen(peer.ordinal);
+}
+
+function countLease(task: Task, lease: Lease, change: 1 | -1): void {
+  const { swarm } = task;
+  if (swarm === undefined) return;
+  if (lease.parentHostId === "") {
+    swarm.originLeaseCount += change;
+    return;
+  }
+  if (change === 1) noteZones(swarm, task, lease);
+  const into = swarm.zones[lease.inboundZone ?? -1];
+  const outOf = swarm.zones[lease.outboundZone ?? -1];
+  if (into !== undefined) into.inboundCount += change;
+  if (outOf !== undefined) outOf.outboundCount += change;
+}
+
+/** Notes between which zones the lease carries pieces, so that its end is counted where its beginning was. */
+function noteZones(swarm: Swarm, task: Task, lease: Lease): void {
+  const child = task.peers.get(lease.childHostId)?.ordinal ?? -1;
+  const parent = task.peers.get(lease.parentHostId)?.ordinal ?? -1;
+  const isAcross = child >= 0 && parent >= 0 && swarm.zoneOf(child) !== swarm.zoneOf(parent);
+  lease.inboundZone = isAcross ? swarm.zoneOf(child) : -1;
+  lease.outboundZone = isAcross ? swarm.zoneOf(parent) : -1;
+}

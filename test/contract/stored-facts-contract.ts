@@ -1,0 +1,181 @@
+// oxlint-disable max-lines-per-function, vitest/valid-title -- a suite, named by who runs it
+import type { StoredFacts } from "@lacewing/scheduler/app/explain/ports.ts";
+import type { ProjectionStore } from "@lacewing/scheduler/app/ports.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import {
+  download,
+  host,
+  lease,
+  peer,
+  STARTED_AT_MS,
+  task,
+  TASK_ID,
+  wholeBatch,
+} from "../support/projection-world.ts";
+
+const OTHER_TASK = `05${"ab".repeat(31)}`;
+const TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736";
+/** Recent: the housekeeping of the first flush removes what ended long ago. */
+const AT_MS = STARTED_AT_MS;
+const FIRST = { after: "", limit: 10 };
+
+/** An empty projection and what reads it. */
+export type OpenFacts = () => Promise<{
+  readonly store: ProjectionStore;
+  readonly facts: StoredFacts;
+  close(): Promise<void>;
+}>;
+
+/** What every {@link StoredFacts} must do. */
+export function storedFactsContract(name: string, open: OpenFacts) {
+  describe(name, () => {
+    let facts: StoredFacts;
+    let opened: Awaited<ReturnType<OpenFacts>>;
+
+    beforeEach(async () => {
+      opened = await open();
+      facts = opened.facts;
+      const ended = { outcome: "finished", transferMs: 20 };
+      await opened.store.flush({
+        ...wholeBatch(),
+        hosts: ["host-1", "host-2", "host-3"].map((hostId) => ({ ...host, hostId })),
+        tasks: [
+          task,
+          {
+            ...task,
+            taskId: OTHER_TASK,
+            state: "verified",
+            anchor: "",
+            url: `${task.url}?part=1`,
+            createdAtMs: task.createdAtMs + 1,
+          },
+        ],
+        peers: [peer, { ...peer, hostId: "host-2", heldPieceCount: 1, requests: [] }],
+        leases: [
+          {
+            ...lease,
+            ...ended,
+            leaseId: "5-1-1",
+            bytes: 700,
+            grantedAtMs: AT_MS,
+            endedAtMs: AT_MS + 100,
+          },
+          {
+            ...lease,
+            ...ended,
+            leaseId: "5-1-2",
+            childHostId: "host-2",
+            parentHostId: "host-1",
+            requestId: "d-2",
+            outcome: "stalled",
+            bytes: 300,
+            grantedAtMs: AT_MS + 1_000,
+            endedAtMs: AT_MS + 1_500,
+          },
+          {
+            ...lease,
+            leaseId: "5-1-3",
+            childHostId: "host-2",
+            requestId: "",
+            grantedAtMs: AT_MS + 2_000,
+          },
+        ],
+        downloads: [
+          { hostId: "host-1", download: download("d-1") },
+          {
+            hostId: "host-2",
+            download: download("d-2", { traceId: "", startedAtMs: STARTED_AT_MS + 1 }),
+          },
+          { hostId: "host-2", download: download("d-3", { taskId: "", traceId: TRACE_ID }) },
+        ],
+      });
+    });
+    afterEach(async () => opened.close());
+
+    test("gives a lease as it was projected, and nothing for an id that nobody used", async () => {
+      expect(await facts.lease("5-1-2")).toMatchObject({
+        childHostId: "host-2",
+        parentHostId: "host-1",
+        outcome: "stalled",
+        bytes: 300,
+        endedAtMs: AT_MS + 1_500,
+      });
+      expect(await facts.lease("5-1-9")).toBeUndefined();
+    });
+
+    test("gives the newest leases of a task in the order of their grants, and sums over all", async () => {
+      const newest = await facts.leasesOfTask(TASK_ID, 2);
+      expect(newest.map((row) => row.leaseId)).toEqual(["5-1-2", "5-1-3"]);
+      expect(await facts.leaseSums(TASK_ID)).toEqual({
+        leaseCount: 3,
+        failedLeaseCount: 1,
+        remotePeerBytes: 300,
+        backToSourceBytes: 700,
+      });
+      expect(await facts.leaseSums(OTHER_TASK)).toEqual({
+        leaseCount: 0,
+        failedLeaseCount: 0,
+        remotePeerBytes: 0,
+        backToSourceBytes: 0,
+      });
+    });
+
+    test("finds the leases of a download by its request, and by host and time", async () => {
+      const span = { downloadId: "d-2", taskId: TASK_ID, hostId: "host-2" };
+      const at = async (fromMs: number, toMs: number) =>
+        (await facts.leasesOfDownload({ ...span, fromMs, toMs }, 10)).map((row) => row.leaseId);
+      expect(await at(0, 1)).toEqual(["5-1-2"]);
+      // A lease that still lives overlaps whatever came after its grant.
+      expect(await at(AT_MS + 3_000, AT_MS + 4_000)).toEqual(["5-1-2", "5-1-3"]);
+    });
+
+    test("finds tasks by id, by first digits and by the content's digest", async () => {
+      expect(await facts.task(TASK_ID)).toMatchObject({ url: task.url, lengthBytes: 1_000 });
+      const like = async (digits: string) =>
+        (await facts.tasksLike(digits, 2)).map((row) => row.taskId);
+      expect(await like("05ab")).toEqual([OTHER_TASK]);
+      expect(await like("05")).toEqual([TASK_ID, OTHER_TASK]);
+      expect(await like("aaaa")).toEqual([TASK_ID]);
+      expect(await like("ffff")).toEqual([]);
+    });
+
+    test("finds the tasks of a URL whatever their query, the newest first", async () => {
+      const ofUrl = async (url: string, limit: number) =>
+        (await facts.tasksOfUrl(url, limit)).map((row) => row.taskId);
+      expect(await ofUrl(task.url, 10)).toEqual([OTHER_TASK, TASK_ID]);
+      expect(await ofUrl(task.url, 1)).toEqual([OTHER_TASK]);
+      expect(await ofUrl(`${task.url}x`, 10)).toEqual([]);
+    });
+
+    test("finds downloads by id, by trace and by task, in the order of their start", async () => {
+      expect((await facts.download("d-1"))?.download).toEqual(download("d-1"));
+      expect((await facts.download("d-3"))?.download.taskId).toBe("");
+      const idsOf = (rows: Awaited<ReturnType<StoredFacts["downloadsOfTask"]>>) =>
+        rows.map((row) => row.download.downloadId);
+      expect(idsOf(await facts.downloadsOfTrace(TRACE_ID, 10))).toEqual(["d-1", "d-3"]);
+      expect(idsOf(await facts.downloadsOfTask(TASK_ID, 10))).toEqual(["d-1", "d-2"]);
+      expect(idsOf(await facts.downloadsOfTask(TASK_ID, 1))).toEqual(["d-2"]);
+    });
+
+    test("pages through hosts, tasks and peers by their keys", async () => {
+      const hosts = await facts.hosts({ after: "host-1", limit: 1 });
+      expect(hosts.map((row) => row.hostId)).toEqual(["host-2"]);
+      const verified = await facts.tasks(FIRST, "verified");
+      expect(verified.map((row) => row.taskId)).toEqual([OTHER_TASK]);
+      const after = await facts.tasks({ after: TASK_ID, limit: 10 }, undefined);
+      expect(after.map((row) => row.taskId)).toEqual([OTHER_TASK]);
+      expect(await facts.peers(TASK_ID, FIRST)).toMatchObject([
+        { hostId: "host-1", heldPieceCount: 2, requests: peer.requests },
+        { hostId: "host-2", heldPieceCount: 1, requests: [] },
+      ]);
+      expect(await facts.peers(TASK_ID, { after: "host-2", limit: 10 })).toEqual([]);
+      expect(await facts.peerSums(TASK_ID, 2)).toEqual({ peerCount: 2, completePeerCount: 1 });
+    });
+
+    test("gives the hosts that are named and known", async () => {
+      const named = await facts.hostsNamed(["host-2", "nobody"]);
+      expect(named).toEqual([{ ...host, hostId: "host-2" }]);
+      expect(await facts.hostsNamed([])).toEqual([]);
+    });
+  });
+}
