@@ -22,7 +22,7 @@ import {
   peerNames,
   type PeerPlan,
   planPeers,
-  schedulerChild,
+  schedulerChildren,
   type ServiceName,
   type ServicesPlan,
   socketDirectory,
@@ -38,6 +38,8 @@ export interface ClusterOptions {
   /** Ordinary peers, at least one. */
   readonly peers: number;
   readonly seedPeers: number;
+  /** One decides, the others stand by. Default: one. */
+  readonly schedulers?: number | undefined;
   /** Port of the first peer's proxy; the others follow. Default: the remembered one, else 65001. */
   readonly proxyPort?: number | undefined;
   /** YAML settings of the peers. */
@@ -78,6 +80,8 @@ const FIRST_PROXY_PORT = 65_001;
 const START_COUNT_MAX = 3;
 /** One supervisor on one machine: more peers than this are a mistyped number. */
 export const PEER_COUNT_MAX = 64;
+/** Likewise of schedulers: the third waits for two to fail. */
+export const SCHEDULER_COUNT_MAX = 5;
 
 const portsSchema = z.record(z.string(), z.number().int());
 
@@ -171,7 +175,9 @@ class Starting {
     const hasOwnTraces = !this.#env["OTEL_EXPORTER_OTLP_ENDPOINT"];
     const announcedBefore = await readAnnounces(databaseUrl);
     await Promise.all([
-      this.#supervision.start(schedulerChild(plan)),
+      ...schedulerChildren(plan, this.#options.schedulers ?? 1).map(async (child) =>
+        this.#supervision.start(child),
+      ),
       ...(hasOwnTraces ? [this.#supervision.start(tracesChild(plan))] : []),
       ...peers.map(async (peer) => this.#supervision.start(peerChild(plan, peer), peer.hostId)),
     ]);

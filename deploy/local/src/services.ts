@@ -31,6 +31,8 @@ export interface ServicesPlan {
   readonly entryOf: (service: ServiceName) => string;
 }
 
+/** Name of the first scheduler, and how the names of all of them begin. */
+export const SCHEDULER = "scheduler";
 /** The services cut themselves off after 10 s; the supervisor only acts when even that failed. */
 const STOP_TIMEOUT_MS = 12_000;
 /** Length of `sun_path` on Linux without its closing zero; macOS has 103. */
@@ -80,10 +82,14 @@ export function socketDirectory(
     : join(runtimeHome, `lacewing-${shortHash(dataDir)}`);
 }
 
-export function schedulerChild(plan: ServicesPlan): ChildSpec {
-  return serviceChild(plan, "scheduler", "scheduler", {
-    LACEWING_DATABASE_URL: plan.databaseUrl,
-    LACEWING_SCHEDULER_GRPC_ADDRESS: loopback(plan.ports["scheduler"]),
+/** The schedulers: one decides, and which one changes; the first has the known port, the others any. */
+export function schedulerChildren(plan: ServicesPlan, count: number): readonly ChildSpec[] {
+  return Array.from({ length: count }, (_, index) => {
+    const name = index === 0 ? SCHEDULER : `${SCHEDULER}-${index + 1}`;
+    return serviceChild(plan, "scheduler", name, {
+      LACEWING_DATABASE_URL: plan.databaseUrl,
+      LACEWING_SCHEDULER_GRPC_ADDRESS: loopback(index === 0 ? plan.ports["scheduler"] : 0),
+    });
   });
 }
 

@@ -2,6 +2,7 @@ import { systemClock } from "@lacewing/runtime/clock.ts";
 import { type ChildEvent, type ChildSpec, SupervisedChild } from "./children.ts";
 import type { ClusterFile } from "./cluster-file.ts";
 import { LocalError } from "./local-error.ts";
+import { SCHEDULER } from "./services.ts";
 
 /**
  * All children of a cluster: starts them, keeps them running, stops them in order. When one of them cannot be kept
@@ -84,7 +85,9 @@ export class Supervision {
   }
 
   async #stopChildren(): Promise<void> {
-    const order = [[...this.#peerIds], ["scheduler"], ["traces"], ["nats", "postgres"]];
+    // The standbys first: they need not take over from one that is stopped too.
+    const standbys = [...this.#children.keys()].filter((name) => name.startsWith(`${SCHEDULER}-`));
+    const order = [[...this.#peerIds], standbys, [SCHEDULER], ["traces"], ["nats", "postgres"]];
     for (const names of order) {
       await Promise.all(names.map(async (name) => this.#children.get(name)?.stop()));
     }

@@ -5,11 +5,16 @@ import { Command, CommanderError } from "commander";
 import { CliError, Interrupted } from "./cli-error.ts";
 import { registerDown } from "./commands/down.ts";
 import { registerGet } from "./commands/get.ts";
+import { registerHosts } from "./commands/hosts.ts";
 import { registerLs } from "./commands/ls.ts";
 import { registerMigrate } from "./commands/migrate.ts";
+import { registerPeers } from "./commands/peers.ts";
+import { registerScheduler } from "./commands/scheduler.ts";
 import { registerSql } from "./commands/sql.ts";
 import { registerStat } from "./commands/stat.ts";
+import { registerTasks } from "./commands/tasks.ts";
 import { registerUp } from "./commands/up.ts";
+import { registerWhy } from "./commands/why.ts";
 import type { CliContext } from "./context.ts";
 
 const context: CliContext = {
@@ -41,8 +46,13 @@ for (const register of [
   registerGet,
   registerLs,
   registerStat,
+  registerWhy,
+  registerHosts,
+  registerTasks,
+  registerPeers,
   registerSql,
   registerMigrate,
+  registerScheduler,
 ]) {
   register(program, context);
 }

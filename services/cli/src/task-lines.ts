@@ -15,13 +15,23 @@ export const LIST_HEAD = ["task", "size", "held", "verified", "url", "last used"
 /** One line of `lacewing ls`. */
 export function listRow(task: TaskStat, nowMs: number): string[] {
   return [
-    task.taskId.slice(0, ID_PREFIX_LENGTH),
+    shortId(task.taskId),
     formatBytes(task.lengthBytes),
     `${percentOf(task.heldPieceCount, task.pieceCount)} %`,
     task.isVerified ? "yes" : "no",
-    shortened(withoutQuery(task.url)),
+    shortUrl(task.url),
     formatAge(task.usedAtMs, nowMs),
   ];
+}
+
+/** Enough of a task id to tell it from others. */
+export function shortId(taskId: string): string {
+  return taskId.slice(0, ID_PREFIX_LENGTH);
+}
+
+/** A URL without its query, cut to fit a table. */
+export function shortUrl(url: string): string {
+  return shortened(withoutQuery(url));
 }
 
 /** What `lacewing stat` prints. */

@@ -3,6 +3,7 @@ import {
   type ClusterOptions,
   PEER_COUNT_MAX,
   type RunningCluster,
+  SCHEDULER_COUNT_MAX,
   startCluster,
 } from "@lacewing/local/cluster.ts";
 import { readClusterFile } from "@lacewing/local/cluster-file.ts";
@@ -18,6 +19,7 @@ interface UpFlags {
   readonly data?: string;
   readonly peers: number;
   readonly seedPeers: number;
+  readonly schedulers: number;
   readonly proxyPort?: number;
   readonly config?: string;
 }
@@ -32,6 +34,12 @@ export function registerUp(program: Command, context: CliContext): void {
     .option(...DATA_OPTION)
     .option("--peers <n>", "ordinary peers", wholeNumber(1, PEER_COUNT_MAX), 2)
     .option("--seed-peers <n>", "seed peers", wholeNumber(0, PEER_COUNT_MAX), 1)
+    .option(
+      "--schedulers <n>",
+      "one decides, the others stand by",
+      wholeNumber(1, SCHEDULER_COUNT_MAX),
+      1,
+    )
     .option(
       "--proxy-port <port>",
       "proxy port of the first peer; the others follow (default: 65001)",
@@ -62,6 +70,7 @@ async function up(context: CliContext, flags: UpFlags): Promise<void> {
     dataDir,
     peers: flags.peers,
     seedPeers: flags.seedPeers,
+    schedulers: flags.schedulers,
     proxyPort: flags.proxyPort,
     configFile,
     env: context.env,
