@@ -1,0 +1,395 @@
+import type {
+  LeaseEnded,
+  PiecesFailed,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import type { Copy } from "./copy.ts";
+import type { Job } from "./links.ts";
+import type { SimAssignment } from "./messages.ts";
+import type { SimHost } from "./sim-host.ts";
+import type { World } from "./world.ts";
+
+type Lease = SimAssignment & { readonly kind: "lease" };
+
+/** Deadlines of the real peer (`answer-watch.ts`, `lease-fit.ts`). */
+const NEXT_WORD_MS = 1000;
+const ASK_AGAIN_MS = 800;
+const PROMISE_SLACK_MS = 300;
+const BEGIN_MS = 15_000;
+const SLOWEST_BYTES_PER_MS = 256;
+/** How soon an origin that refused is asked again by a host that goes on alone. */
+const ORIGIN_REST_MS = 1000;
+/** Pieces that a host without scheduler takes from a known holder at a time. */
+const ALONE_PIECES_MAX = 8;
+
+/** One lease, or one read without a lease, being carried out: its pieces in order, one after another. */
+interface Fetch {
+  readonly leaseId: string;
+  /** Undefined: begun without the scheduler. */
+  readonly lease: Lease | undefined;
+  /** Undefined: the origin. */
+  readonly parent: SimHost | undefined;
+  readonly pieces: readonly number[];
+  readonly beganAtMs: number;
+  readonly patienceMs: number;
+  at: number;
+  bytes: number;
+  progressAtMs: number;
+  job: Job | undefined;
+  isServed: boolean;
+  isOver: boolean;
+}
+
+/** What a host does to get one content: the real peer's `TaskDownload`, down to its deadlines. */
+export class Download {
+  readonly copy: Copy;
+  readonly taskId: string;
+  readonly pieceBytes: number;
+  readonly lastPieceBytes: number;
+  /** Of the client that waits; undefined on a seed host that takes it for itself, or when the client is served. */
+  requestId: string | undefined;
+  /** Some client asked for it since the host exists. */
+  isWanted = false;
+  isDescribed = false;
+  incarnation = 1;
+  /** What the next availability message says besides the bits. */
+  isDirty = false;
+  readonly originPieces = new Set<number>();
+  isFullDue = false;
+  readonly leasesEnded: LeaseEnded[] = [];
+  readonly #world: World;
+  readonly #host: SimHost;
+  readonly #fetches = new Map<string, Fetch>();
+  readonly #claims: Uint8Array;
+  readonly #recentLeaseIds = new Set<string>();
+  readonly #knownParents = new Set<SimHost>();
+  #dueAtMs = Infinity;
+  #isWatching = false;
+  #hasAskedAgain = false;
+  #aloneCount = 0;
+
+  constructor(world: World, host: SimHost, copy: Copy, requestId: string | undefined) {
+    this.#world = world;
+    this.#host = host;
+    this.copy = copy;
+    this.requestId = requestId;
+    const task = world.taskAt(copy.task);
+    this.taskId = task.taskId;
+    this.pieceBytes = task.pieceBytes;
+    this.lastPieceBytes = task.lengthBytes - (copy.pieceCount - 1) * task.pieceBytes;
+    this.#claims = new Uint8Array(copy.pieceCount);
+  }
+
+  get liveLeaseIds(): readonly string[] {
+    return [...this.#fetches.values()].flatMap(({ lease, leaseId }) => (lease ? [leaseId] : []));
+  }
+
+  get isIdle(): boolean {
+    return this.#fetches.size === 0;
+  }
+
+  ask(): void {
+    if (this.requestId === undefined) return;
+    this.#host.request(this, this.requestId);
+    this.#expectBy(NEXT_WORD_MS);
+  }
+
+  accept(lease: Lease): void {
+    this.#heard();
+    if (this.#fetches.has(lease.leaseId) || this.#recentLeaseIds.has(lease.leaseId)) return;
+    const { endpoint } = this.#host;
+    if (lease.requestId !== "" && this.requestId === undefined) {
+      this.#report(lease.leaseId, lease.parentHostId, lease.pieces, "cancelled", 0, 0);
+      return;
+    }
+    if (lease.isOpen && !this.isDescribed) {
+      this.isDescribed = true;
+      this.#host.describe(this);
+    }
+    const pieces =
+      lease.isOpen && lease.pieces.length === 0
+        ? Array.from({ length: this.copy.pieceCount }, (_, piece) => piece)
+        : lease.pieces;
+    const parent = this.#world.hostNamed(lease.parentHostId);
+    if (parent !== undefined) {
+      this.#knownParents.add(parent);
+      this.#preferParents();
+    }
+    if (endpoint.isAlive) this.#begin(lease.leaseId, lease, parent, pieces, lease.durationMs);
+  }
+
+  promised(ms: number): void {
+    this.#hasAskedAgain = false;
+    this.#expectBy(ms + PROMISE_SLACK_MS);
+  }
+
+  revoke(leaseId: string): void {
+    const fetch = this.#fetches.get(leaseId);
+    if (fetch !== undefined) this.#fail(fetch, "cancelled");
+  }
+
+  /** The process ends: nothing is reported. */
+  die(): void {
+    for (const fetch of this.#fetches.values()) this.#stop(fetch);
+    this.#dueAtMs = Infinity;
+  }
+
+  /** The parent of some leases is gone, and its connections broke. */
+  parentDied(parent: SimHost): void {
+    for (const fetch of this.#fetches.values())
+      if (fetch.parent === parent) this.#fail(fetch, "short");
+  }
+
+  #begin(
+    leaseId: string,
+    lease: Lease | undefined,
+    parent: SimHost | undefined,
+    pieces: readonly number[],
+    durationMs: number,
+  ): void {
+    const { nowMs } = this.#world.queue;
+    const patienceMs = Math.max(durationMs, BEGIN_MS + this.pieceBytes / SLOWEST_BYTES_PER_MS);
+    const fetch: Fetch = {
+      leaseId,
+      lease,
+      parent,
+      pieces,
+      beganAtMs: nowMs,
+      patienceMs,
+      at: 0,
+      bytes: 0,
+      progressAtMs: nowMs,
+      job: undefined,
+      isServed: false,
+      isOver: false,
+    };
+    this.#fetches.set(leaseId, fetch);
+    for (const piece of pieces) this.#claim(piece, 1);
+    this.#watchPatience(fetch);
+    this.#world.queue.after(2 * this.#world.scenario.network.latencyMs, () => this.#connect(fetch));
+  }
+
+  /** The request is at the source: it serves, or says why not. */
+  #connect(fetch: Fetch): void {
+    if (fetch.isOver) return;
+    const refusal = this.#refusal(fetch);
+    if (refusal === undefined) {
+      fetch.isServed = true;
+      if (fetch.parent !== undefined) fetch.parent.servingCount++;
+      fetch.parent?.children.add(this);
+      this.#next(fetch);
+    } else this.#fail(fetch, refusal);
+  }
+
+  #refusal({ parent, pieces, lease }: Fetch): FailureReason | undefined {
+    if (parent === undefined) return this.#world.isOriginUp ? undefined : "origin_refused";
+    if (!parent.endpoint.isAlive) return "unreachable";
+    if (parent.endpoint.isStalled) return undefined;
+    const slots = parent.spec.uploadSlots * (lease === undefined ? 0.5 : 1);
+    if (parent.servingCount >= slots || parent.refuses()) return "busy";
+    const held = parent.downloads.get(this.copy.task)?.copy;
+    const first = pieces.find((piece) => !this.copy.has(piece));
+    return first === undefined || held?.has(first) === true ? undefined : "not_held";
+  }
+
+  #next(fetch: Fetch): void {
+    let piece = fetch.pieces[fetch.at];
+    while (piece !== undefined && this.copy.has(piece)) {
+      this.#claim(piece, -1);
+      piece = fetch.pieces[++fetch.at];
+    }
+    if (piece === undefined) {
+      this.#finish(fetch);
+      return;
+    }
+    const { parent } = fetch;
+    const { network } = this.#world;
+    if (parent === undefined ? !this.#world.isOriginUp : !parent.holds(this.copy.task, piece)) {
+      this.#fail(fetch, parent === undefined ? "origin_refused" : "not_held");
+      return;
+    }
+    const bytes = this.bytesOf(piece);
+    const source = parent?.endpoint ?? network.origin;
+    fetch.job = network.carry(source, this.#host.endpoint, bytes, () => {
+      fetch.job = undefined;
+      if (fetch.isOver) this.#world.wastedBytes += bytes;
+      else this.#arrived(fetch, piece, bytes);
+    });
+  }
+
+  #arrived(fetch: Fetch, piece: number, bytes: number): void {
+    const { nowMs } = this.#world.queue;
+    if (fetch.parent?.isCorrupt === true) {
+      this.#world.wastedBytes += bytes;
+      this.#fail(fetch, "digest_mismatch", piece);
+      return;
+    }
+    fetch.bytes += bytes;
+    fetch.progressAtMs = nowMs;
+    fetch.at++;
+    this.#claim(piece, -1);
+    if (this.copy.add(piece, nowMs)) {
+      this.#world.pieceHeld(this.copy, piece);
+      this.isDirty = true;
+      if (fetch.parent === undefined) this.originPieces.add(piece);
+      this.#host.flushSoon();
+    } else this.#world.wastedBytes += bytes;
+    if (this.copy.isFull) this.#host.completed(this);
+    if (!fetch.isOver) this.#next(fetch);
+  }
+
+  #finish(fetch: Fetch): void {
+    this.#stop(fetch);
+    if (fetch.lease !== undefined) {
+      const durationMs = this.#world.queue.nowMs - fetch.beganAtMs;
+      this.leasesEnded.push({ leaseId: fetch.leaseId, bytes: fetch.bytes, durationMs });
+      this.isDirty = true;
+      this.#host.flushSoon();
+    }
+    this.#expectBy(NEXT_WORD_MS);
+  }
+
+  #fail(fetch: Fetch, reason: FailureReason, wrongPiece?: number): void {
+    this.#stop(fetch);
+    if (reason !== "cancelled" && fetch.parent !== undefined)
+      this.#knownParents.delete(fetch.parent);
+    if (fetch.lease !== undefined) {
+      const missing = fetch.pieces.filter((piece) => !this.copy.has(piece));
+      const durationMs = this.#world.queue.nowMs - fetch.beganAtMs;
+      const pieces = wrongPiece === undefined ? missing : [wrongPiece];
+      const { parentHostId } = fetch.lease;
+      this.#report(fetch.leaseId, parentHostId, pieces, reason, fetch.bytes, durationMs);
+    }
+    this.#world.failureCounts.set(reason, (this.#world.failureCounts.get(reason) ?? 0) + 1);
+    const isAloneAtOrigin = fetch.lease === undefined && fetch.parent === undefined;
+    this.#expectBy(isAloneAtOrigin ? ORIGIN_REST_MS : NEXT_WORD_MS);
+  }
+
+  #report(
+    leaseId: string,
+    parentHostId: string,
+    pieceIndexes: readonly number[],
+    reason: FailureReason,
+    bytes: number,
+    durationMs: number,
+  ): void {
+    const value: PiecesFailed = {
+      taskId: this.taskId,
+      leaseId,
+      parentHostId,
+      pieceIndexes: [...pieceIndexes],
+      reason,
+      detail: "",
+      bytes,
+      durationMs,
+    };
+    this.#host.say([{ $case: "piecesFailed", value }]);
+  }
+
+  #stop(fetch: Fetch): void {
+    fetch.isOver = true;
+    this.#fetches.delete(fetch.leaseId);
+    this.#recentLeaseIds.add(fetch.leaseId);
+    for (const piece of fetch.pieces.slice(fetch.at)) this.#claim(piece, -1);
+    if (fetch.job !== undefined) {
+      const { parent } = fetch;
+      const total = this.bytesOf(fetch.pieces[fetch.at] ?? 0);
+      if (fetch.job.remainingBytes > 0) {
+        this.#world.wastedBytes += total - fetch.job.remainingBytes;
+        (parent?.endpoint ?? this.#world.network.origin).uplink.cancel(fetch.job);
+      }
+    }
+    if (fetch.isServed && fetch.parent !== undefined) {
+      fetch.parent.servingCount--;
+      fetch.parent.children.delete(this);
+      for (const other of this.#fetches.values()) {
+        if (other.parent === fetch.parent && other.isServed) fetch.parent.children.add(this);
+      }
+    }
+  }
+
+  /** A read of the origin that the scheduler knows nothing of gives way to what peers hold. */
+  #preferParents(): void {
+    for (const fetch of this.#fetches.values()) {
+      if (fetch.lease === undefined && fetch.parent === undefined) this.#stop(fetch);
+    }
+  }
+
+  /** One that brings nothing for too long is given up. */
+  #watchPatience(fetch: Fetch): void {
+    this.#world.queue.at(fetch.progressAtMs + fetch.patienceMs, () => {
+      if (fetch.isOver) return;
+      if (this.#world.queue.nowMs < fetch.progressAtMs + fetch.patienceMs)
+        this.#watchPatience(fetch);
+      else this.#fail(fetch, "stalled");
+    });
+  }
+
+  #heard(): void {
+    this.#hasAskedAgain = false;
+    this.#expectBy(NEXT_WORD_MS);
+  }
+
+  #expectBy(ms: number): void {
+    this.#dueAtMs = this.#world.queue.nowMs + ms;
+    if (this.#isWatching) return;
+    this.#isWatching = true;
+    this.#watch();
+  }
+
+  #watch(): void {
+    this.#world.queue.at(this.#dueAtMs, () => {
+      if (this.#world.queue.nowMs < this.#dueAtMs && this.#dueAtMs < Infinity) {
+        this.#watch();
+        return;
+      }
+      this.#isWatching = false;
+      if (this.#dueAtMs < Infinity) this.#look();
+    });
+  }
+
+  /** The scheduler's word is overdue: it is asked once more, then the host goes on alone. */
+  #look(): void {
+    if (this.requestId === undefined || this.#missing().length === 0) return;
+    if (!this.#hasAskedAgain) {
+      this.#hasAskedAgain = true;
+      this.#host.request(this, this.requestId);
+      this.#expectBy(ASK_AGAIN_MS * (0.75 + this.#world.random() / 2));
+      return;
+    }
+    this.#hasAskedAgain = false;
+    this.#goOnAlone();
+  }
+
+  #goOnAlone(): void {
+    this.#world.aloneCount++;
+    const missing = this.#missing();
+    const leaseId = `alone-${++this.#aloneCount}`;
+    for (const parent of this.#knownParents) {
+      const pieces = missing.filter((piece) => parent.holds(this.copy.task, piece));
+      if (!parent.endpoint.isAlive || pieces.length === 0) continue;
+      this.#begin(leaseId, undefined, parent, pieces.slice(0, ALONE_PIECES_MAX), 0);
+      return;
+    }
+    if (this.#host.spec.canReadOrigin && this.#world.isOriginUp)
+      this.#begin(leaseId, undefined, undefined, missing, 0);
+    else this.#expectBy(ORIGIN_REST_MS);
+  }
+
+  #claim(piece: number, change: 1 | -1): void {
+    this.#claims[piece] = (this.#claims[piece] ?? 0) + change;
+  }
+
+  /** Pieces that are neither held nor being fetched. */
+  #missing(): number[] {
+    const missing: number[] = [];
+    for (let piece = 0; piece < this.copy.pieceCount; piece++) {
+      if (!this.copy.has(piece) && this.#claims[piece] === 0) missing.push(piece);
+    }
+    return missing;
+  }
+
+  bytesOf(piece: number): number {
+    return piece === this.copy.pieceCount - 1 ? this.lastPieceBytes : this.pieceBytes;
+  }
+}

@@ -1,0 +1,46 @@
+import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+
+/** What a host publishes: events of one slice, or about itself. */
+export interface HostMessage {
+  readonly hostId: string;
+  readonly bootId: string;
+  readonly sequence: number;
+  readonly kinds: readonly NonNullable<Event["kind"]>[];
+}
+
+/** What the scheduler tells a host, as of the moment in which it was sent. */
+export interface AssignmentBatch {
+  readonly slice: number;
+  readonly epoch: number;
+  readonly assignments: readonly SimAssignment[];
+}
+
+export type SimAssignment =
+  | {
+      readonly kind: "lease";
+      readonly leaseId: string;
+      readonly taskId: string;
+      /** Empty: the origin. */
+      readonly parentHostId: string;
+      readonly pieces: readonly number[];
+      readonly isOpen: boolean;
+      readonly durationMs: number;
+      readonly requestId: string;
+      readonly lengthBytes: number;
+    }
+  | { readonly kind: "pending"; readonly taskId: string; readonly nextByMs: number }
+  | { readonly kind: "lease_end"; readonly taskId: string; readonly leaseId: string }
+  | { readonly kind: "drop_task"; readonly taskId: string }
+  | { readonly kind: "announce_full" };
+
+const digests = new Map<number, Uint8Array>();
+
+/** A digest for a piece: the same for all who have the true content. */
+export function digestOf(piece: number): Uint8Array {
+  const known = digests.get(piece);
+  if (known !== undefined) return known;
+  const digest = new Uint8Array(32).fill(1);
+  new DataView(digest.buffer).setUint32(4, piece);
+  digests.set(piece, digest);
+  return digest;
+}

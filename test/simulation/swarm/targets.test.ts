@@ -1,0 +1,46 @@
+import { beforeAll, expect, test } from "vitest";
+import type { Figures } from "./metrics.ts";
+import { runScenario } from "./run.ts";
+import { scenariosOf } from "./scenarios.ts";
+
+/** Small enough for the check; the figures of the full size are printed by `npm run simulate -- all`. */
+const SIZE = { hosts: 200, pieces: 96, prngSeed: 1 };
+
+/**
+ * What the scheduler has reached and must not fall behind. Floors, not aims: a better matching raises them. A small swarm is
+ * further from its bound than a large one, as the start weighs more.
+ */
+const FLOORS = [
+  { name: "s1", efficiencyMin: 0.85, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s2", efficiencyMin: 0, originMax: 1.05, zoneMax: 1.05 },
+  { name: "s6-4", efficiencyMin: 0.6, originMax: 1.001, zoneMax: 1.05 },
+  { name: "s6-10", efficiencyMin: 0.5, originMax: 1.001, zoneMax: 1.05 },
+  { name: "s7", efficiencyMin: 0.97, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s8", efficiencyMin: 0.85, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s10-1", efficiencyMin: 0.75, originMax: 1.001, zoneMax: 1.001 },
+] as const;
+
+const FAMILIES = ["s1", "s2", "s6", "s7", "s8", "s10"] as const;
+/** Of a machine that does much else: a run takes a second. */
+const RUNS_TIMEOUT_MS = 120_000;
+const runs = new Map<string, Figures>();
+
+beforeAll(() => {
+  const names = new Set<string>(FLOORS.map(({ name }) => name));
+  for (const scenario of FAMILIES.flatMap((family) => scenariosOf(family, SIZE))) {
+    if (names.has(scenario.name)) runs.set(scenario.name, runScenario(scenario).figures);
+  }
+}, RUNS_TIMEOUT_MS);
+
+test.each(FLOORS)(
+  "$name: at least $efficiencyMin of the bound, $originMax copies from the origin, $zoneMax into a zone",
+  ({ name, efficiencyMin, originMax, zoneMax }) => {
+    const figures = runs.get(name);
+
+    expect(figures?.finishedCount).toBe(SIZE.hosts);
+    expect(figures?.efficiency).toBeGreaterThan(efficiencyMin);
+    expect(figures?.originCopies).toBeLessThanOrEqual(originMax);
+    expect(figures?.copiesPerZone.mean).toBeLessThanOrEqual(zoneMax);
+    expect(figures?.aloneCount).toBe(0);
+  },
+);
