@@ -151,7 +151,13 @@ export class Live {
   /** Lets every slice decide that has something to decide and no append under way. */
   #turn(): void {
     if (this.#quiet !== undefined || this.#parts.signal.aborted) return;
-    for (const log of this.#parts.sliceLogs) if (!log.isBusy) this.#turnOf(log);
+    const { sliceLogs } = this.#parts;
+    for (const log of sliceLogs) if (!log.isBusy) this.#turnOf(log);
+    // A turn may free something for a task of a slice that had its turn already; a busy slice has one when its append is done.
+    const { dirtyTaskIds } = this.state.work;
+    if (sliceLogs.some(({ slice, isBusy }) => !isBusy && dirtyTaskIds[slice]?.size !== 0)) {
+      this.#turnSoon();
+    }
   }
 
   #turnOf(log: SliceLog): void {

@@ -4,6 +4,8 @@ import { syncDepth } from "./swarm/sync.ts";
 
 /** Weight of the newest lease in a smoothed rate: the last five or so decide. */
 const RATE_WEIGHT = 0.3;
+/** Of less, the time tells of latency and not of the link: a host that sends small files would pass for a straggler. */
+const RATED_BYTES_MIN = 512 * 1024;
 /** A host that failed children again and again still gets this part of its slots, or one lease at a time. */
 const SLOT_SHARE_MIN = 1 / 16;
 /** What one finished lease gives back of the slots. */
@@ -11,14 +13,13 @@ const SLOT_SHARE_STEP = 1 / 8;
 
 /** A lease ended well: its parent delivers at this rate, and may serve more again. */
 export function noteRate(state: State, task: Task, lease: Lease, atMs: number): void {
-  if (lease.bytes === 0 || lease.transferMs === 0) return;
+  const host = state.hosts.get(lease.parentHostId);
+  if (host !== undefined) host.slotShare = Math.min(1, host.slotShare + SLOT_SHARE_STEP);
+  if (lease.bytes < RATED_BYTES_MIN || lease.transferMs === 0) return;
   const bytesPerMs = lease.bytes / lease.transferMs;
   if (task.swarm !== undefined) task.swarm.bytesPerMs = smoothed(task.swarm.bytesPerMs, bytesPerMs);
   if (lease.isFromIdleParent === true) noteControlTime(state, task, lease, atMs);
-  const parent = state.hosts.get(lease.parentHostId);
-  if (parent === undefined) return;
-  parent.bytesPerMs = smoothed(parent.bytesPerMs, bytesPerMs);
-  parent.slotShare = Math.min(1, parent.slotShare + SLOT_SHARE_STEP);
+  if (host !== undefined) host.bytesPerMs = smoothed(host.bytesPerMs, bytesPerMs);
 }
 
 /** Grants that travel longer than pieces need more of them under way, or links stand idle between two. */

@@ -9,6 +9,7 @@ import {
   ENDED_LEASES_MAX,
   FAILURES_TO_DISCOUNT,
   OUTBOX_MAX,
+  TINY_CONTENT_BYTES_MAX,
 } from "./limits.ts";
 import { must } from "./invariant.ts";
 import { ACTIVITY } from "./swarm/swarm.ts";
@@ -116,6 +117,8 @@ export function addLease(state: State, task: Task, lease: Lease): void {
     const parent = must(state.hosts.get(lease.parentHostId), `host ${lease.parentHostId}`);
     lease.isFromIdleParent = parent.servingLeaseIds.size === 0;
     parent.servingLeaseIds.add(lease.leaseId);
+    lease.isTiny = isTinyContent(task);
+    if (lease.isTiny) parent.tinyLeaseCount++;
   }
   if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
   syncLease(task, lease, peer, 1);
@@ -146,7 +149,13 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   const parent = state.hosts.get(lease.parentHostId);
   if (parent === undefined) return;
   parent.servingLeaseIds.delete(lease.leaseId);
+  if (lease.isTiny === true) parent.tinyLeaseCount--;
   offerSlot(state, parent);
+}
+
+/** Whether all of the task is sent in less time than a decision takes. */
+export function isTinyContent(task: Pick<Task, "layout">): boolean {
+  return task.layout !== undefined && task.layout.lengthBytes <= TINY_CONTENT_BYTES_MAX;
 }
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */

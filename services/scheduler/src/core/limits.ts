@@ -15,6 +15,11 @@ export const LEASE_DEPTH_MAX = 12;
 /** Of these from the same parent: the second hides the time of the next grant, a third would only block others. */
 export const LEASES_PER_PAIR_MAX = 2;
 
+/** Content up to this length takes no upload slot: many of them travel in one exchange between two hosts. */
+export const TINY_CONTENT_BYTES_MAX = 128 * 1024;
+/** Leases of such contents from one host at once: two exchanges' worth. */
+export const TINY_LEASES_PER_HOST_MAX = 256;
+
 /** A lease from a parent of unknown pace lives so long without progress, and a piece's time more. */
 export const LEASE_DURATION_MS_MIN = 15_000;
 /** A lease from a parent of known pace lives so long and the time of some pieces: a short stall is not the end. */

@@ -91,6 +91,8 @@ export interface Host {
   /** Requests that wait at the host, and their tasks. */
   readonly requests: Map<string, string>;
   readonly servingLeaseIds: Set<string>;
+  /** Of these, the ones that take no upload slot. */
+  tinyLeaseCount: number;
   readonly takingLeaseIds: Set<string>;
 }
 
@@ -231,6 +233,8 @@ export interface Lease {
   endedAtMs: number | undefined;
   bytes: number;
   transferMs: number;
+  /** Of a content so small that it takes no upload slot. */
+  isTiny?: boolean;
   /** Whether its parent served nothing else when it was granted. */
   isFromIdleParent?: boolean;
   /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */
@@ -297,6 +301,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     taskIds: new Set(),
     requests: new Map(),
     servingLeaseIds: new Set(),
+    tinyLeaseCount: 0,
     takingLeaseIds: new Set(),
   };
 }

@@ -1,6 +1,7 @@
 import type { Host, Peer, State, Task } from "../state.ts";
 import type { Swarm } from "../swarm/swarm.ts";
-import { AVOID_MS_MIN, LEASES_PER_PAIR_MAX } from "../limits.ts";
+import { isTinyContent } from "../ledger.ts";
+import { AVOID_MS_MIN, LEASES_PER_PAIR_MAX, TINY_LEASES_PER_HOST_MAX } from "../limits.ts";
 import type { Policy } from "./policy.ts";
 
 /** Where a child gets its next pieces from. */
@@ -62,7 +63,10 @@ export function slotsOf(host: Host, task: Task, policy: Policy): number {
 }
 
 export function hasFreeSlot(host: Host, task: Task, policy: Policy): boolean {
-  return host.servingLeaseIds.size < slotsOf(host, task, policy);
+  if (isTinyContent(task)) {
+    return host.uploadSlots > 0 && host.tinyLeaseCount < TINY_LEASES_PER_HOST_MAX;
+  }
+  return host.servingLeaseIds.size - host.tinyLeaseCount < slotsOf(host, task, policy);
 }
 
 /** Whether the host delivers at a small part of the usual pace. */
