@@ -57,6 +57,10 @@ export async function inTransaction<Result>(
 ): Promise<Result> {
   const client = await connected(pool);
   let isClean = false;
+  // A connection that breaks between two statements tells of it by this event only, which ends the process when nobody listens; the
+  // next statement fails and says why.
+  const onBroken = (): void => {};
+  client.on("error", onBroken);
   try {
     await client.query(begin);
     const { commit, result } = await work(client);
@@ -67,6 +71,7 @@ export async function inTransaction<Result>(
     isClean = await rolledBack(client);
     throw error;
   } finally {
+    client.off("error", onBroken);
     client.release(!isClean);
   }
 }

@@ -221,11 +221,16 @@ async function prune(pool: Pool, limits: PruneLimits): Promise<number> {
   return (await query(pool, PRUNE_SQL, values)).rowCount ?? 0;
 }
 
+function onBroken(): void {}
+
 async function query(pool: Pool, sql: string, values: readonly unknown[]) {
   let client: PoolClient | undefined;
   try {
     client = await pool.connect();
+    // A server that goes away fails the query itself; without a listener the event would end the process.
+    client.on("error", onBroken);
     const result = await client.query<QueryResultRow>(sql, [...values]);
+    client.off("error", onBroken);
     client.release();
     return result;
   } catch (error) {
