@@ -1,3 +1,4 @@
+import { setImmediate as letOthersRun } from "node:timers/promises";
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "../core/answer.ts";
@@ -76,8 +77,12 @@ export class Live {
         askEverybody(this.state, "events are missing");
       }
       folder.fold(stored, ports.time.now());
-      if (++foldedCount % FOLDED_PER_TURN_MAX === 0) this.#turn();
-      else this.#turnSoon();
+      if (++foldedCount % FOLDED_PER_TURN_MAX !== 0) this.#turnSoon();
+      else {
+        this.#turn();
+        // A backlog must not keep acknowledgements and answers waiting.
+        await letOthersRun();
+      }
     }
   }
 

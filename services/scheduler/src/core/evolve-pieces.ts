@@ -50,7 +50,8 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
   for (const ended of value.leasesEnded) finishLease(state, host, task, ended, atMs);
   updateNeed(task, peer);
   touchPeer(state, peer);
-  touchTask(state, task);
+  // The task's own row has not changed, unless there were new digests: it is long, and every report would have it written again.
+  markDirty(state, task);
 }
 
 /** Pieces did not arrive: the lease is over, somebody may be to blame, and the pieces are the first to be granted again. */
@@ -74,7 +75,7 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
   }
   blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
   updateNeed(task, peer);
-  touchTask(state, task);
+  markDirty(state, task);
 }
 
 function isStale(state: State, task: Task, peer: Peer, value: PiecesAvailable): boolean {
@@ -108,7 +109,10 @@ function holdInSwarm(task: Task, peer: Peer, added: readonly number[], atMs: num
 function learnDigests(state: State, task: Task, value: PiecesAvailable): void {
   for (const { pieceIndex, sha256 } of value.digests) {
     const learned = task.digests?.learn(pieceIndex, sha256);
-    if (learned === "learned") task.swarm?.learn(pieceIndex);
+    if (learned === "learned") {
+      task.swarm?.learn(pieceIndex);
+      touchTask(state, task);
+    }
     if (learned !== "conflict") continue;
     // Somebody lies or is damaged, and we cannot know who: nobody may be given either version.
     contain(state, "digest conflict");
