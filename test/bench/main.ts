@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { runFlashCrowd } from "./flash-crowd.ts";
+import { runScheduler } from "./scheduler.ts";
 import { runSmallObjects } from "./small-objects.ts";
 
 /**
@@ -11,6 +12,8 @@ const BENCHMARKS = {
     "the same object at once through three hosts: copies the origin served, time against one direct download",
   "small-objects":
     "many small Git LFS objects with the real client: direct, cold, then from the other host",
+  scheduler:
+    "grants per second, latency, event path, failover, replay; --only NAME,… for parts, --hosts N for another size",
 } as const;
 
 const { values, positionals } = parseArgs({
@@ -20,6 +23,8 @@ const { values, positionals } = parseArgs({
     size: { type: "string", default: "20KiB" },
     rate: { type: "string", default: "25MB/s" },
     rounds: { type: "string", default: "3" },
+    only: { type: "string" },
+    hosts: { type: "string" },
   },
 });
 
@@ -33,6 +38,9 @@ switch (positionals[0]) {
     break;
   case "flash-crowd":
     await runFlashCrowd({ size: positionals[1] ?? "64MiB", rate: values.rate });
+    break;
+  case "scheduler":
+    if (!(await runScheduler({ only: values.only, hosts: values.hosts }))) process.exitCode = 64;
     break;
   case undefined:
   default: {

@@ -26,6 +26,8 @@ export async function startSchedulerStack(options: {
   const nats = parts.use(await startTestNats());
   const settings = { natsUrl: nats.url, databaseUrl, secretFile };
   const active = parts.use(await startSchedulerProcess(settings));
+  // In order, so that what it writes at its end, a profile for one, is there.
+  parts.defer(async () => void (await active.end("SIGTERM")));
   await waitFor("the first scheduler is active", () => hasLogged(active, "scheduler active"));
   let standby: SchedulerProcess | undefined;
   if (options.hasStandby) {

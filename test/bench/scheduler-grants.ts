@@ -1,0 +1,226 @@
+import { parseArgs } from "node:util";
+import { decide } from "@lacewing/scheduler/core/decide.ts";
+import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
+import { newState, newTouched } from "@lacewing/scheduler/core/state.ts";
+import { tick } from "@lacewing/scheduler/core/tick.ts";
+import { z } from "zod";
+import { besideTarget, machineConditions } from "../support/bench-conditions.ts";
+import { resultOfChild, tellParent } from "../support/child-result.ts";
+import { type FarmMessage, HostFarm } from "../support/host-farm.ts";
+import { seededRandom, TASK } from "../support/scheduler-world.ts";
+
+/** As the live loop: messages folded between two turns, and virtual time between two looks at time itself and two projections. */
+const FOLDED_PER_TURN = 256;
+const TICK_MS = 500;
+const PROJECT_MS = 200;
+/** Announces, reports and requests of the beginning, as fast as a busy broker brings them. */
+const STARTED_PER_MS = 64;
+const PIECE_COUNT = 256;
+const PIECE_BYTES = 16 * 2 ** 20;
+const GIGABIT_BYTES_PER_MS = 125_000;
+const SLICE = Number.parseInt(TASK.slice(0, 2), 16);
+/** Virtual time in which nothing is granted although somebody waits: then something is wrong. */
+const STALLED_MS = 60_000;
+/** A run ends here: the largest swarm has reached its usual pace long before. */
+const GRANTS_MAX = 1_000_000;
+
+const figures = z.object({
+  hostCount: z.number(),
+  heldShare: z.number(),
+  grantCount: z.number(),
+  leasedPieceCount: z.number(),
+  messageCount: z.number(),
+  turnCount: z.number(),
+  finishedCount: z.number(),
+  /** CPU time of the process, all threads: decisions with their folding, folding of messages, looking at time. */
+  decideUs: z.number(),
+  foldUs: z.number(),
+  tickUs: z.number(),
+  rssBytesMax: z.number(),
+  /** In use, array buffers included; after a collection of garbage where `--expose-gc` allows one. */
+  heapBytes: z.number(),
+});
+type GrantFigures = z.infer<typeof figures>;
+
+const HOST_COUNTS = [1_000, 10_000, 100_000];
+const GRANTS_PER_SECOND_MIN = 100_000;
+const RSS_BYTES_MAX = 2 ** 30;
+/** The size at which memory is judged. */
+const RSS_HOST_COUNT = 100_000;
+
+/**
+ * What one core grants while very many hosts download one content, each size in a process of its own, so that its memory is that of the
+ * core and of the hosts' bitmaps. Once from the start of a flash crowd, once with half of all pieces delivered.
+ */
+export async function runSchedulerGrants(options: { readonly hostCount?: number }): Promise<void> {
+  const sizes = options.hostCount === undefined ? HOST_COUNTS : [options.hostCount];
+  for (const hostCount of sizes) {
+    for (const heldShare of [0, 0.5]) {
+      const args = ["--hosts", `${hostCount}`, "--held", `${heldShare}`];
+      // Made to collect its garbage at the end, so that the heap is what the state needs.
+      const execArgv = ["--expose-gc"];
+      const result = await resultOfChild(import.meta.url, args, figures, { execArgv });
+      process.stdout.write(`${linesOf(result).join("\n")}\n`);
+    }
+  }
+  process.stdout.write(
+    [
+      `one content of ${PIECE_COUNT} pieces of ${PIECE_BYTES / 2 ** 20} MiB, hosts at 1 Gbit/s, each piece reported by itself, a turn after ${FOLDED_PER_TURN} messages at most; CPU time of all threads`,
+      "where the time goes: node --cpu-prof test/bench/scheduler-grants.ts --hosts 10000 --grants 400000",
+      machineConditions(),
+      "",
+    ].join("\n"),
+  );
+}
+
+function linesOf(result: GrantFigures): readonly string[] {
+  const { hostCount, heldShare, grantCount, leasedPieceCount, decideUs, foldUs, tickUs } = result;
+  const per = (us: number) => `${(us / grantCount).toFixed(1)} µs`;
+  const perSecond = Math.round((grantCount / (decideUs + foldUs + tickUs)) * 1e6);
+  const rate = besideTarget(
+    `${perSecond.toLocaleString("en")} grants/s`,
+    `≥ ${GRANTS_PER_SECOND_MIN.toLocaleString("en")}`,
+    perSecond >= GRANTS_PER_SECOND_MIN,
+  );
+  const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20).toLocaleString("en")} MiB`;
+  const rss = `RSS at most ${mib(result.rssBytesMax)}`;
+  const isSmall = result.rssBytesMax <= RSS_BYTES_MAX;
+  const isJudged = hostCount >= RSS_HOST_COUNT;
+  const memory = `${isJudged ? besideTarget(rss, "≤ 1 GiB", isSmall) : rss}, live heap ${mib(result.heapBytes)}`;
+  return [
+    `${hostCount.toLocaleString("en")} hosts, ${heldShare === 0 ? "flash crowd" : "half delivered"}: ${rate}; a grant: decide ${per(decideUs)}, fold what hosts say ${per(foldUs)}`,
+    `  ${grantCount.toLocaleString("en")} grants of ${(leasedPieceCount / grantCount).toFixed(2)} pieces in ${result.turnCount.toLocaleString("en")} turns, ${result.messageCount.toLocaleString("en")} messages; ${memory}`,
+  ];
+}
+
+/** CPU time of this process in the sections between `begin` and `end`. */
+class CpuMeter {
+  us = 0;
+  #begunAtUs = 0;
+
+  begin(): void {
+    this.#begunAtUs = cpuUs();
+  }
+
+  end(): void {
+    this.us += cpuUs() - this.#begunAtUs;
+  }
+}
+
+function cpuUs(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+/** The farm and the core in one process, turn by turn in virtual time. */
+class GrantRun {
+  readonly #random = seededRandom(1);
+  readonly #state = newState();
+  readonly #farm: HostFarm;
+  readonly #decide = new CpuMeter();
+  readonly #fold = new CpuMeter();
+  readonly #tick = new CpuMeter();
+  readonly #counts = { grantCount: 0, leasedPieceCount: 0, messageCount: 0, turnCount: 0 };
+  #nowMs = 1_000_000;
+  #grantedAtMs = this.#nowMs;
+
+  constructor(hostCount: number, heldShare: number) {
+    this.#farm = new HostFarm({
+      hostCount,
+      heldShare,
+      pieceCount: PIECE_COUNT,
+      pieceBytes: PIECE_BYTES,
+      zoneCount: 1,
+      upBytesPerMs: GIGABIT_BYTES_PER_MS,
+      random: this.#random,
+    });
+  }
+
+  run(grantsMax: number): Omit<GrantFigures, "hostCount" | "heldShare"> {
+    const start = this.#farm.start();
+    while (!this.#farm.isFinished && this.#counts.grantCount < grantsMax) {
+      if (this.#nowMs - this.#grantedAtMs > STALLED_MS)
+        throw new Error(`no grant for ${STALLED_MS} ms`);
+      this.#millisecond(nextOf(start, STARTED_PER_MS));
+      this.#nowMs++;
+    }
+    const rssBytesMax = process.resourceUsage().maxRSS * 1024;
+    globalThis.gc?.();
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    return {
+      ...this.#counts,
+      finishedCount: this.#farm.finishedCount,
+      decideUs: this.#decide.us,
+      foldUs: this.#fold.us,
+      tickUs: this.#tick.us,
+      rssBytesMax,
+      heapBytes: heapUsed + arrayBuffers,
+    };
+  }
+
+  #millisecond(first: readonly FarmMessage[]): void {
+    const nowMs = this.#nowMs;
+    if (nowMs % TICK_MS === 0) {
+      this.#tick.begin();
+      tick(this.#state, nowMs);
+      this.#tick.end();
+    }
+    if (nowMs % PROJECT_MS === 0) Object.assign(this.#state.touched, newTouched());
+    const messages = [...first, ...this.#farm.due(nowMs)];
+    for (let at = 0; at < messages.length; at += FOLDED_PER_TURN) {
+      const some = messages.slice(at, at + FOLDED_PER_TURN);
+      this.#fold.begin();
+      for (const message of some) this.#foldOne(message);
+      this.#fold.end();
+      this.#counts.messageCount += some.length;
+      this.#turn();
+    }
+    if (this.#state.work.dirtyTaskIds[SLICE]?.size !== 0) this.#turn();
+  }
+
+  #foldOne({ hostId, sequence, kinds }: FarmMessage): void {
+    const context = { hostId, bootId: "boot-1", sequence, atMs: this.#nowMs };
+    evolveMessage(this.#state, context);
+    for (const kind of kinds) evolveEvent(this.#state, { traceparent: "", kind }, context);
+  }
+
+  #turn(): void {
+    const nowMs = this.#nowMs;
+    this.#decide.begin();
+    const outcome = decide(this.#state, { slice: SLICE, epoch: 1, nowMs, random: this.#random });
+    this.#decide.end();
+    this.#counts.turnCount++;
+    for (const answer of outcome.answers) {
+      if (answer.kind !== "lease") continue;
+      this.#farm.take(answer.lease, nowMs);
+      this.#counts.grantCount++;
+      this.#counts.leasedPieceCount += answer.lease.remaining.size;
+      this.#grantedAtMs = nowMs;
+    }
+  }
+}
+
+/** Leaves the iterator open for the rest, unlike its own `take`. */
+function nextOf<Value>(iterator: Iterator<Value>, countMax: number): readonly Value[] {
+  const values: Value[] = [];
+  while (values.length < countMax) {
+    const next = iterator.next();
+    if (next.done === true) break;
+    values.push(next.value);
+  }
+  return values;
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      hosts: { type: "string", default: "10000" },
+      held: { type: "string", default: "0" },
+      grants: { type: "string", default: `${GRANTS_MAX}` },
+    },
+  });
+  const hostCount = Number(values.hosts);
+  const heldShare = Number(values.held);
+  const result = new GrantRun(hostCount, heldShare).run(Number(values.grants));
+  tellParent({ hostCount, heldShare, ...result });
+}
