@@ -32,7 +32,7 @@ export type FirstAnswer =
 const SECOND_ANSWER_MS = 800;
 /** A copy of a content up to this length, for the host's own keeping, waits so long for others: they travel together. */
 const UNHURRIED_BYTES_MAX = 128 * 1024;
-const UNHURRIED_MS = 250;
+const UNHURRIED_MS = 1_000;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;

@@ -1,8 +1,7 @@
-/**
- * Contents are written this long after they are complete: while a batch of files streams in, the clients' bytes come first. What
- * a crash loses of it was announced by nobody for longer than that, and is fetched again.
- */
-const DELAY_MS = 150;
+/** Writing begins when no content came for so long: while a batch of files streams in, the clients' bytes come first. */
+const QUIET_MS = 150;
+/** And at the latest so long after the first one that waits: what a crash loses of it is fetched again. */
+const DELAY_MS_MAX = 2_000;
 /** Waiting bytes from which writing begins at once. */
 const WAITING_BYTES_MAX = 16 * 2 ** 20;
 /** Files written before the event loop gets a turn: about a millisecond. */
@@ -19,6 +18,7 @@ export interface Writable {
 export class SmallWriter {
   readonly #waiting = new Set<Writable>();
   #waitingBytes = 0;
+  #waitingSinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #turn: NodeJS.Immediate | undefined;
 
@@ -26,8 +26,13 @@ export class SmallWriter {
     if (this.#waiting.has(content)) return;
     this.#waiting.add(content);
     this.#waitingBytes += content.lengthBytes;
-    if (this.#waitingBytes > WAITING_BYTES_MAX) this.#beginTurn();
-    else this.#timer ??= setTimeout(() => this.#beginTurn(), DELAY_MS);
+    if (this.#turn !== undefined) return;
+    const nowMs = performance.now();
+    if (this.#waiting.size === 1) this.#waitingSinceMs = nowMs;
+    const isLate = nowMs - this.#waitingSinceMs > DELAY_MS_MAX;
+    if (isLate || this.#waitingBytes > WAITING_BYTES_MAX) this.#beginTurn();
+    else if (this.#timer === undefined) this.#timer = setTimeout(() => this.#beginTurn(), QUIET_MS);
+    else this.#timer.refresh();
   }
 
   /** Writes the content now, if it waits. */
