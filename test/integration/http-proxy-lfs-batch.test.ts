@@ -34,18 +34,26 @@ function batchOf(hrefs: readonly string[], header?: Readonly<Record<string, stri
   return Buffer.from(JSON.stringify({ transfer: "basic", objects }));
 }
 
+interface BatchRequest {
+  /** Headers besides the usual ones. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** User and password in the URL, and its query. */
+  readonly userInfo?: string;
+  readonly query?: string;
+}
+
 /** Asks through a proxy port for a batch. @returns the answer's body as the client got it, nothing unpacked. */
 async function askForBatch(
   world: ProxyWorld,
   server: TestServer,
-  headers: Readonly<Record<string, string>> = {},
+  { headers = {}, userInfo = "", query = "" }: BatchRequest = {},
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const asked = httpRequest(
       {
         host: "127.0.0.1",
         port: world.proxy.address.port,
-        path: `/url/http://127.0.0.1:${server.port}/r.git/info/lfs/objects/batch`,
+        path: `/url/http://${userInfo}127.0.0.1:${server.port}/r.git/info/lfs/objects/batch${query}`,
         method: "POST",
         headers: { accept: MEDIA_TYPE, "content-type": MEDIA_TYPE, ...headers },
       },
@@ -63,10 +71,10 @@ async function askForBatch(
 /** What the next batch foretells. */
 async function foretoldBy(
   server: TestServer,
-  headers: Readonly<Record<string, string>> = {},
+  request: BatchRequest = {},
 ): Promise<readonly Record<string, unknown>[]> {
   await using world = await startWorld();
-  await askForBatch(world, server, headers);
+  await askForBatch(world, server, request);
   const { foretold } = world.downloads;
   await waitFor("something foretold", () => foretold.length > 0);
   return foretold.map(({ url, ...rest }) => ({ ...rest, url: url.href }));
@@ -83,7 +91,7 @@ test.each([
       headers,
     );
     await using world = await startWorld();
-    const body = await askForBatch(world, server, { authorization: "Basic x" });
+    const body = await askForBatch(world, server, { headers: { authorization: "Basic x" } });
     const href = `http://127.0.0.1:${server.port}/wanted/${OID}?sig=1`;
     expect(body.equals(pack(batchOf([href])))).toBe(true);
     const { foretold } = world.downloads;
@@ -103,7 +111,7 @@ test.each([
 test("an object of another server is foretold without a grant and without the client's credentials", async () => {
   const href = `http://storage.test/wanted/${OID}`;
   await using server = await startServer(() => batchOf([href], { "X-Key": "1" }));
-  const foretold = await foretoldBy(server, { authorization: "Basic x" });
+  const foretold = await foretoldBy(server, { headers: { authorization: "Basic x" } });
   expect(foretold).toMatchObject([{ url: href, isGranted: false, headers: [["X-Key", "1"]] }]);
 });
 
@@ -111,7 +119,7 @@ test("an object's own authorization takes the place of the client's", async () =
   await using server = await startServer(({ port }) =>
     batchOf([`http://127.0.0.1:${port}/wanted/${OID}`], { Authorization: "RemoteAuth y" }),
   );
-  const foretold = await foretoldBy(server, { authorization: "Basic x" });
+  const foretold = await foretoldBy(server, { headers: { authorization: "Basic x" } });
   expect(foretold).toMatchObject([{ headers: [["Authorization", "RemoteAuth y"]] }]);
 });
 
@@ -136,4 +144,40 @@ test.each([
   const { foretold } = world.downloads;
   await waitFor("the next batch", () => foretold.length > 0);
   expect(foretold.map(({ url }) => url.href)).toEqual([next]);
+});
+
+test("credentials in the batch's URL are those of its objects, and grant nothing to a client without them", async () => {
+  await using server = await startServer(({ port }) =>
+    batchOf([`http://127.0.0.1:${port}/wanted/${OID}`]),
+  );
+  const foretold = await foretoldBy(server, { userInfo: "user:secret@" });
+  const authorization = `Basic ${Buffer.from("user:secret").toString("base64")}`;
+  expect(foretold).toMatchObject([
+    { isGranted: true, headers: [["Authorization", authorization]] },
+  ]);
+});
+
+test.each([
+  ["a header of the server's own", { headers: { "private-token": "secret" } }],
+  ["the batch's query", { query: "?private_token=secret" }],
+])(
+  "what %s earned is not granted to the objects, which are asked for without it",
+  async (_name, request) => {
+    await using server = await startServer(({ port }) =>
+      batchOf([`http://127.0.0.1:${port}/wanted/${OID}`]),
+    );
+    expect(await foretoldBy(server, request)).toMatchObject([{ isGranted: false }]);
+  },
+);
+
+test("an object's headers that belong to the connection are left out", async () => {
+  await using server = await startServer(({ port }) =>
+    batchOf([`http://127.0.0.1:${port}/wanted/${OID}`], {
+      "Transfer-Encoding": "chunked",
+      Host: "elsewhere.test",
+      "Content-Length": "5",
+      "X-Key": "1",
+    }),
+  );
+  expect(await foretoldBy(server)).toMatchObject([{ headers: [["X-Key", "1"]] }]);
 });

@@ -11,6 +11,8 @@ export interface AttachedRequest {
   readonly access: OriginAccess;
   /** As the scheduler is asked. */
   readonly asked: TaskRequested;
+  /** It stands for a client that has not come: nothing is done for it that was not granted. */
+  readonly isPlace?: boolean;
   /** Whether the scheduler was asked yet: content that is held here needs no scheduler. */
   isAsked: boolean;
   readonly traceparent: string;
@@ -76,14 +78,16 @@ export class AttachedRequests {
 
   /** One of the requests, another one for each number: credentials of one client may be refused, another's not. */
   at(turn: number): AttachedRequest | undefined {
-    return [...this.#requests.values()][turn % Math.max(1, this.#requests.size)];
+    const clients = [...this.#requests.values()].filter(({ isPlace }) => isPlace !== true);
+    return clients[turn % Math.max(1, clients.length)];
   }
 
   /** Pieces that readers still need and that `isTaken` does not know, ascending. */
   missing(isTaken: (pieceIndex: number) => boolean): number[] {
     const wanted = new Set<number>();
     const { layout, held } = this.#stored;
-    for (const { reader } of this.#requests.values()) {
+    for (const { reader, isPlace } of this.#requests.values()) {
+      if (isPlace === true) continue;
       // What is withheld waits for the whole to be hashed, so a piece that is lost behind the cursor is needed again.
       const spans = reader.isWithheld ? reader.spans : reader.remaining;
       for (const span of spans) {
@@ -96,7 +100,8 @@ export class AttachedRequests {
 
   /** Whether some reader has come to a piece that is neither held nor known to `isTaken`. */
   isStuck(isTaken: (pieceIndex: number) => boolean): boolean {
-    for (const { reader } of this.#requests.values()) {
+    for (const { reader, isPlace } of this.#requests.values()) {
+      if (isPlace === true) continue;
       const index = reader.nextPiece;
       if (index !== undefined && !this.#stored.held.has(index) && !isTaken(index)) return true;
     }

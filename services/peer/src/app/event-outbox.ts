@@ -143,11 +143,13 @@ export class EventOutbox {
     const events = this.#waiting.get(target);
     if (events === undefined || this.#inFlight.has(target)) return;
     if (this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
-    const packed = this.#pack(events);
-    this.#waitingCount -= packed.events.length;
-    if (events.length === 0) this.#waiting.delete(target);
+    const countBefore = events.length;
     this.#inFlight.add(target);
-    this.#deliver(target, packed)
+    // Takes what fits from the front before it waits for anything.
+    const delivery = this.#deliver(target, events);
+    this.#waitingCount -= countBefore - events.length;
+    if (events.length === 0) this.#waiting.delete(target);
+    delivery
       .catch((error: unknown) => {
         this.#hasLost = true;
         this.#log.error("events cannot be published", { target, error: messageOf(error) });
@@ -180,7 +182,8 @@ export class EventOutbox {
     }).finish();
   }
 
-  async #deliver(target: EventTarget, { sequence, events, data }: Packed): Promise<void> {
+  async #deliver(target: EventTarget, waiting: Event[]): Promise<void> {
+    const { sequence, events, data } = this.#pack(waiting);
     const { hostId, bootId } = this.#identity;
     const subject = target === "host" ? hostSubject(hostId) : eventsSubject(target, hostId);
     const traceparent = events.find((event) => event.traceparent !== "")?.traceparent ?? "";

@@ -29,6 +29,7 @@ export class HeldPlace {
       }),
       access,
       asked,
+      isPlace: true,
       isAsked: true,
       traceparent,
       fetched: noBytes(),

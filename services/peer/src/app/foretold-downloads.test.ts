@@ -142,4 +142,46 @@ describe("content that was foretold", () => {
     await world.get(urlOf(content), [["Authorization", "Basic other"]]);
     expect(world.origin.requests).toHaveLength(2);
   });
+
+  test("whose parent fails is not read from the origin before its client comes, and nobody takes the scheduler for silent", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    let isParentAsked = false;
+    world.controlPlane.onEvent = (kind) => {
+      if (kind.$case === "piecesFailed") {
+        const { taskId } = kind.value;
+        const requestId = world.controlPlane.all("taskRequested")[0]?.requestId ?? "";
+        setImmediate(() =>
+          world.grant({ leaseId: "0-1-2", taskId, requestId, pieces: [{ start: 0, count: 1 }] }),
+        );
+        return;
+      }
+      if (kind.$case !== "taskRequested" || isParentAsked) return;
+      isParentAsked = true;
+      const request = kind.value;
+      setImmediate(() => world.grantParent(request, { hostId: "nobody", truth: content }, [0]));
+    };
+    world.downloads.foretell([foretold(content)], "");
+    await waitFor("the request to end", () => world.controlPlane.all("requestEnded").length === 1);
+    expect(world.origin.requests).toHaveLength(0);
+    expect(world.link.isResponsive).toBe(true);
+  });
+});
+
+test("a copy for the host's own keeping that is taken back before it began is not fetched", async () => {
+  const [content] = contents;
+  if (content === undefined) throw new Error("no content");
+  world.pieceClient.parents.set("host-b", content);
+  const taskId = "5".repeat(64);
+  world.grantParent(
+    { taskId, requestId: "" },
+    { hostId: "host-b", truth: content, leaseId: "0-1-9" },
+    [0],
+  );
+  expect(world.registry.liveLeaseIds()).toEqual(["0-1-9"]);
+  world.controlPlane.assign({
+    $case: "leaseEnd",
+    value: { leaseId: "0-1-9", taskId, reason: "retired" },
+  });
+  expect(world.registry.liveLeaseIds()).toEqual([]);
 });

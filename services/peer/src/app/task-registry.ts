@@ -58,7 +58,8 @@ export class TaskRegistry implements AssignmentTarget {
   /** Requests that are being opened: leases for them wait until their client is attached. */
   readonly #openings = new Map<string, Opening>();
   readonly #parked = new ParkedLeases();
-  readonly #unhurried: (() => void)[] = [];
+  /** Leases for the host's own keeping that wait to travel together, by id. */
+  readonly #unhurried = new Map<string, { readonly taskId: TaskId; readonly lease: Lease }>();
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
@@ -183,6 +184,7 @@ export class TaskRegistry implements AssignmentTarget {
   leaseEnd(end: LeaseEnd): void {
     const taskId = parseTaskId(end.taskId);
     if (taskId === undefined) return;
+    this.#unhurried.delete(end.leaseId);
     this.#downloads.get(taskId)?.revoke(end.leaseId, end.reason);
     this.#parked.take(taskId, (lease) => lease.leaseId === end.leaseId);
   }
@@ -208,6 +210,9 @@ export class TaskRegistry implements AssignmentTarget {
       return;
     if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
     this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
+    for (const [leaseId, waiting] of this.#unhurried) {
+      if (waiting.taskId === taskId) this.#unhurried.delete(leaseId);
+    }
     this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));
     this.#forget(taskId);
   }
@@ -216,6 +221,7 @@ export class TaskRegistry implements AssignmentTarget {
     return [
       ...[...this.#downloads.values()].flatMap((download) => [...download.leaseIds]),
       ...this.#parked.leaseIds(),
+      ...this.#unhurried.keys(),
     ];
   }
 
@@ -226,6 +232,8 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** Breaks everything off, so that it is accounted for before the process ends. */
   async stop(): Promise<void> {
+    this.#unhurried.clear();
+    for (const { place } of this.#openings.values()) place?.giveUp();
     for (const download of this.#downloads.values()) download.fail(new Error("the host stops"));
     const { clock } = this.#services;
     const until = clock.monotonic() + STOP_MS_MAX;
@@ -250,16 +258,21 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** What this host is given to keep, and no client waits for, comes together with more of its kind when it is small. */
   #acceptUnhurried(taskId: TaskId, lease: Lease): void {
-    const accept = (): void => this.#inBackground(lease, this.#acceptForItself(taskId, lease));
     if (lease.lengthBytes > UNHURRIED_BYTES_MAX || lease.parentHostId === "") {
-      accept();
+      this.#inBackground(lease, this.#acceptForItself(taskId, lease));
       return;
     }
-    this.#unhurried.push(accept);
-    if (this.#unhurried.length > 1) return;
-    setTimeout(() => {
-      for (const begin of this.#unhurried.splice(0)) begin();
-    }, UNHURRIED_MS);
+    const isFirst = this.#unhurried.size === 0;
+    this.#unhurried.set(lease.leaseId, { taskId, lease });
+    if (isFirst) setTimeout(() => this.#takeUnhurried(), UNHURRIED_MS);
+  }
+
+  #takeUnhurried(): void {
+    const waiting = [...this.#unhurried.values()];
+    this.#unhurried.clear();
+    for (const { taskId, lease } of waiting) {
+      this.#inBackground(lease, this.#acceptForItself(taskId, lease));
+    }
   }
 
   async #acceptForItself(taskId: TaskId, lease: Lease): Promise<void> {

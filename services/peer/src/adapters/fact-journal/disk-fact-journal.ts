@@ -15,14 +15,14 @@ const PENDING_COUNT_MAX = 50_000;
 
 const checksum = (text: string): string => crc32(text).toString(16);
 
-/**
- * Download facts in one append-only file. Lines of one turn of the event loop are written together; nothing on the request
- * path waits for the disk. A process that dies leaves `begin` lines without an end, which the next start turns into
- * `interrupted` downloads.
- */
 /** Lines that come within this are written together: a batch of small files makes hundreds in a second. */
 const GATHER_MS = 10;
 
+/**
+ * Download facts in one append-only file. Lines that come close together are written together; nothing on the
+ * request path waits for the disk. A process that dies leaves `begin` lines without an end, which the next start turns into
+ * `interrupted` downloads.
+ */
 export class DiskFactJournal implements FactJournal {
   readonly #path: string;
   readonly #log: Log;

@@ -117,10 +117,12 @@ export async function begun(
     throw reason;
   });
   let isAtEnd = length === 0;
+  const gatheredBy = performance.now() + GATHER_MS;
   let reading: Promise<number> | undefined;
   while (isSmall && !isAtEnd && reading === undefined && length < first.length) {
     const next = body.read(first.subarray(length));
-    const count = await inTime<number | undefined>(next, GATHER_MS, () => undefined);
+    const restMs = Math.max(0, gatheredBy - performance.now());
+    const count = await inTime<number | undefined>(next, restMs, () => undefined);
     if (count === undefined) reading = next;
     isAtEnd = count === 0;
     length += count ?? 0;

@@ -4,7 +4,12 @@ import { gunzip } from "node:zlib";
 import { type Digest, parseDigest } from "@lacewing/contracts/ids.ts";
 import { z } from "zod";
 import type { ForetoldContent } from "../../app/ports.ts";
-import { type HeaderList, headerOf } from "../../core/http-headers.ts";
+import {
+  endToEndHeaders,
+  type HeaderList,
+  headerOf,
+  withoutHeaders,
+} from "../../core/http-headers.ts";
 import type { Rule } from "../../core/rules.ts";
 
 /** What a batch answer offers for download: one object and the request that its client is about to make. */
@@ -78,10 +83,25 @@ export function readBatchAnswer(
 
 /** What a client shows to the server that answers its batch, and again to the same server for each object. */
 const CREDENTIALS: ReadonlySet<string> = new Set(["authorization", "cookie"]);
+/** Headers that cannot be what earned a client its answer. Anything else may be a token that is not sent with the objects. */
+const HARMLESS: ReadonlySet<string> = new Set([
+  "accept",
+  "accept-encoding",
+  "accept-language",
+  "content-length",
+  "content-type",
+  "traceparent",
+  "tracestate",
+  "user-agent",
+  "via",
+]);
+/** Not the answering server's to say. */
+const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "range", "expect"]);
 
 /**
  * What a client that asked for a batch is about to ask for. Only a server that offers its own objects says by that that the client
- * may have them: anybody can put another's URL in an answer.
+ * may have them: anybody can put another's URL in an answer. And only to the credentials that are sent with the objects too: what
+ * else earned the answer, in the batch's URL or in a header of the server's own, is not shown there.
  */
 export function foretoldContent(
   object: OfferedObject,
@@ -89,22 +109,27 @@ export function foretoldContent(
     readonly url: URL;
     readonly rule: Rule;
     readonly batchUrl: URL;
-    readonly received: HeaderList;
+    /** The batch request's headers, as they went to the server. */
+    readonly sent: HeaderList;
   },
 ): ForetoldContent {
-  const { url, rule, batchUrl, received } = asked;
-  const isOwn = object.href.host === batchUrl.host;
+  const { url, rule, batchUrl, sent } = asked;
+  const isOwn = object.href.origin === batchUrl.origin;
   const isAuthorized = headerOf(object.headers, "authorization") !== undefined;
   const credentials =
-    isOwn && !isAuthorized ? received.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
+    isOwn && !isAuthorized ? sent.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
   return {
     url,
     rule,
     headers: [...object.headers, ...credentials],
     digest: object.digest,
     lengthBytes: object.sizeBytes,
-    isGranted: isOwn,
+    isGranted: isOwn && batchUrl.search === "" && sent.every(([name]) => isKnown(name)),
   };
+}
+
+function isKnown(name: string): boolean {
+  return CREDENTIALS.has(name.toLowerCase()) || HARMLESS.has(name.toLowerCase());
 }
 
 function objectsOf(body: Uint8Array): readonly OfferedObject[] {
@@ -123,7 +148,8 @@ function offeredObject(object: z.infer<typeof objectSchema>): OfferedObject | un
   if (digest === undefined || !URL.canParse(href)) return undefined;
   const url = new URL(href);
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
-  return { digest, sizeBytes: object.size, href: url, headers: Object.entries(header ?? {}) };
+  const headers = withoutHeaders(endToEndHeaders(Object.entries(header ?? {})), FRAMING);
+  return { digest, sizeBytes: object.size, href: url, headers };
 }
 
 function jsonOf(body: Uint8Array): unknown {

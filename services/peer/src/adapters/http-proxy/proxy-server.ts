@@ -310,23 +310,23 @@ class ProxyDoor {
     }
     const url = ruledUrl(target.url, rule);
     const onAnswer = isLfsBatch(request, target.path)
-      ? (answer: IncomingMessage) => this.#readBatch(answer, url, received)
+      ? (answer: IncomingMessage) => this.#readBatch(answer, url, headers)
       : undefined;
     const { path } = target;
     passThrough({ request, response, url, path, headers, connections, viaName, log, onAnswer });
   }
 
   /** The objects of a batch are what the client asks for next. */
-  #readBatch(answer: IncomingMessage, batchUrl: URL, received: HeaderList): void {
+  #readBatch(answer: IncomingMessage, batchUrl: URL, sent: HeaderList): void {
     const { rules, downloads } = this.#options;
     readBatchAnswer(answer, (objects) => {
       const contents = objects.flatMap((object) => {
         const rule = matchRule(rules, object.href);
         if (rule === undefined || rule.direct) return [];
         const url = redirectedUrl(object.href, rule);
-        return [foretoldContent(object, { url, rule, batchUrl, received })];
+        return [foretoldContent(object, { url, rule, batchUrl, sent })];
       });
-      downloads.foretell(contents, headerOf(received, "traceparent") ?? "");
+      downloads.foretell(contents, headerOf(sent, "traceparent") ?? "");
     });
   }
 

@@ -62,7 +62,12 @@ export async function recoverTasks(contentPath: string, log: Log): Promise<Recov
   };
   await Promise.all(Array.from({ length: CONCURRENT_READ_COUNT_MAX }, readOn));
   // What an earlier version kept as a pair of files goes on as that.
-  for (const { journal } of tasks) small.delete(journal.description.taskId);
+  for (const { journal } of tasks) {
+    const doubled = small.get(journal.description.taskId);
+    if (doubled === undefined) continue;
+    small.delete(journal.description.taskId);
+    await rm(doubled.path, { force: true });
+  }
   return { tasks, small: [...small.values()] };
 }
 

@@ -52,6 +52,8 @@ export class SmallStoredTask implements StoredTask {
   #bytes: Buffer | undefined;
   #isVerified: boolean;
   #isOnDisk: boolean;
+  /** A write was tried: whatever came of it lies there. */
+  #mayHaveFile: boolean;
   #isGone = false;
   #pinCount = 0;
   #usedAtMs: number;
@@ -65,6 +67,7 @@ export class SmallStoredTask implements StoredTask {
     this.#usedAtMs = parts.usedAtMs;
     this.#isVerified = parts.sha256 !== undefined;
     this.#isOnDisk = parts.sha256 !== undefined;
+    this.#mayHaveFile = this.#isOnDisk;
     if (parts.sha256 !== undefined) this.held.add(0);
   }
 
@@ -192,6 +195,7 @@ export class SmallStoredTask implements StoredTask {
   writeFile(): void {
     if (this.#isGone || this.#bytes === undefined || this.#sha256 === undefined) return;
     const { description, incarnation } = this;
+    this.#mayHaveFile = true;
     try {
       writeSmallFile(this.path, { description, incarnation, sha256: this.#sha256 }, this.#bytes);
       this.#isOnDisk = true;
@@ -223,7 +227,7 @@ export class SmallStoredTask implements StoredTask {
   }
 
   async removeFiles(): Promise<void> {
-    if (this.#isOnDisk) await rm(this.path, { force: true });
+    if (this.#mayHaveFile) await rm(this.path, { force: true });
   }
 
   /** The held bytes, hashed when they come from the file; `undefined` after they were found damaged and given up. */
@@ -268,8 +272,12 @@ export class SmallStoredTask implements StoredTask {
 
   async #announceLoss(): Promise<void> {
     try {
+      // Its path may be another's when it was removed meanwhile.
+      if (this.#isGone) return;
       await rm(this.path, { force: true });
-      this.#incarnation = Math.max(this.#incarnation, await this.#shared.incarnations.next());
+      const incarnation = await this.#shared.incarnations.next();
+      if (this.#isGone) return;
+      this.#incarnation = Math.max(this.#incarnation, incarnation);
       this.#shared.piecesGivenUp(this);
     } catch (error) {
       this.#shared.log.error("store.incarnation_failed", { error: messageOf(error) });

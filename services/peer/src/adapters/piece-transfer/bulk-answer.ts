@@ -10,6 +10,7 @@ import {
   parseBulkRequest,
 } from "../../core/bulk-frames.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
+import { TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
 import type { LeaseRefusal } from "./lease-check.ts";
 import type { ServeSpans } from "./serve-spans.ts";
 
@@ -39,11 +40,16 @@ export async function readBulkRequest(
   return parseBulkRequest(Buffer.concat(chunks).toString("latin1"));
 }
 
-/** Answers with a frame for each content. @returns content bytes sent. */
+/**
+ * Answers with a frame for each content, and waits until the child has taken them.
+ * @param slowReaderMs for one buffer's worth, as for a single content
+ * @returns content bytes sent; 0 when the child did not take them.
+ */
 export async function answerBulk(
   surroundings: BulkSurroundings,
   entries: readonly BulkEntry[],
   response: ServerResponse,
+  slowReaderMs: number,
 ): Promise<number> {
   const frames: BulkFrame[] = [];
   let bytes = 0;
@@ -57,8 +63,15 @@ export async function answerBulk(
     "content-type": "application/octet-stream",
     "content-length": body.length,
   });
+  const taken = Promise.withResolvers<boolean>();
+  response.once("finish", () => taken.resolve(true));
+  response.once("close", () => taken.resolve(false));
+  const limitMs = slowReaderMs * Math.max(1, Math.ceil(body.length / TRANSFER_BUFFER_BYTES));
+  const slow = setTimeout(() => response.destroy(), limitMs);
   response.end(body);
-  return bytes;
+  const isTaken = await taken.promise;
+  clearTimeout(slow);
+  return isTaken ? bytes : 0;
 }
 
 async function frameOf(
@@ -80,7 +93,10 @@ async function frameOf(
   const endServe = spans.begin({ traceparent, taskId, childHostId, leaseId });
   const unpin = task.pin();
   try {
-    if (!(await task.prove(0))) return { code: "not_held", content: NOTHING };
+    if (!(await task.prove(0))) {
+      endServe({ bytes: 0, pieceCount: 0 });
+      return { code: "not_held", content: NOTHING };
+    }
     const content = Buffer.allocUnsafe(lengthBytes);
     await task.read(content, 0, lengthBytes);
     endServe({ bytes: lengthBytes, pieceCount: 1 });

@@ -14,6 +14,10 @@ import {
 export const BULK_CONTENT_BYTES_MAX = 128 * 1024;
 /** Exchanges with one parent at once. */
 const EXCHANGE_COUNT_MAX = 2;
+/** From its queueing to its last byte; at 128 KiB each, a parent that sends less than half a MB/s is read piece by piece instead. */
+const EXCHANGE_MS_MAX = 10_000;
+/** A line of the request; a longer one, with the token of a lease of many ranges, travels alone. */
+const LINE_BYTES_MAX = 1024;
 /** Heads of the frames, on top of the content. */
 const ANSWER_BYTES_MAX = BULK_BYTES_MAX + BULK_COUNT_MAX * 16;
 /** A parent that does not know the exchange is not asked for it again. As many as a host has parents. */
@@ -25,6 +29,13 @@ interface Waiting {
   readonly sink: TransferSink;
   readonly signal: AbortSignal;
   readonly done: PromiseWithResolvers<undefined>;
+}
+
+/** Times in milliseconds, as for single reads. */
+interface BulkLimits {
+  readonly connectTimeoutMs: number;
+  readonly stallTimeoutMs: number;
+  readonly idleTimeoutMs: number;
 }
 
 /** The parent answered, but not to the exchange. */
@@ -40,17 +51,17 @@ export class BulkReader {
     sink: TransferSink,
     signal: AbortSignal,
   ) => Promise<void>;
-  readonly #stallTimeoutMs: number;
+  readonly #limits: BulkLimits;
   readonly #agent: Agent;
   readonly #waiting = new Map<string, Waiting[]>();
   readonly #plainParents = new Set<string>();
 
   constructor(
     readAlone: (request: ParentRead, sink: TransferSink, signal: AbortSignal) => Promise<void>,
-    limits: { readonly stallTimeoutMs: number; readonly idleTimeoutMs: number },
+    limits: BulkLimits,
   ) {
     this.#readAlone = readAlone;
-    this.#stallTimeoutMs = limits.stallTimeoutMs;
+    this.#limits = limits;
     this.#agent = new Agent({
       keepAlive: true,
       maxSockets: EXCHANGE_COUNT_MAX,
@@ -61,8 +72,10 @@ export class BulkReader {
 
   /** As `PieceClient.read`, for a read of a whole small content. */
   async read(request: ParentRead, sink: TransferSink, signal: AbortSignal): Promise<void> {
-    const { address } = request;
-    if (this.#plainParents.has(address)) return this.#readAlone(request, sink, signal);
+    const { address, taskId, token, traceparent } = request;
+    const lineBytes = taskId.length + token.length + traceparent.length;
+    const fits = token !== "" && lineBytes <= LINE_BYTES_MAX;
+    if (!fits || this.#plainParents.has(address)) return this.#readAlone(request, sink, signal);
     const done = Promise.withResolvers<undefined>();
     const waiting = this.#waiting.get(address);
     if (waiting === undefined) {
@@ -94,8 +107,13 @@ export class BulkReader {
   }
 
   async #exchange(address: string, reads: readonly Waiting[]): Promise<void> {
+    const unwanted = new AbortController();
+    const noteAborts = (): void => {
+      if (reads.every(({ signal }) => signal.aborted)) unwanted.abort();
+    };
+    for (const { signal } of reads) signal.addEventListener("abort", noteAborts, { once: true });
     try {
-      const frames = await this.#ask(address, reads);
+      const frames = await this.#ask(address, reads, unwanted.signal);
       await Promise.all(
         reads.map(async (read, at) => {
           const frame = frames[at];
@@ -108,6 +126,8 @@ export class BulkReader {
         if (this.#plainParents.size < PLAIN_PARENT_COUNT_MAX) this.#plainParents.add(address);
         for (const read of reads) this.#alone(read);
       } else for (const { done } of reads) done.reject(error);
+    } finally {
+      for (const { signal } of reads) signal.removeEventListener("abort", noteAborts);
     }
   }
 
@@ -115,13 +135,17 @@ export class BulkReader {
     this.#readAlone(request, sink, signal).then(() => done.resolve(undefined), done.reject);
   }
 
-  async #ask(address: string, reads: readonly Waiting[]): Promise<readonly BulkFrame[]> {
+  async #ask(
+    address: string,
+    reads: readonly Waiting[],
+    signal: AbortSignal,
+  ): Promise<readonly BulkFrame[]> {
     const entries = reads.flatMap(({ request: { taskId, token, traceparent } }) => {
       const parsed = parseTaskId(taskId);
       return parsed === undefined ? [] : [{ taskId: parsed, token, traceparent }];
     });
     const body = encodeBulkRequest(entries);
-    const answer = await this.#post(address, body);
+    const answer = await this.#post(address, body, signal);
     if (answer.status === 404 || answer.status === 405) throw new NotUnderstood();
     if (answer.status === 503) throw new TransferError("busy", "the parent has no free slot");
     const frames = answer.status === 200 ? parseBulkFrames(answer.body, entries.length) : undefined;
@@ -129,7 +153,12 @@ export class BulkReader {
     throw new TransferError("malformed", `the parent's answer (${answer.status}) is refused`);
   }
 
-  async #post(address: string, body: string): Promise<{ status: number; body: Buffer }> {
+  async #post(
+    address: string,
+    body: string,
+    signal: AbortSignal,
+  ): Promise<{ status: number; body: Buffer }> {
+    const { connectTimeoutMs, stallTimeoutMs } = this.#limits;
     return new Promise((resolve, reject) => {
       const failed = (error: Error): void =>
         reject(
@@ -140,13 +169,28 @@ export class BulkReader {
       const outgoing = httpRequest(`http://${address}/v1/contents`, {
         method: "POST",
         agent: this.#agent,
-        timeout: this.#stallTimeoutMs,
+        timeout: stallTimeoutMs,
+        signal,
         headers: { "content-type": "text/plain", "content-length": Buffer.byteLength(body) },
       });
       outgoing.on("timeout", () =>
         outgoing.destroy(new TransferError("stalled", `${address}: nothing came`)),
       );
       outgoing.on("error", failed);
+      const overdue = setTimeout(
+        () => outgoing.destroy(new TransferError("stalled", `${address}: too slow`)),
+        EXCHANGE_MS_MAX,
+      );
+      outgoing.once("close", () => clearTimeout(overdue));
+      outgoing.once("socket", (socket) => {
+        if (!socket.connecting) return;
+        const connecting = setTimeout(() => {
+          const text = `${address}: no connection within ${connectTimeoutMs} ms`;
+          outgoing.destroy(new TransferError("unreachable", text));
+        }, connectTimeoutMs);
+        socket.once("connect", () => clearTimeout(connecting));
+        socket.once("close", () => clearTimeout(connecting));
+      });
       outgoing.on("response", (answer) => {
         const chunks: Buffer[] = [];
         let bytes = 0;

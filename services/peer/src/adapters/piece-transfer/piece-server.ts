@@ -183,7 +183,8 @@ class PieceService {
         // The exchange as a whole has taken one slot already.
         hasSlotFor: (claims: LeaseTokenClaims) => this.#hasSlotFor(claims, 1),
       };
-      serveBytes.add(await answerBulk(surroundings, entries, response));
+      const slowReaderMs = this.#options.slowReaderMs ?? SLOW_READER_MS;
+      serveBytes.add(await answerBulk(surroundings, entries, response, slowReaderMs));
     } finally {
       this.uploadCount--;
     }
