@@ -86,26 +86,32 @@ function grant(state: State, value: LeaseGranted, context: DecisionContext): voi
     task.peers.get(value.childHostId),
     `peer ${value.childHostId} of ${value.taskId}`,
   );
-  mustHold(task.isCreated && task.state !== "retired", `task ${value.taskId} takes no leases`);
-  mustHold(!state.leases.has(value.leaseId), `lease ${value.leaseId} is granted twice`);
+  mustHold(
+    task.isCreated && task.state !== "retired",
+    () => `task ${value.taskId} takes no leases`,
+  );
+  mustHold(!state.leases.has(value.leaseId), () => `lease ${value.leaseId} is granted twice`);
   mustHold(
     value.childHostId !== value.parentHostId,
-    `lease ${value.leaseId} is from its own child`,
+    () => `lease ${value.leaseId} is from its own child`,
   );
   mustHold(
     value.open === (value.pieces.length === 0),
-    `lease ${value.leaseId} is neither open nor of pieces`,
+    () => `lease ${value.leaseId} is neither open nor of pieces`,
   );
   if (value.open)
     mustHold(
       task.layout === undefined && task.openLeaseId === undefined,
-      `a second open lease ${value.leaseId}`,
+      () => `a second open lease ${value.leaseId}`,
     );
   const pieces = [...indexesOf(value.pieces)];
   mustFit(state, task, value, pieces);
   for (const piece of pieces) {
-    mustHold(!peer.held.has(piece), `lease ${value.leaseId}: the child holds piece ${piece}`);
-    mustHold(!peer.leased.has(piece), `lease ${value.leaseId}: piece ${piece} is leased twice`);
+    mustHold(!peer.held.has(piece), () => `lease ${value.leaseId}: the child holds piece ${piece}`);
+    mustHold(
+      !peer.leased.has(piece),
+      () => `lease ${value.leaseId}: piece ${piece} is leased twice`,
+    );
   }
   const lease: Lease = {
     leaseId: value.leaseId,
@@ -142,7 +148,7 @@ function mustFit(state: State, task: Task, value: LeaseGranted, pieces: readonly
   const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
   mustHold(
     (pieces.at(-1) ?? -1) < pieceCount,
-    `lease ${value.leaseId}: a piece beyond the last, ${pieceCount - 1}`,
+    () => `lease ${value.leaseId}: a piece beyond the last, ${pieceCount - 1}`,
   );
   if (value.parentHostId === "") return;
   must(state.hosts.get(value.parentHostId), `host ${value.parentHostId}`);
@@ -153,7 +159,7 @@ function mustFit(state: State, task: Task, value: LeaseGranted, pieces: readonly
   for (const piece of pieces) {
     mustHold(
       parent.held.has(piece),
-      `lease ${value.leaseId}: the parent does not hold piece ${piece}`,
+      () => `lease ${value.leaseId}: the parent does not hold piece ${piece}`,
     );
   }
 }

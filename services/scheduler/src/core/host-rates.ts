@@ -1,35 +1,65 @@
 import { LEASE_DEPTH_MAX, LEASE_DEPTH_MIN } from "./limits.ts";
-import type { Lease, State, Task } from "./state.ts";
+import type { Host, Lease, State, Task } from "./state.ts";
 import { syncDepth } from "./swarm/sync.ts";
 
-/** Weight of the newest lease in a smoothed rate: the last five or so decide. */
+/** Weight of the newest sample in a smoothed figure: the last five or so decide. */
 const RATE_WEIGHT = 0.3;
-/** Of less, the time tells of latency and not of the link: a host that sends small files would pass for a straggler. */
-const RATED_BYTES_MIN = 512 * 1024;
+/** Likewise in those of a task, to which all its hosts contribute. */
+const TASK_WEIGHT = 0.05;
+/** Leases of one parent that make one sample of its pace: reports are packed, so the time between two says little. */
+const PACE_LEASES = 4;
+/** Control messages are not all alike: leases for so many times the usual delay keep a link busy through the longer ones. */
+const CONTROL_HEADROOM = 1.4;
 /** A host that failed children again and again still gets this part of its slots, or one lease at a time. */
 const SLOT_SHARE_MIN = 1 / 16;
+/** Of less, the time tells of latency and not of the link: a host that sends small files would pass for a straggler. */
+const RATED_BYTES_MIN = 512 * 1024;
 /** What one finished lease gives back of the slots. */
 const SLOT_SHARE_STEP = 1 / 8;
 
-/** A lease ended well: its parent delivers at this rate, and may serve more again. */
+/** A lease ended well: its parent delivers at this pace, and may serve more again. */
 export function noteRate(state: State, task: Task, lease: Lease, atMs: number): void {
   const host = state.hosts.get(lease.parentHostId);
   if (host !== undefined) host.slotShare = Math.min(1, host.slotShare + SLOT_SHARE_STEP);
   if (lease.bytes < RATED_BYTES_MIN || lease.transferMs === 0) return;
-  const bytesPerMs = lease.bytes / lease.transferMs;
-  if (task.swarm !== undefined) task.swarm.bytesPerMs = smoothed(task.swarm.bytesPerMs, bytesPerMs);
+  if (host !== undefined) notePace(task, host, lease, atMs);
   if (lease.isFromIdleParent === true) noteControlTime(state, task, lease, atMs);
-  if (host !== undefined) host.bytesPerMs = smoothed(host.bytesPerMs, bytesPerMs);
+}
+
+/**
+ * What a host's link carries, whoever shares it. A lease that shares the link, or waits behind others, lasts longer than its bytes
+ * take; the time in which several leases ended one after another is too long when the link stood idle between them. So both
+ * are never faster than the link, and the faster one is nearer to it.
+ */
+function notePace(task: Task, host: Host, lease: Lease, atMs: number): void {
+  const { pace } = host;
+  pace.bytes += lease.bytes;
+  pace.transferMs += lease.transferMs;
+  pace.leaseCount++;
+  const isFirst = host.bytesPerMs === 0;
+  if (pace.leaseCount < PACE_LEASES && !isFirst) return;
+  const elapsedMs = atMs - pace.sinceMs;
+  const together = isFirst || elapsedMs <= 0 ? 0 : pace.bytes / elapsedMs;
+  const alone = pace.bytes / pace.transferMs;
+  const bytesPerMs = Math.max(together, alone);
+  host.bytesPerMs = smoothed(host.bytesPerMs, bytesPerMs, RATE_WEIGHT);
+  const { swarm } = task;
+  if (swarm !== undefined) swarm.bytesPerMs = smoothed(swarm.bytesPerMs, bytesPerMs, TASK_WEIGHT);
+  pace.bytes = 0;
+  pace.transferMs = 0;
+  pace.leaseCount = 0;
+  pace.sinceMs = atMs;
 }
 
 /** Grants that travel longer than pieces need more of them under way, or links stand idle between two. */
 function noteControlTime(state: State, task: Task, lease: Lease, atMs: number): void {
   const { layout, swarm } = task;
-  if (layout === undefined || swarm === undefined) return;
+  if (layout === undefined || swarm === undefined || swarm.bytesPerMs === 0) return;
   const besidesMs = Math.max(0, atMs - lease.grantedAtMs - lease.transferMs);
-  task.controlMs = smoothed(task.controlMs, besidesMs);
+  task.controlMs = smoothed(task.controlMs, besidesMs, TASK_WEIGHT);
   const pieceMs = layout.pieceLengthBytes / swarm.bytesPerMs;
-  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + Math.floor(task.controlMs / pieceMs));
+  const meanwhile = Math.floor((CONTROL_HEADROOM * task.controlMs) / pieceMs);
+  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + meanwhile);
   // One less is not worth looking at every peer again.
   if (depth === task.leaseDepth || depth === task.leaseDepth - 1) return;
   task.leaseDepth = depth;
@@ -42,6 +72,6 @@ export function halveSlots(state: State, hostId: string): void {
   if (host !== undefined) host.slotShare = Math.max(SLOT_SHARE_MIN, host.slotShare / 2);
 }
 
-function smoothed(before: number, now: number): number {
-  return before === 0 ? now : before + RATE_WEIGHT * (now - before);
+function smoothed(before: number, now: number, weight: number): number {
+  return before === 0 ? now : before + weight * (now - before);
 }

@@ -13,6 +13,6 @@ export function must<Value>(value: Value | undefined, what: string): Value {
 }
 
 /** @throws {InvariantViolation} when the condition does not hold. */
-export function mustHold(condition: boolean, what: string): void {
-  if (!condition) throw new InvariantViolation(what);
+export function mustHold(condition: boolean, what: string | (() => string)): void {
+  if (!condition) throw new InvariantViolation(typeof what === "string" ? what : what());
 }

@@ -77,8 +77,10 @@ export interface Host {
   isSuspect: boolean;
   /** Part of its upload slots that it is given: halves when it fails children, comes back with what it delivers. */
   slotShare: number;
-  /** Bytes per millisecond of a lease from it, smoothed; 0 before the first. */
+  /** Bytes per millisecond that its link carries, smoothed; 0 before the first lease from it has ended. */
   bytesPerMs: number;
+  /** What ended since the last sample of it. */
+  readonly pace: Pace;
   /** Its peers, in any task, that found no free upload slot and would use one; made when there is the first. */
   slotWaiters: Set<Peer> | undefined;
   /** The share of its uploads that the newest lease was granted at; see `Peer.uploadShare`. */
@@ -94,6 +96,14 @@ export interface Host {
   /** Of these, the ones that take no upload slot. */
   tinyLeaseCount: number;
   readonly takingLeaseIds: Set<string>;
+}
+
+/** Leases from one host that ended since `sinceMs`, and how long they took, added up. */
+export interface Pace {
+  bytes: number;
+  transferMs: number;
+  leaseCount: number;
+  sinceMs: number;
 }
 
 export type TaskState = "active" | "verified" | "retired";
@@ -293,6 +303,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     isSuspect: false,
     slotShare: 1,
     bytesPerMs: 0,
+    pace: { bytes: 0, transferMs: 0, leaseCount: 0, sinceMs: 0 },
     slotWaiters: undefined,
     uploadShareFloor: 0,
     inventoryMismatchCount: 0,

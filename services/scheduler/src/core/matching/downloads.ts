@@ -1,6 +1,6 @@
 import type { Groups } from "../swarm/groups.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
-import { Useful } from "./useful.ts";
+import { isUseful, Useful } from "./useful.ts";
 import { waitForSlot } from "./uploads.ts";
 import {
   hasFreeSlot,
@@ -59,15 +59,16 @@ function leastLoaded(
     if (look >= drawn && best >= 0) break;
     const isRow = drawn === size || look >= drawn;
     const source = groups.at(group, isRow ? (first + look) % size : Math.floor(random() * size));
+    // Most idle sources are idle because they have nothing for anybody.
+    if (!isOffering(view, source, child, firstCopyOnly)) {
+      passed.useless++;
+      continue;
+    }
     const host = swarm.hosts[source];
     if (host === undefined || !isPairPossible(view, source, child, passed)) continue;
     if (!hasFreeSlot(host, view.task, policy)) {
       passed.busy++;
       full.push(source);
-      continue;
-    }
-    if (!isOffering(view, source, child, firstCopyOnly)) {
-      passed.useless++;
       continue;
     }
     candidateCount++;
@@ -84,7 +85,9 @@ function isOffering(
   firstCopyOnly: boolean,
 ): boolean {
   const { swarm, policy } = view;
-  if (swarm.zoneOf(source) === swarm.zoneOf(child)) return useful.load(view, source, child) > 0;
+  if (swarm.zoneOf(source) === swarm.zoneOf(child)) return isUseful(view, source, child);
+  const from = swarm.zones[swarm.zoneOf(source)];
+  if (from === undefined || from.outboundCount >= policy.zoneOutboundMax) return false;
   const zone = swarm.zones[swarm.zoneOf(child)];
   const inboundMax = firstCopyOnly ? policy.zoneInboundMax : policy.rescueInboundMax;
   if (zone === undefined || zone.inboundCount >= inboundMax) return false;

@@ -207,14 +207,18 @@ function neediest(
     const isRow = drawn === size || look >= drawn;
     const place = isRow ? (first + look) % size : Math.floor(random() * size);
     const child = groups.at(group, place);
+    // What is looked at for most candidates lies close together: few of them are the neediest.
+    const order = best < 0 ? -1 : compareNeed(view, child, best);
+    if (order > 0) {
+      candidateCount++;
+      continue;
+    }
     if (!isUseful(view, source, child)) {
       passed.useless++;
       continue;
     }
     if (!isPairPossible(view, source, child, passed)) continue;
     candidateCount++;
-    const order = best < 0 ? -1 : compareNeed(view, child, best);
-    if (order > 0) continue;
     const piece = pieceFor(view, source, child, zone);
     if (order === 0 && zone.rarity.countOf(piece) >= zone.rarity.countOf(bestPiece)) continue;
     best = child;
@@ -225,9 +229,9 @@ function neediest(
 
 /** Negative when `a` needs a lease more: fewer are under way to it, so that its link is freer; then it has less. */
 function compareNeed({ swarm }: MatchView, a: number, b: number): number {
-  const leasesOfA = swarm.peers[a]?.leaseIds.size ?? 0;
-  const leasesOfB = swarm.peers[b]?.leaseIds.size ?? 0;
-  return leasesOfA - leasesOfB || swarm.planCountOf(a) - swarm.planCountOf(b);
+  return (
+    swarm.leaseCountOf(a) - swarm.leaseCountOf(b) || swarm.planCountOf(a) - swarm.planCountOf(b)
+  );
 }
 
 function pieceFor(view: MatchView, source: number, child: number, zone: Zone): number {

@@ -2,7 +2,7 @@ import type { Host, Peer } from "../state.ts";
 import { Groups } from "./groups.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
-import { clearBit, hasBit, loadBytes, popcount, setBit, wordCountOf } from "./words.ts";
+import { clearBit, grown, hasBit, loadBytes, popcount, setBit, wordCountOf } from "./words.ts";
 
 /** What a peer may do as a source now. */
 export const ACTIVITY = {
@@ -21,7 +21,7 @@ export type Wants = "nothing" | "all" | Uint32Array;
 
 /**
  * Index of one described task for matching: who holds, gets and wants which piece, as typed arrays over the ordinals of its peers.
- * It follows from the folded state (see `build-swarm.ts`), is kept by the ledger change by change, and decides nothing.
+ * It follows from the folded state (see `sync.ts`), is kept by the ledger change by change, and decides nothing.
  *
  * `plan` is what a peer holds or has on its way: a piece in flight counts as a copy at once.
  */
@@ -74,6 +74,7 @@ export class Swarm {
   #activity = new Uint8Array(16);
   #isFresh = new Uint8Array(16);
   #planCounts = new Uint32Array(16);
+  #leaseCounts = new Uint16Array(16);
   #missingCounts = new Uint32Array(16);
   #zoneOf = new Uint32Array(16);
   /** 0: no rack is known. */
@@ -100,6 +101,8 @@ export class Swarm {
   isSource = (peer: number): boolean => this.#isSource[peer] === 1;
   activityOf = (peer: number): number => this.#activity[peer] ?? ACTIVITY.off;
   planCountOf = (peer: number): number => this.#planCounts[peer] ?? 0;
+  /** Live leases that the peer takes. */
+  leaseCountOf = (peer: number): number => this.#leaseCounts[peer] ?? 0;
   missingCountOf = (peer: number): number => this.#missingCounts[peer] ?? 0;
   zoneOf = (peer: number): number => this.#zoneOf[peer] ?? 0;
   rackOf = (peer: number): number => this.#rackOf[peer] ?? 0;
@@ -128,6 +131,7 @@ export class Swarm {
     this.peers[ordinal] = peer;
     this.hosts[ordinal] = host;
     this.wants[ordinal] = "nothing";
+    this.#leaseCounts[ordinal] = peer.leaseIds.size;
     this.#zoneOf[ordinal] = this.#places.zoneFor(host.idc);
     this.#rackOf[ordinal] = this.#places.rackFor(host);
     const base = ordinal * this.words;
@@ -189,6 +193,10 @@ export class Swarm {
     for (let at = 0; at < this.words; at++) missing += popcount(this.missingWord(ordinal, at));
     this.#missingCounts[ordinal] = missing;
     this.#updateNeedy(ordinal);
+  }
+
+  setLeaseCount(ordinal: number, count: number): void {
+    this.#leaseCounts[ordinal] = count;
   }
 
   /** Whether its host can be told anything and has room for one more lease. */
@@ -347,7 +355,7 @@ export class Swarm {
       this.needyByZone.delete(zone, ordinal);
       if (rack > 0) this.needyByRack.delete(rack, ordinal);
     }
-    if (isNeedy && this.peers[ordinal]?.leaseIds.size === 0) this.starved.add(0, ordinal);
+    if (isNeedy && this.leaseCountOf(ordinal) === 0) this.starved.add(0, ordinal);
     else this.starved.delete(0, ordinal);
   }
 
@@ -380,13 +388,9 @@ export class Swarm {
     this.#activity = grown(this.#activity, new Uint8Array(capacity));
     this.#isFresh = grown(this.#isFresh, new Uint8Array(capacity));
     this.#planCounts = grown(this.#planCounts, new Uint32Array(capacity));
+    this.#leaseCounts = grown(this.#leaseCounts, new Uint16Array(capacity));
     this.#missingCounts = grown(this.#missingCounts, new Uint32Array(capacity));
     this.#zoneOf = grown(this.#zoneOf, new Uint32Array(capacity));
     this.#rackOf = grown(this.#rackOf, new Uint32Array(capacity));
   }
-}
-
-function grown<Words extends Uint8Array | Uint32Array>(from: Words, to: Words): Words {
-  to.set(from);
-  return to;
 }

@@ -85,6 +85,7 @@ export function syncPeer(state: State, task: Task, peer: Peer): void {
 export function syncLease(task: Task, lease: Lease, child: Peer, change: 1 | -1): void {
   const { swarm } = task;
   if (swarm === undefined || child.ordinal < 0) return;
+  swarm.setLeaseCount(child.ordinal, child.leaseIds.size);
   for (const piece of lease.remaining) {
     if (change === 1) swarm.lease(child.ordinal, piece);
     else swarm.unlease(child.ordinal, piece);

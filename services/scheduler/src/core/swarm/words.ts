@@ -43,3 +43,12 @@ export function loadBytes(
     words[word] = (words[word] ?? 0) | (byte << ((at & 3) * 8));
   }
 }
+
+/** `from` at the beginning of the larger `to`. */
+export function grown<Words extends Uint8Array | Uint16Array | Uint32Array>(
+  from: Words,
+  to: Words,
+): Words {
+  to.set(from);
+  return to;
+}
