@@ -168,7 +168,8 @@ export class Live {
   #turnOf(log: SliceLog): void {
     const { slice, epoch } = log;
     const { ports, folder } = this.#parts;
-    const nowMs = ports.time.now();
+    // As the log has it: what is projected of a decision is the same whether it was made or replayed.
+    const nowMs = Math.round(ports.time.now());
     const context = { slice, epoch, nowMs, random: ports.random };
     const lost: readonly Decision[] =
       slice === HOST_SLICE && this.#isLossCheckDue
@@ -185,19 +186,21 @@ export class Live {
       this.#dispatcher.send(slice, epoch, outcome.answers);
       return;
     }
-    this.#append(log, decisions, folder.sequence, outcome.answers).catch((error: unknown) => {
-      if (!this.#parts.signal.aborted) this.#parts.onError(error);
-    });
+    this.#append(log, decisions, { nowMs, eventsSequence: folder.sequence }, outcome.answers).catch(
+      (error: unknown) => {
+        if (!this.#parts.signal.aborted) this.#parts.onError(error);
+      },
+    );
   }
 
   async #append(
     log: SliceLog,
     decisions: readonly Decision[],
-    eventsSequence: number,
+    { nowMs, eventsSequence }: { readonly nowMs: number; readonly eventsSequence: number },
     answers: readonly Answer[],
   ): Promise<void> {
     const { ports, signal } = this.#parts;
-    const result = await log.append(decisions, eventsSequence, ports.time.now(), signal);
+    const result = await log.append(decisions, eventsSequence, nowMs, signal);
     if (result === "fenced") {
       ports.log.warn("slice fenced", { slice: log.slice, epoch: log.epoch });
       this.#parts.onVoid();
