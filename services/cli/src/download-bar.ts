@@ -1,7 +1,7 @@
 import type { Progress } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
 import { Presets, SingleBar } from "cli-progress";
 import { trafficText } from "./traffic-text.ts";
-import { formatBytes, formatDuration } from "./units.ts";
+import { formatBytes, formatDuration } from "@lacewing/runtime/figures.ts";
 
 /** What a person sees while a download runs. */
 export interface DownloadBar {

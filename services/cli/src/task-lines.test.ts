@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { choosePeer } from "./peer-choice.ts";
 import { listRow, matchDigits, pieceMap, statLines } from "./task-lines.ts";
 import { trafficText } from "./traffic-text.ts";
-import { formatAge, formatBytes, formatDuration, percentOf } from "./units.ts";
+import { formatAge, formatBytes, formatDuration, percentOf } from "@lacewing/runtime/figures.ts";
 
 function bitmapOf(size: number, ...held: number[]): Uint8Array {
   const bitmap = new Bitmap(size);

@@ -1,7 +1,7 @@
 import type { TaskStat } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { CliError } from "./cli-error.ts";
-import { formatAge, formatBytes, percentOf } from "./units.ts";
+import { formatAge, formatBytes, percentOf } from "@lacewing/runtime/figures.ts";
 
 /** As many as tell tasks apart and fit a table. */
 const ID_PREFIX_LENGTH = 12;

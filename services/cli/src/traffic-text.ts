@@ -1,5 +1,5 @@
 import type { Progress } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
-import { percentOf } from "./units.ts";
+import { percentOf } from "@lacewing/runtime/figures.ts";
 
 export const NO_TRAFFIC: Progress = { localPeerBytes: 0, remotePeerBytes: 0, backToSourceBytes: 0 };
 

@@ -15,7 +15,7 @@ import type {
 import Table from "cli-table3";
 import { pieceMap } from "./task-lines.ts";
 import { trafficText } from "./traffic-text.ts";
-import { formatBytes, formatDuration, percentOf } from "./units.ts";
+import { formatBytes, formatDuration, percentOf } from "@lacewing/runtime/figures.ts";
 
 /** What `lacewing why` prints: the sentence first, then what it rests on. */
 

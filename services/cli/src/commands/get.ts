@@ -10,7 +10,7 @@ import { createPartFile, createStreamSink, refuseExisting } from "../part-file.t
 import { PEER_OPTIONS, type PeerFlags, socketOf } from "../peer-choice.ts";
 import { connectPeer } from "../peer-client.ts";
 import { trafficText } from "../traffic-text.ts";
-import { formatBytes, formatDuration } from "../units.ts";
+import { formatBytes, formatDuration } from "@lacewing/runtime/figures.ts";
 
 interface GetFlags extends PeerFlags {
   readonly output?: string;

@@ -6,7 +6,7 @@ import { type CliContext, JSON_OPTION } from "../context.ts";
 import { pagesOf } from "../pages.ts";
 import { SCHEDULER_OPTIONS, schedulerAddressOf, type SchedulerFlags } from "../scheduler-choice.ts";
 import { connectScheduler } from "../scheduler-client.ts";
-import { formatAge, formatBytes } from "../units.ts";
+import { formatAge, formatBytes } from "@lacewing/runtime/figures.ts";
 
 interface HostsFlags extends SchedulerFlags {
   readonly json?: true;

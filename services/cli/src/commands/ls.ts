@@ -5,7 +5,7 @@ import { type CliContext, JSON_OPTION } from "../context.ts";
 import { PEER_OPTIONS, type PeerFlags, socketOf } from "../peer-choice.ts";
 import { connectPeer } from "../peer-client.ts";
 import { LIST_HEAD, listRow, taskJson } from "../task-lines.ts";
-import { formatBytes, percentOf } from "../units.ts";
+import { formatBytes, percentOf } from "@lacewing/runtime/figures.ts";
 
 interface LsFlags extends PeerFlags {
   readonly json?: true;

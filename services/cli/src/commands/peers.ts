@@ -6,7 +6,7 @@ import { pagesOf } from "../pages.ts";
 import { SCHEDULER_OPTIONS, schedulerAddressOf, type SchedulerFlags } from "../scheduler-choice.ts";
 import { connectScheduler, type SchedulerClient } from "../scheduler-client.ts";
 import { pieceMap } from "../task-lines.ts";
-import { percentOf } from "../units.ts";
+import { percentOf } from "@lacewing/runtime/figures.ts";
 
 interface PeersFlags extends SchedulerFlags {
   readonly json?: true;

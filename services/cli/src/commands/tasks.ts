@@ -7,7 +7,7 @@ import { pagesOf } from "../pages.ts";
 import { SCHEDULER_OPTIONS, schedulerAddressOf, type SchedulerFlags } from "../scheduler-choice.ts";
 import { connectScheduler } from "../scheduler-client.ts";
 import { shortId, shortUrl } from "../task-lines.ts";
-import { formatAge, formatBytes } from "../units.ts";
+import { formatAge, formatBytes } from "@lacewing/runtime/figures.ts";
 
 interface TasksFlags extends SchedulerFlags {
   readonly state?: string;

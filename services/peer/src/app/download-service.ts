@@ -1,14 +1,9 @@
 import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import {
-  parseRequestId,
-  type RequestId,
-  type Sha256Hex,
-  type TaskId,
-} from "@lacewing/contracts/ids.ts";
+import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
-import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { isCovered } from "../core/fetch-plan.ts";
 import { headerOf } from "../core/http-headers.ts";
 import { strongValidatorOf } from "../core/identity.ts";
@@ -31,6 +26,7 @@ import type {
   PieceStore,
   StoredTask,
 } from "./ports.ts";
+import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
@@ -138,7 +134,7 @@ export class DownloadService {
     const { services, hostId, origin } = this.#options;
     const taskId = target.anchoredTaskId;
     const foretold = taskId === undefined ? undefined : this.#foretold.claim(taskId);
-    const requestId = foretold?.requestId ?? this.#newRequestId();
+    const requestId = foretold?.requestId ?? newRequestId(this.#options.newId);
     const { tag, application, priority, useTls } = target.rule;
     const record = new DownloadRecord(
       {
@@ -163,12 +159,6 @@ export class DownloadService {
       useTls,
     });
     return { request, target, record, access };
-  }
-
-  #newRequestId(): RequestId {
-    const id = parseRequestId(this.#options.newId());
-    if (id === undefined) throw new InvariantViolation("a new request id is malformed");
-    return id;
   }
 
   // ---------------------------------------------------------------------------------------------- held on this host

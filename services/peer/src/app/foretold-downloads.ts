@@ -1,9 +1,4 @@
-import {
-  parseRequestId,
-  type RequestId,
-  type Sha256Hex,
-  type TaskId,
-} from "@lacewing/contracts/ids.ts";
+import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import {
   contextFromTraceparent,
@@ -13,12 +8,12 @@ import {
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import type { AccessCache } from "./access-cache.ts";
 import { targetOf } from "./download-target.ts";
 import type { ExpectedClient } from "./expected-client.ts";
 import { OriginAccess } from "./origin-access.ts";
 import type { ForetoldContent, OriginClient, PieceStore } from "./ports.ts";
+import { newRequestId } from "./request-id.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { TaskRegistry } from "./task-registry.ts";
 
@@ -95,7 +90,7 @@ export class ForetoldDownloads {
     if (this.#foretold.size >= FORETOLD_COUNT_MAX || this.#foretold.has(taskId)) return undefined;
     if (store.get(taskId)?.held.isFull === true || registry.isDownloading(taskId)) return undefined;
     if (poisoned.has(taskId)) return undefined;
-    const requestId = this.#newRequestId();
+    const requestId = newRequestId(this.#options.newId);
     const span = startSpan(SPAN.taskRequest, {
       parent: contextFromTraceparent(traceparent),
       side: "client",
@@ -133,12 +128,6 @@ export class ForetoldDownloads {
     };
     this.#foretold.set(taskId, { client, span, untilMs: clock.monotonic() + FORETOLD_MS });
     return client;
-  }
-
-  #newRequestId(): RequestId {
-    const id = parseRequestId(this.#options.newId());
-    if (id === undefined) throw new InvariantViolation("a new request id is malformed");
-    return id;
   }
 
   /** Gives up the clients that did not come. */

@@ -1,3 +1,4 @@
+import { formatBytes, formatDuration } from "@lacewing/runtime/figures.ts";
 import { decodeEventMessage } from "@lacewing/contracts/events/decode.ts";
 import type { DecisionMessage } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
@@ -10,7 +11,7 @@ import type {
 import { rangesOf } from "@lacewing/contracts/pieces.ts";
 import type { StoredEvents } from "../ports.ts";
 import { STORY_LENGTH_MAX } from "./limits.ts";
-import { bytesText, durationText, percentText, piecesText } from "./text.ts";
+import { percentText, piecesText } from "./text.ts";
 
 /** What happened, in the order of time. */
 
@@ -112,7 +113,7 @@ function ended(lease: Lease): StoryEvent {
   const rate =
     lease.bytes === 0
       ? ""
-      : `, ${bytesText(lease.bytes)} in ${durationText(lease.transferMs)} (${bytesText(lease.bytesPerSecond)}/s)`;
+      : `, ${formatBytes(lease.bytes)} in ${formatDuration(lease.transferMs)} (${formatBytes(lease.bytesPerSecond)}/s)`;
   return {
     ...entry(lease.endedAtMs, "ended", `${lease.outcome.replaceAll("_", " ")}${rate}`),
     hostId: lease.childHostId,
@@ -130,7 +131,7 @@ function downloaded(download: Download): StoryEvent {
   const text =
     total === 0
       ? `${download.outcome.replaceAll("_", " ")}, nothing delivered`
-      : `${download.outcome.replaceAll("_", " ")} after ${durationText(download.costMs)}: ${bytesText(total)}, ${percentText(localPeerBytes, total)} held already, ${percentText(remotePeerBytes, total)} from hosts, ${percentText(backToSourceBytes, total)} from the origin`;
+      : `${download.outcome.replaceAll("_", " ")} after ${formatDuration(download.costMs)}: ${formatBytes(total)}, ${percentText(localPeerBytes, total)} held already, ${percentText(remotePeerBytes, total)} from hosts, ${percentText(backToSourceBytes, total)} from the origin`;
   return {
     ...entry(
       download.startedAtMs + download.costMs,
@@ -165,7 +166,7 @@ function describe(
     case "taskDescribed":
       return {
         kind: "described",
-        text: `${bytesText(value.lengthBytes)} in pieces of ${bytesText(value.pieceLengthBytes)}`,
+        text: `${formatBytes(value.lengthBytes)} in pieces of ${formatBytes(value.pieceLengthBytes)}`,
       };
     case "piecesFailed": {
       const from = value.parentHostId === "" ? "the origin" : value.parentHostId;

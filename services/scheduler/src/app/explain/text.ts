@@ -1,39 +1,16 @@
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { percentOf } from "@lacewing/runtime/figures.ts";
 
-/** Figures as a person reads them, in sentences. */
+/** Figures in sentences. */
 
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
 /** More spans than this are told as a count. */
 const SPANS_TOLD_MAX = 4;
 /** More names than this are told as a count. */
 const NAMES_TOLD_MAX = 3;
-const SECOND_MS = 1_000;
-const MINUTE_MS = 60 * SECOND_MS;
-
-/** `1.5 KiB`, `64 MiB`. */
-export function bytesText(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = value < 10 && unit > 0 ? 1 : 0;
-  return `${value.toFixed(digits).replace(/\.0$/, "")} ${UNITS[unit] ?? ""}`;
-}
-
-/** `85 ms`, `8.1 s`, `3 min 20 s`. */
-export function durationText(ms: number): string {
-  if (ms < SECOND_MS) return `${Math.max(0, Math.round(ms))} ms`;
-  if (ms < MINUTE_MS) return `${(ms / SECOND_MS).toFixed(1)} s`;
-  return `${Math.floor(ms / MINUTE_MS)} min ${Math.floor((ms % MINUTE_MS) / SECOND_MS)} s`;
-}
 
 /** Whole percent: 100 only for all, 0 only for nothing. */
 export function percentText(part: number, whole: number): string {
-  if (part <= 0 || whole <= 0) return "0 %";
-  if (part >= whole) return "100 %";
-  return `${Math.min(99, Math.max(1, Math.round((part / whole) * 100)))} %`;
+  return whole <= 0 ? "0 %" : `${percentOf(part, whole)} %`;
 }
 
 /** `piece 3`, `pieces 0–3 and 7`, `4,096 pieces in 812 spans`. */

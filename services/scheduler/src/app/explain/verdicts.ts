@@ -1,3 +1,4 @@
+import { formatBytes, formatDuration } from "@lacewing/runtime/figures.ts";
 import type {
   Download,
   Lease,
@@ -6,16 +7,7 @@ import type {
   Traffic,
 } from "@lacewing/contracts/gen/lacewing/scheduler/v1/scheduler.ts";
 import { readReason } from "./reasons.ts";
-import {
-  bytesText,
-  countText,
-  durationText,
-  joinRanges,
-  listText,
-  namesText,
-  percentText,
-  piecesText,
-} from "./text.ts";
+import { countText, joinRanges, listText, namesText, percentText, piecesText } from "./text.ts";
 
 /** One sentence that answers "why", from facts alone. */
 
@@ -150,7 +142,7 @@ function outcomeText(lease: Lease, waitingPieceCount: number): string {
   const brought =
     lease.bytes === 0
       ? "nothing arrived"
-      : `${bytesText(lease.bytes)} arrived in ${durationText(lease.transferMs)} (${bytesText(lease.bytesPerSecond)}/s)`;
+      : `${formatBytes(lease.bytes)} arrived in ${formatDuration(lease.transferMs)} (${formatBytes(lease.bytesPerSecond)}/s)`;
   if (lease.outcome === "live")
     return waitingPieceCount > 0
       ? `it is under way, ${countText(waitingPieceCount, "piece")} to come`
