@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { runFlashCrowd } from "./flash-crowd.ts";
+import { runPeer } from "./peer.ts";
 import { runScheduler } from "./scheduler.ts";
 import { runSmallObjects } from "./small-objects.ts";
 
@@ -12,6 +13,7 @@ const BENCHMARKS = {
     "the same object at once through three hosts: copies the origin served, time against one direct download",
   "small-objects":
     "many small Git LFS objects with the real client: direct, cold, then from the other host",
+  peer: "what a host moves, against nginx and direct: hits, cold starts, swarms, memory; --only NAME,… for parts, --size, --rounds",
   scheduler:
     "grants per second, latency, event path, failover, replay; --only NAME,… for parts, --hosts N for another size",
 } as const;
@@ -20,7 +22,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     count: { type: "string", default: "200" },
-    size: { type: "string", default: "20KiB" },
+    size: { type: "string" },
     rate: { type: "string", default: "25MB/s" },
     rounds: { type: "string", default: "3" },
     only: { type: "string" },
@@ -32,13 +34,18 @@ switch (positionals[0]) {
   case "small-objects":
     await runSmallObjects({
       objectCount: Number(values.count),
-      size: values.size,
+      size: values.size ?? "20KiB",
       rounds: Number(values.rounds),
     });
     break;
   case "flash-crowd":
     await runFlashCrowd({ size: positionals[1] ?? "64MiB", rate: values.rate });
     break;
+  case "peer": {
+    const { only, size = "1GiB", rounds } = values;
+    if (!(await runPeer({ only, size, rounds }))) process.exitCode = 64;
+    break;
+  }
   case "scheduler":
     if (!(await runScheduler({ only: values.only, hosts: values.hosts }))) process.exitCode = 64;
     break;

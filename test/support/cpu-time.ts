@@ -14,6 +14,12 @@ export async function cpuSecondsOf(cluster: ClusterFile): Promise<ReadonlyMap<st
   return new Map(entries.map(([name, ticks]) => [name, ticks / TICKS_PER_SECOND]));
 }
 
+/** CPU seconds that some processes have used so far, together. */
+export async function cpuSecondsOfPids(pids: readonly number[]): Promise<number> {
+  const ticks = await Promise.all(pids.map(async (pid) => ticksOf(pid)));
+  return ticks.reduce((sum, one) => sum + one, 0) / TICKS_PER_SECOND;
+}
+
 /** `peer-1 0.42, nats 0.05, …`, the largest first; those below a tick left out. */
 export function cpuDifference(
   before: ReadonlyMap<string, number>,

@@ -22,6 +22,15 @@ const TEST_TOOLS = [
   { program: "nats-server", aptPackage: "nats-server" },
 ];
 
+/** Programs that the benchmarks compare with, or measure by. */
+const BENCH_TOOLS = [
+  { program: "git-lfs", aptPackage: "git-lfs" },
+  { program: "curl", aptPackage: "curl" },
+  { program: "nginx", aptPackage: "nginx-light" },
+  { program: "wrk", aptPackage: "wrk" },
+  { program: "ip", aptPackage: "iproute2" },
+];
+
 /** Tasks that are one program. */
 const PROGRAMS = { demo: "test/demo/main.ts", bench: "test/bench/main.ts" };
 
@@ -44,6 +53,8 @@ async function main([task, ...rest]) {
   if (task === "up") {
     return runInPlace(node, [join(root, "services/cli/src/main.ts"), "up", ...rest]);
   }
+  // What is still missing then is said by the part that needs it.
+  if (task === "bench") await installMissing(BENCH_TOOLS, "bench tools");
   if (task in PROGRAMS) return runInPlace(node, [join(root, PROGRAMS[task]), ...rest]);
   return runTests(node, rest);
 }
@@ -112,35 +123,32 @@ async function runTests(node, rest) {
  * need them are skipped with a reason, except on CI, where a test that does not run must not look like one that passed.
  */
 async function ensureTestTools() {
-  let missing = missingTools();
-  if (missing.length === 0) return;
-  const isRoot = process.getuid?.() === 0;
-  const names = () => missing.map(({ aptPackage }) => aptPackage).join(" ");
-  if (isRoot && has("apt-get") && process.env.LACEWING_NO_APT !== "1") {
-    process.stdout.write(
-      `Installing test tools with apt-get (LACEWING_NO_APT=1 forbids it): ${names()}\n`,
-    );
-    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    const options = { env, channel: false };
-    const packages = missing.map(({ aptPackage }) => aptPackage);
-    await runInPlace("apt-get", ["-qq", "update"], options);
-    await runInPlace(
-      "apt-get",
-      ["-qq", "install", "-y", "--no-install-recommends", ...packages],
-      options,
-    );
-    missing = missingTools();
-  }
+  await installMissing(TEST_TOOLS, "test tools");
   // The local cluster fetches a nats-server by itself.
-  missing = missing.filter(({ program }) => program !== "nats-server");
+  const missing = missingOf(TEST_TOOLS).filter(({ program }) => program !== "nats-server");
   if (missing.length === 0) return;
-  const text = `missing test tools: ${missing.map(({ program }) => program).join(", ")} (apt-get install ${names()})`;
+  const packages = missing.map(({ aptPackage }) => aptPackage).join(" ");
+  const text = `missing test tools: ${missing.map(({ program }) => program).join(", ")} (apt-get install ${packages})`;
   if (process.env.CI === "true") throw new Refusal(text);
   process.stdout.write(`${text}: tests that need them are skipped\n`);
 }
 
-function missingTools() {
-  return TEST_TOOLS.filter(({ program }) => !has(program));
+/** As root on a Debian system; elsewhere nothing is done. */
+async function installMissing(tools, what) {
+  const packages = missingOf(tools).map(({ aptPackage }) => aptPackage);
+  if (packages.length === 0 || process.getuid?.() !== 0 || !has("apt-get")) return;
+  if (process.env.LACEWING_NO_APT === "1") return;
+  process.stdout.write(
+    `Installing ${what} with apt-get (LACEWING_NO_APT=1 forbids it): ${packages.join(" ")}\n`,
+  );
+  const options = { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" }, channel: false };
+  const install = ["-qq", "install", "-y", "--no-install-recommends", ...packages];
+  await runInPlace("apt-get", ["-qq", "update"], options);
+  await runInPlace("apt-get", install, options);
+}
+
+function missingOf(tools) {
+  return tools.filter(({ program }) => !has(program));
 }
 
 function has(program) {

@@ -1,0 +1,168 @@
+import { besideTarget } from "../support/bench-conditions.ts";
+import { formatRate } from "../support/units.ts";
+import {
+  type Blob,
+  cpuOf,
+  curlToNull,
+  type Download,
+  inTurns,
+  labConditions,
+  type LabPeer,
+  median,
+  medianOf,
+  openPeerLab,
+  type PeerLab,
+  say,
+} from "./peer-lab.ts";
+
+const LOCAL_SPEED_MIN = 0.9;
+const LOCAL_CPU_MAX = 1.5;
+const REMOTE_BYTES_PER_SECOND_MIN = 0.5e9;
+const REMOTE_SPEED_MIN = 0.8;
+const COLD_SPEED_MIN = 0.8;
+/** Downloads in one measurement of CPU time, which the system counts in steps of 10 ms. */
+const HITS_PER_ROUND = 3;
+
+interface Measured extends Download {
+  readonly cpuSecondsPerGb: number;
+}
+
+/** A content that is on the disk of both: how fast one client gets it, and what it costs the server. */
+export async function runLocalLarge(sizeBytes: number, rounds: number): Promise<void> {
+  await using lab = await openPeerLab({ peers: 1 });
+  const [peer] = lab.peers;
+  if (peer === undefined) throw new Error("the cluster has no host");
+  const blob = await lab.makeBlob(sizeBytes);
+  const direct = `${lab.origin.url}${blob.path}`;
+  // Once cold, once to warm up.
+  for (let turn = 0; turn < 2; turn++) {
+    for (const url of [direct, peer.urlOf(blob)]) await curlToNull(url, sizeBytes);
+  }
+  const pairs = await inTurns(
+    rounds,
+    async () => hits(direct, sizeBytes, lab.origin.pids()),
+    async () => hits(peer.urlOf(blob), sizeBytes, [peer.pid]),
+  );
+  tellSpeed(pairs, "nginx sendfile");
+  const speeds = pairs.map(({ ours, rival }) => ours.bytesPerSecond / rival.bytesPerSecond);
+  const costs = pairs.map(({ ours, rival }) => ours.cpuSecondsPerGb / rival.cpuSecondsPerGb);
+  const isFast = median(speeds) >= LOCAL_SPEED_MIN;
+  say(
+    `throughput against nginx sendfile: ${besideTarget(medianOf(speeds), `≥ ${LOCAL_SPEED_MIN}`, isFast)}`,
+  );
+  const isCheap = median(costs) <= LOCAL_CPU_MAX;
+  say(
+    `CPU against nginx sendfile: ${besideTarget(medianOf(costs), `≤ ${LOCAL_CPU_MAX}`, isCheap)}`,
+  );
+  say(await labConditions());
+}
+
+/** A content that another host has: client, child and parent on one machine, against a cache that fills from another nginx. */
+export async function runRemoteLarge(sizeBytes: number, rounds: number): Promise<void> {
+  await using lab = await openPeerLab({ peers: 2 });
+  const [parent, child] = lab.peers;
+  if (parent === undefined || child === undefined) throw new Error("the cluster has no two hosts");
+  const blobs: Blob[] = [];
+  // The first one warms up everybody's code.
+  for (let round = 0; round <= rounds; round++) {
+    const blob = await lab.makeBlob(sizeBytes);
+    await curlToNull(parent.urlOf(blob), sizeBytes);
+    blobs.push(blob);
+  }
+  const pairs = await firstHits(lab, child, [parent, child], blobs);
+  tellSpeed(pairs, "nginx proxy_cache filling from nginx");
+  const speed = median(pairs.map(({ ours }) => ours.bytesPerSecond));
+  const target = `≥ ${formatRate(REMOTE_BYTES_PER_SECOND_MIN)}`;
+  const isFast = speed >= REMOTE_BYTES_PER_SECOND_MIN;
+  say(`to the client, verified: ${besideTarget(formatRate(speed), target, isFast)}`);
+  tellRatio(pairs, "nginx proxy_cache filling from nginx", REMOTE_SPEED_MIN);
+  await tellOriginCopies(lab, blobs);
+  say(await labConditions());
+}
+
+/** A content that nobody has, from an origin as fast as the machine. */
+export async function runColdLarge(sizeBytes: number, rounds: number): Promise<void> {
+  await using lab = await openPeerLab({ peers: 1 });
+  const [peer] = lab.peers;
+  if (peer === undefined) throw new Error("the cluster has no host");
+  const blobs: Blob[] = [];
+  for (let round = 0; round <= rounds; round++) blobs.push(await lab.makeBlob(sizeBytes));
+  const pairs = await firstHits(lab, peer, [peer], blobs);
+  tellSpeed(pairs, "nginx proxy_cache cold");
+  tellRatio(pairs, "nginx proxy_cache cold", COLD_SPEED_MIN);
+  await tellOriginCopies(lab, blobs);
+  say(await labConditions());
+}
+
+/** The first download of each content through `peer`, in turns with the first of it through the caching nginx. */
+async function firstHits(
+  lab: PeerLab,
+  peer: LabPeer,
+  workers: readonly LabPeer[],
+  blobs: readonly Blob[],
+) {
+  const rivalOnes = blobs.map((blob) => `${lab.rival.url}${blob.path}`);
+  const own = blobs.map((blob) => peer.urlOf(blob));
+  const sizeBytes = blobs[0]?.sizeBytes ?? 0;
+  const pids = workers.map(({ pid }) => pid);
+  const pairs = await inTurns(
+    blobs.length,
+    async (round) => measured(rivalOnes[round] ?? "", sizeBytes, lab.rival.pids()),
+    async (round) => measured(own[round] ?? "", sizeBytes, pids),
+  );
+  return pairs.slice(1);
+}
+
+async function hits(url: string, sizeBytes: number, pids: readonly number[]): Promise<Measured> {
+  const { result, cpuSeconds } = await cpuOf(pids, async () => {
+    let seconds = 0;
+    for (let turn = 0; turn < HITS_PER_ROUND; turn++) {
+      seconds += (await curlToNull(url, sizeBytes)).seconds;
+    }
+    return seconds;
+  });
+  const bytes = HITS_PER_ROUND * sizeBytes;
+  const cpuSecondsPerGb = cpuSeconds / (bytes / 1e9);
+  return { seconds: result, firstByteMs: 0, bytesPerSecond: bytes / result, cpuSecondsPerGb };
+}
+
+async function measured(
+  url: string,
+  sizeBytes: number,
+  pids: readonly number[],
+): Promise<Measured> {
+  const { result, cpuSeconds } = await cpuOf(pids, async () => curlToNull(url, sizeBytes));
+  return { ...result, cpuSecondsPerGb: cpuSeconds / (sizeBytes / 1e9) };
+}
+
+function tellSpeed(
+  pairs: readonly { readonly rival: Measured; readonly ours: Measured }[],
+  rivalName: string,
+): void {
+  const sides = [
+    [rivalName, pairs.map(({ rival }) => rival)],
+    ["lacewing", pairs.map(({ ours }) => ours)],
+  ] as const;
+  for (const [name, samples] of sides) {
+    const speeds = samples.map(({ bytesPerSecond }) => bytesPerSecond / 1e9);
+    const costs = samples.map(({ cpuSecondsPerGb }) => cpuSecondsPerGb);
+    say(`${name}: GB/s ${medianOf(speeds)}; CPU s/GB ${medianOf(costs)}`);
+  }
+}
+
+function tellRatio(
+  pairs: readonly { readonly rival: Download; readonly ours: Download }[],
+  rivalName: string,
+  atLeast: number,
+): void {
+  const ratios = pairs.map(({ ours, rival }) => ours.bytesPerSecond / rival.bytesPerSecond);
+  const isMet = median(ratios) >= atLeast;
+  say(`throughput against ${rivalName}: ${besideTarget(medianOf(ratios), `≥ ${atLeast}`, isMet)}`);
+}
+
+/** What the origin sent, less what the rival read: one copy for all peers, or something is wrong. */
+async function tellOriginCopies(lab: PeerLab, blobs: readonly Blob[]): Promise<void> {
+  const sent = await lab.origin.sentBytes();
+  const copies = blobs.map(({ path, sizeBytes }) => (sent.get(path) ?? 0) / sizeBytes - 1);
+  say(`copies that the origin sent to peers: ${medianOf(copies)}`);
+}
