@@ -1,8 +1,9 @@
 import { parseArgs } from "node:util";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
-import { newState, newTouched } from "@lacewing/scheduler/core/state.ts";
+import { newState } from "@lacewing/scheduler/core/state.ts";
 import { tick } from "@lacewing/scheduler/core/tick.ts";
+import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
 import { z } from "zod";
 import { besideTarget, machineConditions } from "../support/bench-conditions.ts";
 import { resultOfChild, tellParent } from "../support/child-result.ts";
@@ -165,7 +166,7 @@ class GrantRun {
       tick(this.#state, nowMs);
       this.#tick.end();
     }
-    if (nowMs % PROJECT_MS === 0) Object.assign(this.#state.touched, newTouched());
+    if (nowMs % PROJECT_MS === 0) takeTouched(this.#state);
     const messages = [...first, ...this.#farm.due(nowMs)];
     for (let at = 0; at < messages.length; at += FOLDED_PER_TURN) {
       const some = messages.slice(at, at + FOLDED_PER_TURN);
@@ -194,7 +195,7 @@ class GrantRun {
       if (answer.kind !== "lease") continue;
       this.#farm.take(answer.lease, nowMs);
       this.#counts.grantCount++;
-      this.#counts.leasedPieceCount += answer.lease.remaining.size;
+      this.#counts.leasedPieceCount += answer.lease.remainingCount;
       this.#grantedAtMs = nowMs;
     }
   }

@@ -58,7 +58,7 @@ test("pieces and digests beyond the last, and bits of an oversize bitmap, change
   const task = world.state.tasks.get(TASK);
   expect(task?.layout && pieceCountOf(task.layout)).toBe(4);
   expect([...(task?.peers.get("b")?.held ?? [])]).toEqual([1]);
-  expect(task?.peers.get("b")?.retryFirst.size).toBe(0);
+  expect(task?.peers.get("b")?.retryFirst?.size ?? 0).toBe(0);
   expect(world.state.contained.get("failure of an unknown lease")).toBe(1);
 });
 

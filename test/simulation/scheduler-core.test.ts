@@ -1,6 +1,6 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { ANNOUNCE_INTERVAL_MS } from "@lacewing/contracts/limits.ts";
-import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { remainingOf } from "@lacewing/scheduler/core/leases.ts";
 import { newState, type State, type Task } from "@lacewing/scheduler/core/state.ts";
 import type { Swarm } from "@lacewing/scheduler/core/swarm/swarm.ts";
 import { swarmOf } from "@lacewing/scheduler/core/swarm/sync.ts";
@@ -189,8 +189,8 @@ function perform(world: SchedulerWorld, action: string, pick: number): void {
 function serveLease(world: SchedulerWorld, pick: number): void {
   const lease = [...world.state.leases.values()][pick % Math.max(1, world.state.leases.size)];
   const peer = world.state.tasks.get(lease?.taskId ?? "")?.peers.get(lease?.childHostId ?? "");
-  if (lease === undefined || peer === undefined || lease.remaining.size === 0) return;
-  const arrived = [...lease.remaining].slice(0, 1 + (pick % 4));
+  if (lease === undefined || peer === undefined || lease.remainingCount === 0) return;
+  const arrived = remainingOf(lease).slice(0, 1 + (pick % 4));
   const isForged = pick % 50 === 0;
   world.tell(lease.childHostId, {
     $case: "piecesAvailable",
@@ -222,10 +222,9 @@ function checkInvariants(state: State): void {
     const originReads: number[] = [];
     for (const peer of task.peers.values()) {
       const leased = new Bitmap(PIECE_COUNT);
-      for (const leaseId of peer.leaseIds) {
-        const lease = state.leases.get(leaseId);
-        if (lease === undefined) throw new Error(`lease ${leaseId} is not live`);
-        for (const piece of lease.remaining) {
+      for (const lease of peer.leases) {
+        expect(state.leases.get(lease.leaseId), "a peer's lease is live").toBe(lease);
+        for (const piece of remainingOf(lease)) {
           expect(peer.held.has(piece), "a held piece is leased").toBe(false);
           expect(leased.add(piece), "a piece is leased twice to a child").toBe(true);
           // When nothing arrives anywhere for long, a second copy may be read: the first may never come.
@@ -235,15 +234,31 @@ function checkInvariants(state: State): void {
       }
       expect([...peer.leased]).toEqual([...leased]);
     }
+    checkIndexes(state, task);
     expect(originReads, "a piece is read twice from the origin").toHaveLength(
       new Set(originReads).size,
     );
   }
   for (const lease of state.leases.values()) {
     expect(lease.childHostId).not.toBe(lease.parentHostId);
-    expect(
-      [...lease.remaining].every((piece) => [...indexesOf(lease.pieces)].includes(piece)),
-    ).toBe(true);
+    expect(lease.remainingCount).toBe(remainingOf(lease).length);
+    expect(lease.child.leases).toContain(lease);
+    expect(lease.parent?.serving ?? [lease]).toContain(lease);
+  }
+}
+
+/** What is counted and marked is what counting it anew gives. */
+function checkIndexes(state: State, task: Task): void {
+  const peers = [...task.peers.values()];
+  expect(task.leaseCount).toBe(peers.reduce((sum, { leases }) => sum + leases.length, 0));
+  for (const peer of peers) {
+    expect(peer.host).toBe(state.hosts.get(peer.hostId));
+    expect(peer.host.peers.get(task.taskId)).toBe(peer);
+    expect(peer.isNeedy).toBe(task.needyIds.has(peer.hostId));
+    expect(peer.isPromised).toBe(task.promised.has(peer));
+    expect(peer.isAsking).toBe(task.asking.includes(peer));
+    expect(peer.isTouched).toBe(state.touched.peers.includes(peer));
+    expect(task.holderIds.has(peer.hostId)).toBe(peer.held.count > 0);
   }
 }
 
@@ -253,14 +268,11 @@ function checkSwarms(state: State): void {
     const { swarm } = task;
     if (swarm === undefined) continue;
     const ordinals = new Map([...task.peers].map(([hostId, peer]) => [hostId, peer.ordinal]));
-    const leases = [...task.leaseIds].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
-    const zones = leases.map(({ inboundZone = -1, outboundZone = -1 }) => ({
-      inboundZone,
-      outboundZone,
-    }));
+    const leases = [...task.peers.values()].flatMap((peer) => peer.leases);
+    const zones = leases.map(({ inboundZone, outboundZone }) => ({ inboundZone, outboundZone }));
     const kept = summaryOfSwarm(task, swarm);
     task.swarm = undefined;
-    const remade = summaryOfSwarm(task, swarmOf(state, task));
+    const remade = summaryOfSwarm(task, swarmOf(task));
     task.swarm = swarm;
     for (const [at, lease] of leases.entries()) Object.assign(lease, zones[at]);
     for (const peer of task.peers.values()) peer.ordinal = ordinals.get(peer.hostId) ?? -1;
@@ -289,6 +301,9 @@ function summaryOfSwarm(task: Task, swarm: Swarm): unknown {
       held: pieces.filter((piece) => swarm.holds(ordinal, piece)),
       planned: pieces.filter((piece) => swarm.plans(ordinal, piece)),
       wanted: pieces.filter((piece) => swarm.isWanted(ordinal, piece)),
+      missing: pieces.filter((piece) =>
+        hasBit(swarm.rows.data, swarm.rows.missingAt(ordinal), piece),
+      ),
       planCount: swarm.planCountOf(ordinal),
       missingCount: swarm.missingCountOf(ordinal),
       isSource: swarm.isSource(ordinal),
@@ -307,10 +322,8 @@ function overdueRequests(world: SchedulerWorld): readonly string[] {
     for (const hostId of task.needyIds) {
       const peer = task.peers.get(hostId);
       for (const request of peer?.requests.values() ?? []) {
-        const isServed = [...(peer?.leaseIds ?? [])].some(
-          (leaseId) => state.leases.get(leaseId)?.requestId === request.requestId,
-        );
-        if (!isServed && request.nextAnswerAtMs <= nowMs) overdue.push(request.requestId);
+        const isServed = peer?.leases.some((lease) => lease.requestId === request.requestId);
+        if (isServed !== true && request.nextAnswerAtMs <= nowMs) overdue.push(request.requestId);
       }
     }
   }

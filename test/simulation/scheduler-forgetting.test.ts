@@ -36,7 +36,7 @@ test("a task that nobody holds, wants or is sent is forgotten, in the replay too
 
   expect(whileHeld).toBe(true);
   expect(world.state.tasks.has(TASK)).toBe(false);
-  expect(world.state.hosts.get("a")?.taskIds.size).toBe(0);
+  expect(world.state.hosts.get("a")?.peers.size).toBe(0);
   expect(world.state.touched.taskIds).toContain(TASK);
   const replayed = newState();
   for (const entry of world.log) applyEntry(replayed, entry);

@@ -16,7 +16,8 @@ import type { Answer } from "@lacewing/scheduler/core/answer.ts";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
-import { newState, type State } from "@lacewing/scheduler/core/state.ts";
+import { remainingOf, takenBy } from "@lacewing/scheduler/core/leases.ts";
+import { type Lease, newState, type State } from "@lacewing/scheduler/core/state.ts";
 import { decideLostHosts, listenAgain, tick } from "@lacewing/scheduler/core/tick.ts";
 
 /** A task of slice 0, and so on: the first byte of the id is the slice. */
@@ -298,6 +299,9 @@ export function seededRandom(prngSeed: number): () => number {
 
 /** What a state says, without what is of no consequence to a replay: times of answers, work lists, counters. */
 export function summaryOf(state: State): unknown {
+  const byId = (leases: Iterable<Lease>) =>
+    new Map([...leases].map((lease) => [lease.leaseId, lease]));
+  const idsOf = (leases: readonly Lease[]) => leases.map(({ leaseId }) => leaseId).toSorted();
   const sorted = <Value>(map: ReadonlyMap<string, Value>) =>
     [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
   return {
@@ -306,8 +310,8 @@ export function summaryOf(state: State): unknown {
       boot: host.bootId,
       state: host.state,
       suspectUntilMs: host.suspectUntilMs,
-      serving: [...host.servingLeaseIds].toSorted(),
-      taking: [...host.takingLeaseIds].toSorted(),
+      serving: idsOf(host.serving),
+      taking: idsOf(takenBy(host)),
       requests: [...host.requests.keys()].toSorted(),
     })),
     tasks: sorted(state.tasks).map((task) => ({
@@ -328,16 +332,16 @@ export function summaryOf(state: State): unknown {
         isStruck: peer.isStruck,
         isVerified: peer.isVerified,
         requests: [...peer.requests.keys()].toSorted(),
-        leases: [...peer.leaseIds].toSorted(),
-        avoided: [...peer.avoided.keys()].toSorted(),
+        leases: idsOf(peer.leases),
+        avoided: [...(peer.avoided?.keys() ?? [])].toSorted(),
       })),
     })),
-    leases: sorted(state.leases).map((lease) => ({
+    leases: sorted(byId(state.leases.values())).map((lease) => ({
       id: lease.leaseId,
       child: lease.childHostId,
       parent: lease.parentHostId,
       pieces: lease.pieces,
-      remaining: [...lease.remaining].toSorted((a, b) => a - b),
+      remaining: remainingOf(lease),
       progressAtMs: lease.progressAtMs,
     })),
     nextLeaseNumbers: state.nextLeaseNumbers,

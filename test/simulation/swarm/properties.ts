@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { remainingOf, takenBy } from "@lacewing/scheduler/core/leases.ts";
 import type { State } from "@lacewing/scheduler/core/state.ts";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -64,12 +65,13 @@ function checkLeases(state: State): void {
   for (const task of state.tasks.values()) {
     for (const peer of task.peers.values()) {
       const leased = new Bitmap(task.layout === undefined ? 0 : pieceCountOf(task.layout));
-      for (const leaseId of peer.leaseIds) {
-        const lease = state.leases.get(leaseId);
-        if (lease === undefined) throw new Error(`lease ${leaseId} of ${peer.hostId} is not live`);
+      for (const lease of peer.leases) {
+        const { leaseId } = lease;
+        if (state.leases.get(leaseId) !== lease)
+          throw new Error(`lease ${leaseId} of ${peer.hostId} is not live`);
         if (lease.childHostId === lease.parentHostId)
           throw new Error(`${leaseId} is from its child`);
-        for (const piece of lease.remaining) {
+        for (const piece of remainingOf(lease)) {
           if (peer.held.has(piece)) {
             throw new Error(`lease ${leaseId} is for piece ${piece}, which ${peer.hostId} holds`);
           }
@@ -129,8 +131,8 @@ function checkRest({ scheduler: { state }, hosts, scenario }: World): void {
       (sum, host) => sum + (host.state === "alive" ? host.requests.size : 0),
       0,
     ),
-    serving: [...state.hosts.values()].reduce((sum, host) => sum + host.servingLeaseIds.size, 0),
-    taking: [...state.hosts.values()].reduce((sum, host) => sum + host.takingLeaseIds.size, 0),
+    serving: [...state.hosts.values()].reduce((sum, host) => sum + host.serving.length, 0),
+    taking: [...state.hosts.values()].reduce((sum, host) => sum + takenBy(host).length, 0),
   };
   const left = Object.entries(rest).filter(([, count]) => count > 0);
   if (left.length > 0) {

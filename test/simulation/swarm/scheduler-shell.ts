@@ -5,8 +5,9 @@ import type { Answer } from "@lacewing/scheduler/core/answer.ts";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
-import { newState, newTouched, type State } from "@lacewing/scheduler/core/state.ts";
+import { newState, type State } from "@lacewing/scheduler/core/state.ts";
 import { decideLostHosts, listenAgain, tick } from "@lacewing/scheduler/core/tick.ts";
+import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { AssignmentBatch, HostMessage, SimAssignment } from "./messages.ts";
 
@@ -177,7 +178,7 @@ export class SchedulerShell {
   #projectLater(life: number): void {
     this.#queue.after(PROJECT_MS, () => {
       if (life !== this.#life) return;
-      Object.assign(this.state.touched, newTouched());
+      takeTouched(this.state);
       this.#projectLater(life);
     });
   }

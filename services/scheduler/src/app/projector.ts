@@ -1,5 +1,6 @@
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { newTouched, type Peer, type State } from "../core/state.ts";
+import type { Peer, State } from "../core/state.ts";
+import { takeTouched } from "../core/touched.ts";
 import type { Folder } from "./folder.ts";
 import type { CheckpointRow, ProjectionBatch, ProjectionRows, ProjectionStore } from "./ports.ts";
 import { retrying, type RetryTools } from "./retry.ts";
@@ -39,7 +40,8 @@ export class Projector {
     const { touched } = this.#state;
     return (
       this.#folder.hasDeadLetters ||
-      touched.hostIds.size + touched.taskIds.size + touched.peers.size + touched.leases.size > 0 ||
+      touched.hostIds.size + touched.taskIds.size + touched.peers.length + touched.leases.size >
+        0 ||
       touched.downloads.length > 0 ||
       this.#checkpoints.some(
         (row) =>
@@ -84,17 +86,15 @@ export class Projector {
 /** Takes what changed out of the state. What was touched and is not there any more has been forgotten. */
 export function takeRows(state: State, folder: Folder): ProjectionRows {
   const { hosts, tasks } = state;
-  const taken = { ...state.touched };
-  Object.assign(state.touched, newTouched());
-  const peers = [...taken.peers.values()];
-  const isThere = (peer: Peer) => tasks.get(peer.taskId)?.peers.has(peer.hostId) === true;
+  const taken = takeTouched(state);
+  const { peers } = taken;
+  const nowOf = (peer: Peer) => tasks.get(peer.taskId)?.peers.get(peer.hostId);
   return {
     hosts: [...taken.hostIds].flatMap((id) => mapped(hosts.get(id), hostRow)),
     tasks: [...taken.taskIds].flatMap((id) => mapped(tasks.get(id), taskRow)),
-    peers: peers.flatMap((peer) =>
-      isThere(peer) ? mapped(tasks.get(peer.taskId), (task) => peerRow(peer, task)) : [],
-    ),
-    removedPeers: peers.filter((peer) => !isThere(peer)),
+    // Forgotten and made again it is another one, which was touched too.
+    peers: peers.filter((peer) => nowOf(peer) === peer).map(peerRow),
+    removedPeers: peers.filter((peer) => nowOf(peer) === undefined),
     forgottenTaskIds: [...taken.taskIds].filter((id) => !tasks.has(id)),
     forgottenHostIds: [...taken.hostIds].filter((id) => !hosts.has(id)),
     leases: [...taken.leases.values()].map(leaseRow),

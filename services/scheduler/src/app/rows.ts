@@ -42,11 +42,11 @@ export function taskRow(task: Task): TaskRow {
   };
 }
 
-export function peerRow(peer: Peer, task: Task): PeerRow {
+export function peerRow(peer: Peer): PeerRow {
   return {
     taskId: peer.taskId,
     hostId: peer.hostId,
-    slice: task.slice,
+    slice: peer.task.slice,
     incarnation: peer.incarnation,
     bitmap: peer.held.toBytes(),
     heldPieceCount: peer.held.count,

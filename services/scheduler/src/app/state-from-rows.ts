@@ -1,9 +1,11 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { setImmediate as letOthersRun } from "node:timers/promises";
-import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { PieceDigests } from "../core/digests.ts";
 import { addLease, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
-import { newState, newTask, newTouched, type Request, type State } from "../core/state.ts";
+import { newState, newTask, type Request, type State } from "../core/state.ts";
+import { leaseNumberOf } from "../core/lease-index.ts";
+import { newLease } from "../core/leases.ts";
+import { takeTouched } from "../core/touched.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type {
   HostRow,
@@ -33,7 +35,7 @@ export async function stateFromRows(
   await eachInTurns(snapshot.peers, (row) => addPeer(state, row));
   await eachInTurns(snapshot.liveLeases, (row) => addLiveLease(state, row));
   // Nothing of this has changed since it was projected.
-  Object.assign(state.touched, newTouched());
+  takeTouched(state);
   for (const dirty of state.work.dirtyTaskIds) dirty.clear();
   return state;
 }
@@ -121,17 +123,17 @@ function addLiveLease(state: State, row: LeaseRow): void {
   const task = state.tasks.get(row.taskId);
   const child = task?.peers.get(row.childHostId);
   if (task === undefined || child === undefined) return;
-  const pieces = parsePieces(row.pieces);
-  if (row.parentHostId !== "") hostFor(state, row.parentHostId, "", 0);
-  addLease(state, task, {
+  const parent = row.parentHostId === "" ? undefined : hostFor(state, row.parentHostId, "", 0);
+  const number = leaseNumberOf(row.leaseId);
+  if (!Number.isSafeInteger(number)) return;
+  const lease = newLease({
     leaseId: row.leaseId,
-    taskId: row.taskId,
+    number,
     slice: row.slice,
     epoch: row.epoch,
-    childHostId: row.childHostId,
-    parentHostId: row.parentHostId,
-    pieces,
-    remaining: new Set([...indexesOf(pieces)].filter((piece) => !child.held.has(piece))),
+    child,
+    parent,
+    pieces: parsePieces(row.pieces),
     isOpen: row.isOpen,
     requestId: row.requestId,
     reason: row.reason,
@@ -139,11 +141,8 @@ function addLiveLease(state: State, row: LeaseRow): void {
     grantedAtMs: row.grantedAtMs,
     durationMs: row.durationMs,
     traceparent: row.traceparent,
-    progressAtMs: row.grantedAtMs,
-    isOrphaned: false,
-    outcome: "live",
-    endedAtMs: undefined,
-    bytes: row.bytes,
-    transferMs: row.transferMs,
   });
+  lease.bytes = row.bytes;
+  lease.transferMs = row.transferMs;
+  addLease(state, task, lease);
 }

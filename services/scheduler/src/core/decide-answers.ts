@@ -1,39 +1,38 @@
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
 import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS, PROMISES_CHECK_MS } from "./limits.ts";
-import { must } from "./invariant.ts";
-import type { Lease, Peer, Request, State, Task } from "./state.ts";
+import type { Lease, Peer, Request, Task } from "./state.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
 
 /**
  * What waiting clients' hosts are told besides new leases: a lease again when its request was asked again, else that there is
  * nothing yet, before the time runs out that the last answer promised.
  */
-export function answerRequests(state: State, task: Task, nowMs: number): readonly Answer[] {
+export function answerRequests(task: Task, nowMs: number): readonly Answer[] {
   const answers: Answer[] = [];
-  for (const hostId of task.askingIds) answerHost(state, task, hostId, nowMs, answers);
-  task.askingIds.clear();
-  if (nowMs < task.promisesDueAtMs || task.promisedIds.size === 0) return answers;
+  for (const peer of takeAsking(task)) answerPeer(task, peer, nowMs, answers);
+  if (nowMs < task.promisesDueAtMs || task.promised.size === 0) return answers;
   task.promisesDueAtMs = Infinity;
-  for (const hostId of task.promisedIds) answerHost(state, task, hostId, nowMs, answers);
+  for (const peer of task.promised) answerPeer(task, peer, nowMs, answers);
   task.promisesDueAtMs = Math.max(task.promisesDueAtMs, nowMs + PROMISES_CHECK_MS);
   return answers;
 }
 
-/** Answers the requests of one host as far as necessary, and notes when the next answer is due. */
-function answerHost(
-  state: State,
-  task: Task,
-  hostId: string,
-  nowMs: number,
-  answers: Answer[],
-): void {
-  const peer = task.peers.get(hostId);
+function takeAsking(task: Task): readonly Peer[] {
+  const asking = task.asking.filter((peer) => peer.isAsking);
+  for (const peer of asking) peer.isAsking = false;
+  task.asking = [];
+  return asking;
+}
+
+/** Answers the requests of one peer as far as necessary, and notes when the next answer is due. */
+function answerPeer(task: Task, peer: Peer, nowMs: number, answers: Answer[]): void {
+  const { host, hostId } = peer;
   let dueAtMs = Infinity;
-  if (peer !== undefined && state.hosts.get(hostId)?.state === "alive") {
+  if (host.state === "alive") {
     for (const request of peer.requests.values()) {
-      if (task.needyIds.has(hostId)) {
-        for (const answer of answerRequest(state, task, peer, request, nowMs)) answers.push(answer);
+      if (peer.isNeedy) {
+        for (const answer of answerRequest(task, peer, request, nowMs)) answers.push(answer);
         if (request.nextAnswerAtMs > 0) dueAtMs = Math.min(dueAtMs, request.nextAnswerAtMs);
         continue;
       }
@@ -43,34 +42,32 @@ function answerHost(
       request.needsAnswer = false;
     }
   }
-  if (dueAtMs === Infinity) task.promisedIds.delete(hostId);
-  else task.promisedIds.add(hostId);
+  notePromise(task, peer, dueAtMs < Infinity);
   task.promisesDueAtMs = Math.min(task.promisesDueAtMs, dueAtMs);
 }
 
-function answerRequest(
-  state: State,
-  task: Task,
-  peer: Peer,
-  request: Request,
-  nowMs: number,
-): readonly Answer[] {
+function notePromise(task: Task, peer: Peer, isPromised: boolean): void {
+  if (isPromised === peer.isPromised) return;
+  peer.isPromised = isPromised;
+  if (isPromised) task.promised.add(peer);
+  else task.promised.delete(peer);
+}
+
+function answerRequest(task: Task, peer: Peer, request: Request, nowMs: number): readonly Answer[] {
   const isAsked = request.needsAnswer;
-  if (!isAsked && hasLeaseOfItsOwn(state, peer, request)) {
+  const isServed = hasLeaseOfItsOwn(peer, request);
+  if (!isAsked && isServed) {
     request.nextAnswerAtMs = 0;
     return NO_ANSWERS;
   }
-  const leases = [...peer.leaseIds].map((leaseId) =>
-    must(state.leases.get(leaseId), `lease ${leaseId}`),
-  );
   request.needsAnswer = false;
   // Leases of this very turn are on their way already.
   const repeated: readonly Answer[] = isAsked
-    ? leases
+    ? peer.leases
         .filter((lease) => lease.grantedAtMs < nowMs && helps(task, lease, request))
         .map((lease) => ({ kind: "lease", hostId: peer.hostId, lease }))
-    : [];
-  if (leases.some((lease) => lease.requestId === request.requestId)) {
+    : NO_ANSWERS;
+  if (isServed) {
     request.nextAnswerAtMs = 0;
     return repeated;
   }
@@ -81,15 +78,13 @@ function answerRequest(
 
 const NO_ANSWERS: readonly Answer[] = [];
 
-function hasLeaseOfItsOwn(state: State, peer: Peer, request: Request): boolean {
-  for (const leaseId of peer.leaseIds) {
-    if (state.leases.get(leaseId)?.requestId === request.requestId) return true;
-  }
+function hasLeaseOfItsOwn(peer: Peer, request: Request): boolean {
+  for (const lease of peer.leases) if (lease.requestId === request.requestId) return true;
   return false;
 }
 
 function waitReason(task: Task, peer: Peer): string {
-  if (peer.leaseIds.size > 0) return "another request of this host brings it";
+  if (peer.leases.length > 0) return "another request of this host brings it";
   return task.layout === undefined ? "content not described yet" : "no free copy yet";
 }
 

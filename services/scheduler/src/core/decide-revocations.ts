@@ -1,6 +1,7 @@
 import type { RevocationReason } from "@lacewing/contracts/events/reasons.ts";
+import { remainingOf } from "./leases.ts";
 import { LEASE_GRACE_MS } from "./limits.ts";
-import type { Lease, State, Task } from "./state.ts";
+import type { Host, Lease, Task } from "./state.ts";
 import { isWantedBy } from "./wanted.ts";
 
 export interface Revocation {
@@ -9,14 +10,14 @@ export interface Revocation {
 }
 
 /** Leases of the task that were marked for review and have indeed lost their reason. */
-export function reviewedLeases(state: State, task: Task, nowMs: number): readonly Revocation[] {
+export function reviewedLeases(task: Task, nowMs: number): readonly Revocation[] {
   const revocations: Revocation[] = [];
-  for (const leaseId of task.leaseIdsToReview) {
-    const lease = state.leases.get(leaseId);
-    const reason = lease === undefined ? undefined : revocationReason(state, task, lease, nowMs);
-    if (lease !== undefined && reason !== undefined) revocations.push({ lease, reason });
+  if (task.leasesToReview.size === 0) return revocations;
+  for (const lease of task.leasesToReview) {
+    const reason = revocationReason(task, lease, nowMs);
+    if (reason !== undefined) revocations.push({ lease, reason });
   }
-  task.leaseIdsToReview.clear();
+  task.leasesToReview.clear();
   return revocations;
 }
 
@@ -25,31 +26,24 @@ export function isExpired(lease: Lease, nowMs: number): boolean {
   return nowMs > lease.progressAtMs + lease.durationMs + LEASE_GRACE_MS;
 }
 
-function revocationReason(
-  state: State,
-  task: Task,
-  lease: Lease,
-  nowMs: number,
-): RevocationReason | undefined {
-  if (lease.isOrphaned || state.hosts.get(lease.childHostId)?.state !== "alive") return "host_lost";
-  if (lease.parentHostId !== "") {
-    if (state.hosts.get(lease.parentHostId)?.state !== "alive") return "host_lost";
-    if (!parentHoldsRest(task, lease)) return "parent_dropped";
+function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationReason | undefined {
+  const { child, parent } = lease;
+  if (lease.isOrphaned || child.host.state !== "alive") return "host_lost";
+  if (parent !== undefined) {
+    if (parent.state !== "alive") return "host_lost";
+    if (!parentHoldsRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
   return isExpired(lease, nowMs) ? "expired" : undefined;
 }
 
-function parentHoldsRest(task: Task, lease: Lease): boolean {
-  const parent = task.peers.get(lease.parentHostId);
-  for (const piece of lease.remaining) if (parent?.held.has(piece) !== true) return false;
-  return true;
+function parentHoldsRest(parent: Host, lease: Lease): boolean {
+  const held = parent.peers.get(lease.taskId)?.held;
+  return remainingOf(lease).every((piece) => held?.has(piece) === true);
 }
 
 function isUnwanted(task: Task, lease: Lease): boolean {
-  const child = task.peers.get(lease.childHostId);
-  if (child === undefined) return true;
+  const { child } = lease;
   if (lease.isOpen && task.layout === undefined) return child.requests.size === 0;
-  for (const piece of lease.remaining) if (isWantedBy(task, child, piece)) return false;
-  return true;
+  return !remainingOf(lease).some((piece) => isWantedBy(task, child, piece));
 }

@@ -1,9 +1,13 @@
-import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import type {
+  Decision,
+  LeaseGranted,
+} from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { rangesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
 import { answerRequests } from "./decide-answers.ts";
 import { reviewedLeases } from "./decide-revocations.ts";
-import { evolveDecision } from "./evolve-decision.ts";
+import { type DecisionContext, evolveDecision } from "./evolve-decision.ts";
+import { grantLease } from "./evolve-grant.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
 import { forgetting, isForgettable } from "./forget.ts";
 import { must } from "./invariant.ts";
@@ -11,7 +15,7 @@ import { matchTask } from "./matching/match-task.ts";
 import { originReader } from "./matching/origin.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import type { Match, MatchView } from "./matching/view.ts";
-import type { Host, Lease, Peer, State, Task } from "./state.ts";
+import type { Lease, Peer, State, Task } from "./state.ts";
 import { swarmOf } from "./swarm/sync.ts";
 
 /** What a decision depends on besides the state. */
@@ -83,19 +87,21 @@ function decideTask(turn: Turn, task: Task): void {
     state.work.hungryTaskIds.delete(task.taskId);
     return;
   }
-  for (const { lease, reason } of reviewedLeases(state, task, context.nowMs))
-    revoke(turn, lease, reason);
+  for (const { lease, reason } of reviewedLeases(task, context.nowMs)) revoke(turn, lease, reason);
   if (task.layout === undefined) grantOpenLease(turn, task);
   else grantPieces(turn, task);
-  for (const answer of answerRequests(state, task, context.nowMs)) turn.answers.push(answer);
+  for (const answer of answerRequests(task, context.nowMs)) turn.answers.push(answer);
   if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);
   else state.work.hungryTaskIds.delete(task.taskId);
 }
 
 function emit(turn: Turn, decision: Decision): void {
-  const { slice, epoch, nowMs } = turn.context;
-  evolveDecision(turn.state, decision, { slice, epoch, decidedAtMs: nowMs });
+  evolveDecision(turn.state, decision, decisionContextOf(turn));
   turn.decisions.push(decision);
+}
+
+function decisionContextOf({ context: { slice, epoch, nowMs } }: Turn): DecisionContext {
+  return { slice, epoch, decidedAtMs: nowMs };
 }
 
 function taskCreated(task: Task): Decision {
@@ -111,7 +117,7 @@ function taskCreated(task: Task): Decision {
 function revoke(turn: Turn, lease: Lease, reason: string): void {
   const { leaseId, taskId } = lease;
   emit(turn, { kind: { $case: "leaseRevoked", value: { leaseId, taskId, reason } } });
-  if (turn.state.hosts.get(lease.childHostId)?.state !== "alive") return;
+  if (lease.child.host.state !== "alive") return;
   turn.answers.push({ kind: "lease_end", hostId: lease.childHostId, leaseId, taskId, reason });
 }
 
@@ -133,7 +139,7 @@ function grantOpenLease(turn: Turn, task: Task): void {
   if (chosen === undefined) return;
   const reason = "origin open: content not described yet";
   grant(turn, task, chosen.peer, {
-    parentHostId: "",
+    parent: undefined,
     requestId: chosen.requestId,
     pieces: [],
     reason,
@@ -147,7 +153,7 @@ function grantPieces(turn: Turn, task: Task): void {
   match({
     state,
     task,
-    swarm: swarmOf(state, task),
+    swarm: swarmOf(task),
     policy: policyFor(task),
     nowMs: context.nowMs,
     random: context.random,
@@ -163,36 +169,31 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   );
   const leaseId = `${context.slice}-${context.epoch}-${number}`;
   const requestId = match.requestId === "" ? firstRequestOf(peer) : match.requestId;
-  const parent = state.hosts.get(match.parentHostId);
-  emit(turn, {
-    kind: {
-      $case: "leaseGranted",
-      value: {
-        leaseId,
-        taskId: task.taskId,
-        childHostId: peer.hostId,
-        parentHostId: match.parentHostId,
-        pieces: rangesOf(match.pieces),
-        open: match.pieces.length === 0,
-        durationMs: leaseDurationMs(task.layout, parent?.bytesPerMs),
-        reason: match.reason,
-        candidateCount: match.candidateCount,
-        requestId,
-        traceparent: peer.requests.get(requestId)?.traceparent ?? "",
-      },
-    },
-  });
+  const { parent } = match;
+  const value: LeaseGranted = {
+    leaseId,
+    taskId: task.taskId,
+    childHostId: peer.hostId,
+    parentHostId: parent?.hostId ?? "",
+    pieces: rangesOf(match.pieces),
+    open: match.pieces.length === 0,
+    durationMs: leaseDurationMs(task.layout, parent?.host.bytesPerMs),
+    reason: match.reason,
+    candidateCount: match.candidateCount,
+    requestId,
+    traceparent: peer.requests.get(requestId)?.traceparent ?? "",
+  };
+  const lease = grantLease(state, { value, child: peer, parent }, decisionContextOf(turn));
+  turn.decisions.push({ kind: { $case: "leaseGranted", value } });
   if (parent !== undefined) noteUpload(task, parent, match.pieces.length);
-  const lease = must(state.leases.get(leaseId), `lease ${leaseId}`);
   turn.answers.push({ kind: "lease", hostId: peer.hostId, lease });
 }
 
 /** What a host uploads for a task counts against the task's other turns at it. */
-function noteUpload(task: Task, parent: Host, pieceCount: number): void {
-  const peer = task.peers.get(parent.hostId);
-  if (peer === undefined) return;
-  parent.uploadShareFloor = Math.max(parent.uploadShareFloor, peer.uploadShare);
-  peer.uploadShare += (pieceCount * (task.layout?.pieceLengthBytes ?? 0)) / weightOf(task);
+function noteUpload(task: Task, parent: Peer, pieceCount: number): void {
+  const { host } = parent;
+  host.uploadShareFloor = Math.max(host.uploadShareFloor, parent.uploadShare);
+  parent.uploadShare += (pieceCount * (task.layout?.pieceLengthBytes ?? 0)) / weightOf(task);
 }
 
 function firstRequestOf(peer: Peer): string {
@@ -203,7 +204,7 @@ function firstRequestOf(peer: Peer): string {
 /** Whether time alone may bring the task something to do: somebody waits for pieces or for an answer. */
 function isHungry(task: Task): boolean {
   if (task.swarm === undefined) return task.needyIds.size > 0;
-  return task.swarm.needy.sizeOf(0) > 0 || task.promisedIds.size > 0;
+  return task.swarm.needy.sizeOf(0) > 0 || task.promised.size > 0;
 }
 
 function takeOutbox(state: State, slice: number): readonly Answer[] {

@@ -1,12 +1,10 @@
 import type {
   Decision,
-  LeaseGranted,
   TaskRetired,
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
-import { indexesOf, pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import { grantLease, grantOf } from "./evolve-grant.ts";
 import { reviewLeases } from "./evolve-host.ts";
 import {
-  addLease,
   avoidParent,
   endLease,
   endRequest,
@@ -14,11 +12,12 @@ import {
   tell,
   touchHost,
   touchTask,
+  updateNeed,
 } from "./ledger.ts";
 import { InvariantViolation, must, mustHold } from "./invariant.ts";
 import { forgetHost, forgetTask, UNUSED } from "./forget.ts";
 import { halveSlots } from "./host-rates.ts";
-import type { Lease, State, Task } from "./state.ts";
+import type { State } from "./state.ts";
 import { dropSwarm, syncHost } from "./swarm/sync.ts";
 
 /** Which log message a decision stands in. */
@@ -47,14 +46,13 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       return;
     }
     case "leaseGranted":
-      grant(state, value, context);
+      grantLease(state, grantOf(state, value), context);
       return;
     case "leaseRevoked": {
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);
-      const child = state.tasks.get(lease.taskId)?.peers.get(lease.childHostId);
       endLease(state, lease, value.reason, context.decidedAtMs);
-      if (value.reason === "expired" && lease.parentHostId !== "" && child !== undefined) {
-        avoidParent(child, lease.parentHostId, context.decidedAtMs, false);
+      if (value.reason === "expired" && lease.parentHostId !== "") {
+        avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, false);
         halveSlots(state, lease.parentHostId);
       }
       return;
@@ -68,7 +66,7 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       }
       host.state = "lost";
       touchHost(state, host);
-      syncHost(state, host);
+      syncHost(host);
       reviewLeases(state, host);
       return;
     }
@@ -80,106 +78,17 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
   }
 }
 
-function grant(state: State, value: LeaseGranted, context: DecisionContext): void {
-  const task = must(state.tasks.get(value.taskId), `task ${value.taskId}`);
-  const peer = must(
-    task.peers.get(value.childHostId),
-    `peer ${value.childHostId} of ${value.taskId}`,
-  );
-  mustHold(
-    task.isCreated && task.state !== "retired",
-    () => `task ${value.taskId} takes no leases`,
-  );
-  mustHold(!state.leases.has(value.leaseId), () => `lease ${value.leaseId} is granted twice`);
-  mustHold(
-    value.childHostId !== value.parentHostId,
-    () => `lease ${value.leaseId} is from its own child`,
-  );
-  mustHold(
-    value.open === (value.pieces.length === 0),
-    () => `lease ${value.leaseId} is neither open nor of pieces`,
-  );
-  if (value.open)
-    mustHold(
-      task.layout === undefined && task.openLeaseId === undefined,
-      () => `a second open lease ${value.leaseId}`,
-    );
-  const pieces = [...indexesOf(value.pieces)];
-  mustFit(state, task, value, pieces);
-  for (const piece of pieces) {
-    mustHold(!peer.held.has(piece), () => `lease ${value.leaseId}: the child holds piece ${piece}`);
-    mustHold(
-      !peer.leased.has(piece),
-      () => `lease ${value.leaseId}: piece ${piece} is leased twice`,
-    );
-  }
-  const lease: Lease = {
-    leaseId: value.leaseId,
-    taskId: value.taskId,
-    slice: context.slice,
-    epoch: context.epoch,
-    childHostId: value.childHostId,
-    parentHostId: value.parentHostId,
-    pieces: value.pieces,
-    remaining: new Set(pieces),
-    isOpen: value.open,
-    requestId: value.requestId,
-    reason: value.reason,
-    candidateCount: value.candidateCount,
-    grantedAtMs: context.decidedAtMs,
-    durationMs: value.durationMs,
-    traceparent: value.traceparent,
-    progressAtMs: context.decidedAtMs,
-    isOrphaned: false,
-    outcome: "live",
-    endedAtMs: undefined,
-    bytes: 0,
-    transferMs: 0,
-  };
-  addLease(state, task, lease);
-  const leaseNumber = Number(value.leaseId.split("-")[2]);
-  state.nextLeaseNumbers[context.slice] = Math.max(
-    state.nextLeaseNumbers[context.slice] ?? 1,
-    leaseNumber + 1,
-  );
-}
-
-function mustFit(state: State, task: Task, value: LeaseGranted, pieces: readonly number[]): void {
-  const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
-  mustHold(
-    (pieces.at(-1) ?? -1) < pieceCount,
-    () => `lease ${value.leaseId}: a piece beyond the last, ${pieceCount - 1}`,
-  );
-  if (value.parentHostId === "") return;
-  must(state.hosts.get(value.parentHostId), `host ${value.parentHostId}`);
-  const parent = must(
-    task.peers.get(value.parentHostId),
-    `peer ${value.parentHostId} of ${value.taskId}`,
-  );
-  for (const piece of pieces) {
-    mustHold(
-      parent.held.has(piece),
-      () => `lease ${value.leaseId}: the parent does not hold piece ${piece}`,
-    );
-  }
-}
-
 /** Nobody gets anything of the task any more, and whoever has some of it is told to drop it. */
 function retire(state: State, value: TaskRetired, context: DecisionContext): void {
   const task = must(state.tasks.get(value.taskId), `task ${value.taskId}`);
   if (value.reason === UNUSED) {
-    mustHold(task.leaseIds.size === 0, `task ${value.taskId} is forgotten with live leases`);
+    mustHold(task.leaseCount === 0, `task ${value.taskId} is forgotten with live leases`);
     forgetTask(state, task);
     return;
   }
   mustHold(task.state !== "retired", `task ${value.taskId} is retired twice`);
-  for (const leaseId of task.leaseIds) {
-    endLease(
-      state,
-      must(state.leases.get(leaseId), `lease ${leaseId}`),
-      "task_retired",
-      context.decidedAtMs,
-    );
+  for (const peer of task.peers.values()) {
+    for (const lease of peer.leases) endLease(state, lease, "task_retired", context.decidedAtMs);
   }
   task.state = "retired";
   task.retiredReason = value.reason;
@@ -188,6 +97,8 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
   for (const peer of task.peers.values()) {
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
     peer.isSeeding = false;
+    peer.isPromised = false;
+    updateNeed(task, peer);
     if (peer.incarnation > 0 || peer.held.count > 0) {
       resetPeer(state, task, peer, peer.incarnation + 1);
       peer.isVoided = true;
@@ -199,8 +110,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
       reason: value.reason,
     });
   }
-  task.needyIds.clear();
-  task.promisedIds.clear();
+  task.promised.clear();
   dropSwarm(task);
   touchTask(state, task);
 }

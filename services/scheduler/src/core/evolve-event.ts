@@ -11,7 +11,16 @@ import {
 } from "./evolve-task.ts";
 import { addPieces, failPieces } from "./evolve-pieces.ts";
 import { DOWNLOADS_MAX, REQUESTS_PER_HOST_MAX } from "./limits.ts";
-import { contain, hostFor, peerFor, taskFor, touchPeer, touchTask, updateNeed } from "./ledger.ts";
+import {
+  askFor,
+  contain,
+  hostFor,
+  peerFor,
+  taskFor,
+  touchPeer,
+  touchTask,
+  updateNeed,
+} from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import type { Host, State, Task } from "./state.ts";
@@ -128,8 +137,8 @@ function request(
     nextAnswerAtMs: 0,
   });
   host.requests.set(value.requestId, value.taskId);
-  task.askingIds.add(host.hostId);
-  if (peer.requests.size === 1 && peer.leaseIds.size === 0) peer.waitingSinceMs = context.atMs;
+  askFor(peer);
+  if (peer.requests.size === 1 && peer.leases.length === 0) peer.waitingSinceMs = context.atMs;
   updateNeed(task, peer);
   adoptBySeeds(state, task);
   touchPeer(state, peer);

@@ -1,8 +1,10 @@
 import type { HostAnnounced } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { type InventoryEntry, inventoryDigest } from "@lacewing/contracts/inventory.ts";
 import type { EventContext } from "./event-context.ts";
+import { takenBy } from "./leases.ts";
 import { FORMER_BOOTS_MAX, INVENTORY_MISMATCHES_MAX } from "./limits.ts";
 import {
+  askFor,
   askForFullAnnounce,
   contain,
   endRequest,
@@ -20,13 +22,13 @@ const EMPTY_INVENTORY = inventoryDigest([]);
 
 /** See `evolveMessage`. */
 export function hearFrom(state: State, context: EventContext): void {
-  const isNew = !state.hosts.has(context.hostId);
-  const host = hostFor(state, context.hostId, context.bootId, context.atMs);
+  const known = state.hosts.get(context.hostId);
+  const host = known ?? hostFor(state, context.hostId, context.bootId, context.atMs);
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
   host.suspectUntilMs = 0;
   if (host.isSuspect) clearSuspicion(state, host);
   if (host.state === "lost") revive(state, host);
-  if (isNew) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
+  if (known === undefined) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
 }
 
 /** Folds what a host says about itself, and ends what it does not know of any more. */
@@ -50,7 +52,7 @@ export function announceHost(
   host.announcedAtMs = context.atMs;
   if (host.state !== "alive") revive(state, host);
   if (placeBefore !== `${value.idc}|${value.location}`) moveInSwarms(state, host);
-  if (isFirst) syncHost(state, host);
+  if (isFirst) syncHost(host);
   endUnlistedRequests(state, host, value, context.sequence);
   repeatUnlistedLeases(state, host, value, context.atMs);
   if (value.full) {
@@ -72,28 +74,28 @@ export function announceHost(
 export function leaveHost(state: State, host: Host): void {
   host.state = "left";
   touchHost(state, host);
-  syncHost(state, host);
+  syncHost(host);
   reviewLeases(state, host);
 }
 
 /** Has the next turns look at every lease from or to the host. */
 export function reviewLeases(state: State, host: Host): void {
-  for (const leaseId of [...host.takingLeaseIds, ...host.servingLeaseIds]) {
-    const task = state.tasks.get(state.leases.get(leaseId)?.taskId ?? "");
-    task?.leaseIdsToReview.add(leaseId);
-    if (task !== undefined) markDirty(state, task);
+  for (const lease of [...takenBy(host), ...host.serving]) {
+    const { task } = lease.child;
+    task.leasesToReview.add(lease);
+    markDirty(state, task);
   }
 }
 
 function revive(state: State, host: Host): void {
   host.state = "alive";
   touchHost(state, host);
-  syncHost(state, host);
+  syncHost(host);
   for (const taskId of host.requests.values()) {
-    const task = state.tasks.get(taskId);
-    if (task === undefined) continue;
-    task.askingIds.add(host.hostId);
-    markDirty(state, task);
+    const peer = host.peers.get(taskId);
+    if (peer === undefined) continue;
+    askFor(peer);
+    markDirty(state, peer.task);
   }
   wakeHungryTasks(state, host);
 }
@@ -102,18 +104,16 @@ function revive(state: State, host: Host): void {
 export function clearSuspicion(state: State, host: Host): void {
   host.isSuspect = false;
   state.work.suspectIds.delete(host.hostId);
-  syncHost(state, host);
+  syncHost(host);
   wakeHungryTasks(state, host);
 }
 
 /** The host is in another idc or rack than before: its copies count there. */
 function moveInSwarms(state: State, host: Host): void {
-  for (const taskId of host.taskIds) {
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
-    if (task?.swarm === undefined || peer === undefined) continue;
-    moveInSwarm(state, task, peer, host);
-    markDirty(state, task);
+  for (const peer of host.peers.values()) {
+    if (peer.task.swarm === undefined) continue;
+    moveInSwarm(peer.task, peer);
+    markDirty(state, peer.task);
   }
 }
 
@@ -123,16 +123,15 @@ function startBoot(state: State, host: Host, bootId: string): void {
   if (host.formerBootIds.length > FORMER_BOOTS_MAX) host.formerBootIds.shift();
   host.bootId = bootId;
   for (const [requestId, taskId] of host.requests) {
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
-    if (task === undefined || peer === undefined) continue;
-    if (peer.requests.get(requestId)?.bootId !== bootId) endRequest(state, task, peer, requestId);
+    const peer = host.peers.get(taskId);
+    if (peer === undefined) continue;
+    if (peer.requests.get(requestId)?.bootId !== bootId) {
+      endRequest(state, peer.task, peer, requestId);
+    }
   }
-  for (const leaseId of host.takingLeaseIds) {
-    const lease = state.leases.get(leaseId);
+  for (const lease of takenBy(host)) {
     // A request that overtook the announce belongs to the new process, and so does its lease.
-    if (lease === undefined || host.requests.has(lease.requestId)) continue;
-    lease.isOrphaned = true;
+    if (!host.requests.has(lease.requestId)) lease.isOrphaned = true;
   }
   reviewLeases(state, host);
 }
@@ -146,12 +145,11 @@ function endUnlistedRequests(
 ): void {
   const listed = new Set(value.liveRequestIds);
   for (const [requestId, taskId] of host.requests) {
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
+    const peer = host.peers.get(taskId);
     const request = peer?.requests.get(requestId);
-    if (task === undefined || peer === undefined || request === undefined) continue;
+    if (peer === undefined || request === undefined) continue;
     if (!listed.has(requestId) && request.bootId === host.bootId && request.sequence < sequence) {
-      endRequest(state, task, peer, requestId);
+      endRequest(state, peer.task, peer, requestId);
     }
   }
 }
@@ -161,16 +159,15 @@ const ASSIGNMENT_LOST_AFTER_MS = 2_000;
 
 function repeatUnlistedLeases(state: State, host: Host, value: HostAnnounced, atMs: number): void {
   const listed = new Set(value.liveLeaseIds);
-  for (const leaseId of host.takingLeaseIds) {
-    const lease = state.leases.get(leaseId);
-    if (lease === undefined || listed.has(leaseId) || lease.isOrphaned) continue;
+  for (const lease of takenBy(host)) {
+    if (listed.has(lease.leaseId) || lease.isOrphaned) continue;
     if (atMs - lease.grantedAtMs < ASSIGNMENT_LOST_AFTER_MS) continue;
     tell(state, lease.slice, { kind: "lease", hostId: host.hostId, lease });
   }
 }
 
 function compareInventory(state: State, host: Host, value: HostAnnounced, isFirst: boolean): void {
-  if (value.inventoryDigest === inventoryDigest(inventoryOf(state, host))) {
+  if (value.inventoryDigest === inventoryDigest(inventoryOf(host))) {
     host.inventoryMismatchCount = 0;
     return;
   }
@@ -205,10 +202,8 @@ function withdrawQuestion(state: State, host: Host): void {
   }
 }
 
-function* inventoryOf(state: State, host: Host): Generator<InventoryEntry> {
-  for (const taskId of host.taskIds) {
-    const peer = state.tasks.get(taskId)?.peers.get(host.hostId);
-    if (peer === undefined) continue;
-    yield { taskId, incarnation: peer.incarnation, heldPieceCount: peer.held.count };
+function* inventoryOf(host: Host): Generator<InventoryEntry> {
+  for (const { taskId, incarnation, held } of host.peers.values()) {
+    yield { taskId, incarnation, heldPieceCount: held.count };
   }
 }

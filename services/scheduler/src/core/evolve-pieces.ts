@@ -43,11 +43,15 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
   }
   learnDigests(state, task, value);
   const added = peer.held.orBytes(value.bitmap);
-  if (peer.held.count > 0) task.holderIds.add(host.hostId);
-  for (const piece of added) peer.retryFirst.delete(piece);
+  if (added.length > 0) {
+    if (peer.held.count === added.length) task.holderIds.add(host.hostId);
+    for (const piece of added) peer.retryFirst?.delete(piece);
+  }
   holdInSwarm(task, peer, added, atMs);
+  // Those that end with these pieces are among them still.
+  const { leases } = peer;
   settlePieces(state, peer, added, atMs);
-  for (const ended of value.leasesEnded) finishLease(state, host, task, ended, atMs);
+  for (const ended of value.leasesEnded) finishLease(state, peer, leases, ended, atMs);
   updateNeed(task, peer);
   touchPeer(state, peer);
   // The task's own row has not changed, unless there were new digests: it is long, and every report would have it written again.
@@ -71,7 +75,7 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
     endLease(state, lease, value.reason, atMs);
   } else contain(state, "failure of an unknown lease");
   for (const piece of value.pieceIndexes) {
-    if (piece < peer.held.size && !peer.held.has(piece)) peer.retryFirst.add(piece);
+    if (piece < peer.held.size && !peer.held.has(piece)) (peer.retryFirst ??= new Set()).add(piece);
   }
   blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
   updateNeed(task, peer);
@@ -122,17 +126,18 @@ function learnDigests(state: State, task: Task, value: PiecesAvailable): void {
 
 function finishLease(
   state: State,
-  host: Host,
-  task: Task,
+  peer: Peer,
+  leases: readonly Lease[],
   ended: PiecesAvailable["leasesEnded"][number],
   atMs: number,
 ): void {
-  const lease = state.leases.get(ended.leaseId) ?? state.touched.leases.get(ended.leaseId);
-  if (lease === undefined || lease.childHostId !== host.hostId || lease.taskId !== task.taskId)
-    return;
+  const { leaseId } = ended;
+  const lease =
+    leases.find((each) => each.leaseId === leaseId) ?? state.touched.leases.get(leaseId);
+  if (lease?.child !== peer) return;
   lease.bytes = ended.bytes;
   lease.transferMs = ended.durationMs;
-  noteRate(state, task, lease, atMs);
+  noteRate(peer.task, lease, atMs);
   if (lease.outcome === "live") endLease(state, lease, "finished", atMs);
 }
 
@@ -163,7 +168,7 @@ function blame(
       avoidParent(peer, parentHostId, atMs, false);
       if (parent === undefined) return;
       forgetPieces(state, task, parent, value.pieceIndexes);
-      noteDenial(state, task, parent, peer);
+      noteDenial(state, parent, peer);
       return;
     case "busy":
       avoidParent(peer, parentHostId, atMs, true);
@@ -173,7 +178,7 @@ function blame(
       // Who breaks the protocol will break it again.
       if (parent !== undefined) {
         parent.isStruck = true;
-        syncPeer(state, task, parent);
+        syncPeer(parent);
       } else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
       return;
     case "stalled":
@@ -226,7 +231,7 @@ function failureReason(text: string): FailureReason {
 /** Wrong bytes: nobody gets this task from this copy any more. */
 function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly number[]): void {
   parent.isStruck = true;
-  syncPeer(state, task, parent);
+  syncPeer(parent);
   tell(state, task.slice, {
     kind: "recheck",
     hostId: parent.hostId,
@@ -236,13 +241,13 @@ function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly n
 }
 
 /** One child may lie itself, or meet an eviction under way; several mean that the host reports what it does not hold. */
-function noteDenial(state: State, task: Task, parent: Peer, child: Peer): void {
+function noteDenial(state: State, parent: Peer, child: Peer): void {
   parent.deniedBy ??= new Set();
   parent.deniedBy.add(child.hostId);
   if (parent.deniedBy.size < DENIED_TO_STRIKE || parent.isStruck) return;
   contain(state, "reported pieces not held");
   parent.isStruck = true;
-  syncPeer(state, task, parent);
+  syncPeer(parent);
 }
 
 function suspect(state: State, hostId: string, atMs: number): void {
@@ -252,7 +257,7 @@ function suspect(state: State, hostId: string, atMs: number): void {
   if (host.isSuspect) return;
   host.isSuspect = true;
   state.work.suspectIds.add(hostId);
-  syncHost(state, host);
+  syncHost(host);
 }
 
 /** The parent's picture differs from ours: ours is the copy. Its next cumulative message brings back what it does hold. */

@@ -15,6 +15,7 @@ import {
   contain,
   endLease,
   endRequest,
+  leasePieces,
   peerFor,
   resetPeer,
   taskFor,
@@ -90,10 +91,10 @@ export function dropPeer(state: State, host: Host, value: PeerDropped): void {
   }
   peer.isSeeding = false;
   resetPeer(state, task, peer, value.incarnation);
-  for (const leaseId of host.servingLeaseIds) {
-    if (task.leaseIds.has(leaseId)) task.leaseIdsToReview.add(leaseId);
+  for (const lease of host.serving) {
+    if (lease.child.task === task) task.leasesToReview.add(lease);
   }
-  for (const leaseId of peer.leaseIds) task.leaseIdsToReview.add(leaseId);
+  for (const lease of peer.leases) task.leasesToReview.add(lease);
   touchTask(state, task);
 }
 
@@ -141,26 +142,24 @@ function compareDescription(state: State, task: Task, value: TaskDescribed): voi
 /** The open lease now has pieces: all that its request wants and nobody holds or is being sent. */
 function fillOpenLease(state: State, task: Task, atMs: number): void {
   const lease = state.leases.get(task.openLeaseId ?? "");
-  const peer = task.peers.get(lease?.childHostId ?? "");
   task.openLeaseId = undefined;
-  if (lease === undefined || peer === undefined || task.layout === undefined) return;
-  const request = peer.requests.get(lease.requestId);
+  if (lease === undefined || task.layout === undefined) return;
+  const request = lease.child.requests.get(lease.requestId);
   const span = piecesOfRequest(task, request ?? { wantedStart: 0, wantedEnd: 0 });
   const pieces: number[] = [];
   for (let piece = span.start; piece < span.end && pieces.length < LEASE_PIECES_MAX; piece++) {
     if (isWithin(span, piece) && !isHeldOrLeased(task, piece)) pieces.push(piece);
   }
   takePieces(lease, pieces, task, atMs);
-  for (const piece of pieces) peer.leased.add(piece);
   dropSwarm(task);
-  state.touched.leases.set(lease.leaseId, lease);
+  state.touched.leases.add(lease);
   if (pieceCountOf(task.layout) === 0) endLease(state, lease, "finished", atMs);
-  else if (pieces.length === 0) task.leaseIdsToReview.add(lease.leaseId);
+  else if (pieces.length === 0) task.leasesToReview.add(lease);
 }
 
 function takePieces(lease: Lease, pieces: readonly number[], task: Task, atMs: number): void {
   lease.pieces = rangesOf(pieces);
-  for (const piece of pieces) lease.remaining.add(piece);
+  leasePieces(lease);
   lease.durationMs = leaseDurationMs(task.layout);
   lease.progressAtMs = atMs;
 }

@@ -6,6 +6,7 @@ import {
   TASK_FORGOTTEN_AFTER_MS,
   TASK_REMEMBERED_MS,
 } from "./limits.ts";
+import { takenBy } from "./leases.ts";
 import { endRequest, markDirty, touchHost, touchPeer } from "./ledger.ts";
 import type { Host, State, Task } from "./state.ts";
 import { dropSwarm } from "./swarm/sync.ts";
@@ -22,7 +23,7 @@ export function sweepTasks(state: State, nowMs: number): void {
   for (const task of state.tasks.values()) {
     if (task.state === "retired") retired.push(task);
     noteUse(state, task, nowMs);
-    const isIdle = task.swarm !== undefined && task.needyIds.size === 0 && task.leaseIds.size === 0;
+    const isIdle = task.swarm !== undefined && task.needyIds.size === 0 && task.leaseCount === 0;
     if (isIdle && nowMs - (task.swarm?.retriedAtMs ?? nowMs) > SWARM_IDLE_MS) dropSwarm(task);
   }
   if (retired.length <= RETIRED_TASKS_MAX) return;
@@ -48,7 +49,7 @@ export function forgetting(task: Task): Decision {
 export function forgetTask(state: State, task: Task): void {
   for (const peer of task.peers.values()) {
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
-    state.hosts.get(peer.hostId)?.taskIds.delete(task.taskId);
+    peer.host.peers.delete(task.taskId);
     touchPeer(state, peer);
   }
   dropSwarm(task);
@@ -63,24 +64,22 @@ export function isHostForgettable(host: Host, nowMs: number): boolean {
   return (
     host.state !== "alive" &&
     nowMs - host.lastHeardAtMs > HOST_FORGOTTEN_AFTER_MS &&
-    host.takingLeaseIds.size === 0 &&
-    host.servingLeaseIds.size === 0
+    host.serving.length === 0 &&
+    takenBy(host).length === 0
   );
 }
 
 /** Takes a host and its copies out of the state. When it comes back after all it is a new one, and is asked for everything. */
 export function forgetHost(state: State, host: Host): void {
-  for (const taskId of host.taskIds) {
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
-    if (task === undefined || peer === undefined) continue;
+  for (const peer of host.peers.values()) {
+    const { task } = peer;
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
     task.swarm?.leave(peer);
     task.peers.delete(host.hostId);
     task.holderIds.delete(host.hostId);
     task.needyIds.delete(host.hostId);
-    task.askingIds.delete(host.hostId);
-    task.promisedIds.delete(host.hostId);
+    peer.isAsking = false;
+    task.promised.delete(peer);
     touchPeer(state, peer);
   }
   state.hosts.delete(host.hostId);
@@ -107,7 +106,7 @@ function noteUse(state: State, task: Task, nowMs: number): void {
 
 /** Nobody holds anything of it, wants it, or has a lease. A request of a lost host counts until the host is forgotten. */
 function isUnused(task: Task): boolean {
-  if (task.holderIds.size > 0 || task.leaseIds.size > 0 || task.condemnedReason !== undefined) {
+  if (task.holderIds.size > 0 || task.leaseCount > 0 || task.condemnedReason !== undefined) {
     return false;
   }
   for (const peer of task.peers.values()) if (peer.requests.size > 0) return false;

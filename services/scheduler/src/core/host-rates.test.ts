@@ -1,22 +1,22 @@
 import { expect, test } from "vitest";
 import { noteRate } from "./host-rates.ts";
-import { newHost, newState, newTask, type Lease, type State } from "./state.ts";
+import { type Host, type Lease, newHost, newPeer, newTask, type Peer } from "./state.ts";
+import { newLease } from "./leases.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
 const LINK_BYTES_PER_MS = 100_000;
 const PIECE_MS = PIECE_BYTES / LINK_BYTES_PER_MS;
 const STARTED_AT_MS = 1_000_000;
 
-function leaseOf(transferMs: number, grantedAtMs: number): Lease {
-  return {
+function endedLease(child: Peer, parent: Host, transferMs: number, grantedAtMs: number): Lease {
+  const lease = newLease({
     leaseId: `7-1-${grantedAtMs}`,
-    taskId: "07",
+    number: grantedAtMs,
     slice: 7,
     epoch: 1,
-    childHostId: "child",
-    parentHostId: "parent",
+    child,
+    parent,
     pieces: [],
-    remaining: new Set(),
     isOpen: false,
     requestId: "",
     reason: "",
@@ -24,24 +24,20 @@ function leaseOf(transferMs: number, grantedAtMs: number): Lease {
     grantedAtMs,
     durationMs: 1,
     traceparent: "",
-    progressAtMs: grantedAtMs,
-    isOrphaned: false,
-    outcome: "finished",
-    endedAtMs: undefined,
-    bytes: PIECE_BYTES,
-    transferMs,
-  };
+  });
+  lease.bytes = PIECE_BYTES;
+  lease.transferMs = transferMs;
+  return lease;
 }
 
 /** Leases end `everyMs`, each having taken `transferMs`. */
 function paceAfter(count: number, everyMs: number, transferMs: number): number {
-  const state: State = newState();
   const parent = newHost("parent", "boot", STARTED_AT_MS);
-  state.hosts.set("parent", parent);
   const task = newTask("07", 7, STARTED_AT_MS);
+  const child = newPeer(task, newHost("child", "boot", STARTED_AT_MS), 1);
   for (let number = 1; number <= count; number++) {
     const atMs = STARTED_AT_MS + number * everyMs;
-    noteRate(state, task, leaseOf(transferMs, atMs - transferMs), atMs);
+    noteRate(task, endedLease(child, parent, transferMs, atMs - transferMs), atMs);
   }
   return parent.bytesPerMs;
 }

@@ -18,12 +18,12 @@ const RATED_BYTES_MIN = 512 * 1024;
 const SLOT_SHARE_STEP = 1 / 8;
 
 /** A lease ended well: its parent delivers at this pace, and may serve more again. */
-export function noteRate(state: State, task: Task, lease: Lease, atMs: number): void {
-  const host = state.hosts.get(lease.parentHostId);
+export function noteRate(task: Task, lease: Lease, atMs: number): void {
+  const host = lease.parent;
   if (host !== undefined) host.slotShare = Math.min(1, host.slotShare + SLOT_SHARE_STEP);
   if (lease.bytes < RATED_BYTES_MIN || lease.transferMs === 0) return;
   if (host !== undefined) notePace(task, host, lease, atMs);
-  if (lease.isFromIdleParent === true) noteControlTime(state, task, lease, atMs);
+  if (lease.isFromIdleParent) noteControlTime(task, lease, atMs);
 }
 
 /**
@@ -52,7 +52,7 @@ function notePace(task: Task, host: Host, lease: Lease, atMs: number): void {
 }
 
 /** Grants that travel longer than pieces need more of them under way, or links stand idle between two. */
-function noteControlTime(state: State, task: Task, lease: Lease, atMs: number): void {
+function noteControlTime(task: Task, lease: Lease, atMs: number): void {
   const { layout, swarm } = task;
   if (layout === undefined || swarm === undefined || swarm.bytesPerMs === 0) return;
   const besidesMs = Math.max(0, atMs - lease.grantedAtMs - lease.transferMs);
@@ -63,7 +63,7 @@ function noteControlTime(state: State, task: Task, lease: Lease, atMs: number): 
   // One less is not worth looking at every peer again.
   if (depth === task.leaseDepth || depth === task.leaseDepth - 1) return;
   task.leaseDepth = depth;
-  syncDepth(state, task);
+  syncDepth(task);
 }
 
 /** The host failed a child or was busy: it is given half as many uploads at once, until it delivers again. */

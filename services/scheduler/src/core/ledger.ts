@@ -12,6 +12,7 @@ import {
   TINY_CONTENT_BYTES_MAX,
 } from "./limits.ts";
 import { must } from "./invariant.ts";
+import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
 import { ACTIVITY } from "./swarm/swarm.ts";
 import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
 import {
@@ -44,7 +45,9 @@ export function setKind(state: State, host: Host, kind: Host["kind"]): void {
 }
 
 export function touchPeer(state: State, peer: Peer): void {
-  state.touched.peers.set(`${peer.taskId}:${peer.hostId}`, peer);
+  if (peer.isTouched) return;
+  peer.isTouched = true;
+  state.touched.peers.push(peer);
 }
 
 export function touchTask(state: State, task: Task): void {
@@ -91,66 +94,78 @@ export function taskFor(state: State, taskId: string, atMs: number): Task {
 
 /** The host's part in the task, made on first sight. */
 export function peerFor(state: State, task: Task, host: Host): Peer {
-  const known = task.peers.get(host.hostId);
+  const known = host.peers.get(task.taskId);
   if (known !== undefined) return known;
   const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
-  const peer = newPeer(task.taskId, host.hostId, pieceCount);
+  const peer = newPeer(task, host, pieceCount);
   task.peers.set(host.hostId, peer);
-  host.taskIds.add(task.taskId);
+  host.peers.set(task.taskId, peer);
   peer.waitingSinceMs = host.lastHeardAtMs;
-  joinSwarm(state, task, peer);
+  joinSwarm(task, peer);
   touchPeer(state, peer);
   return peer;
 }
 
-/** Adds a lease to the live ones. The child and, unless it is the origin, the parent are known. */
+/** Adds a lease to the live ones. */
 export function addLease(state: State, task: Task, lease: Lease): void {
-  const peer = must(task.peers.get(lease.childHostId), `peer ${lease.childHostId}`);
-  state.leases.set(lease.leaseId, lease);
-  task.leaseIds.add(lease.leaseId);
-  peer.leaseIds.add(lease.leaseId);
-  for (const piece of lease.remaining) peer.leased.add(piece);
-  must(state.hosts.get(lease.childHostId), `host ${lease.childHostId}`).takingLeaseIds.add(
-    lease.leaseId,
-  );
-  if (lease.parentHostId !== "") {
-    const parent = must(state.hosts.get(lease.parentHostId), `host ${lease.parentHostId}`);
-    lease.isFromIdleParent = parent.servingLeaseIds.size === 0;
-    parent.servingLeaseIds.add(lease.leaseId);
+  const { child, parent } = lease;
+  state.leases.add(lease);
+  task.leaseCount++;
+  child.leases = withLease(child.leases, lease);
+  leasePieces(lease);
+  if (parent !== undefined) {
+    lease.isFromIdleParent = parent.serving.length === 0;
+    parent.serving = withLease(parent.serving, lease);
     lease.isTiny = isTinyContent(task);
     if (lease.isTiny) parent.tinyLeaseCount++;
   }
   if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
-  syncLease(task, lease, peer, 1);
-  state.touched.leases.set(lease.leaseId, lease);
+  syncLease(task, lease, remainingOf(lease), 1);
+  state.touched.leases.add(lease);
   markDirty(state, task);
+}
+
+/** Those of the lease's pieces that the child does not hold are on their way from now on. */
+export function leasePieces(lease: Lease): void {
+  const { held, leased } = lease.child;
+  for (const { start, count } of lease.pieces) {
+    for (let piece = start; piece < start + count; piece++) {
+      if (!held.has(piece) && leased.add(piece)) lease.remainingCount++;
+    }
+  }
 }
 
 /** Ends a live lease; what it did not bring is wanted again. */
 export function endLease(state: State, lease: Lease, outcome: string, atMs: number): void {
-  const task = must(state.tasks.get(lease.taskId), `task ${lease.taskId}`);
-  const peer = must(task.peers.get(lease.childHostId), `peer ${lease.childHostId}`);
-  state.leases.delete(lease.leaseId);
-  task.leaseIds.delete(lease.leaseId);
-  task.leaseIdsToReview.delete(lease.leaseId);
-  peer.leaseIds.delete(lease.leaseId);
-  for (const piece of lease.remaining) peer.leased.delete(piece);
-  if (peer.leaseIds.size === 0) peer.waitingSinceMs = atMs;
+  const { child, parent } = lease;
+  const { task } = child;
+  const rest = remainingOf(lease);
+  state.leases.delete(lease);
+  task.leaseCount--;
+  if (task.leasesToReview.size > 0) task.leasesToReview.delete(lease);
+  child.leases = withoutLease(child.leases, lease);
+  for (const piece of rest) child.leased.delete(piece);
+  if (child.leases.length === 0) child.waitingSinceMs = atMs;
   // Its requests have no lease of their own any more, unless another comes in the next turn.
-  if (peer.requests.size > 0) task.askingIds.add(peer.hostId);
-  syncLease(task, lease, peer, -1);
-  state.hosts.get(lease.childHostId)?.takingLeaseIds.delete(lease.leaseId);
+  if (child.requests.size > 0) askFor(child);
+  syncLease(task, lease, rest, -1);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
   lease.outcome = outcome;
   lease.endedAtMs = atMs;
   noteEndedLease(state, lease);
-  updateNeed(task, peer);
+  updateNeed(task, child);
   markDirty(state, task);
-  const parent = state.hosts.get(lease.parentHostId);
   if (parent === undefined) return;
-  parent.servingLeaseIds.delete(lease.leaseId);
-  if (lease.isTiny === true) parent.tinyLeaseCount--;
+  parent.serving = withoutLease(parent.serving, lease);
+  if (lease.isTiny) parent.tinyLeaseCount--;
   offerSlot(state, parent);
+}
+
+/** Has the next turn answer the requests of the peer that have no answer. */
+export function askFor(peer: Peer): void {
+  if (peer.isAsking) return;
+  peer.isAsking = true;
+  peer.task.asking.push(peer);
 }
 
 /** Whether all of the task is sent in less time than a decision takes. */
@@ -160,34 +175,32 @@ export function isTinyContent(task: Pick<Task, "layout">): boolean {
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
 export function offerSlot(state: State, host: Host): void {
+  if (host.slotWaiters === undefined || host.slotWaiters.size === 0) return;
   let first: Peer | undefined;
-  for (const peer of host.slotWaiters ?? []) {
-    const swarm = state.tasks.get(peer.taskId)?.swarm;
+  for (const peer of host.slotWaiters) {
+    const { swarm } = peer.task;
     const isWaiting = peer.ordinal >= 0 && swarm?.activityOf(peer.ordinal) === ACTIVITY.waiting;
     if (!isWaiting) {
-      host.slotWaiters?.delete(peer);
+      host.slotWaiters.delete(peer);
       continue;
     }
     if (first === undefined || peer.uploadShare < first.uploadShare) first = peer;
   }
   if (first === undefined) return;
-  host.slotWaiters?.delete(first);
-  const task = state.tasks.get(first.taskId);
-  if (task === undefined) return;
-  wakeSource(task, first);
-  markDirty(state, task);
+  host.slotWaiters.delete(first);
+  wakeSource(first.task, first);
+  markDirty(state, first.task);
 }
 
 /** Has the next turns look at tasks that want pieces and in which the host takes part: it can do something for them. */
 export function wakeHungryTasks(state: State, host: Host): void {
   const { hungryTaskIds } = state.work;
   // A host may take part in thousands of tasks of which few are hungry, or the other way round.
-  const isFew = hungryTaskIds.size < host.taskIds.size;
-  for (const taskId of isFew ? hungryTaskIds : host.taskIds) {
-    if (!(isFew ? host.taskIds : hungryTaskIds).has(taskId)) continue;
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
-    if (task === undefined || peer === undefined) continue;
+  const isFew = hungryTaskIds.size < host.peers.size;
+  for (const taskId of isFew ? hungryTaskIds : host.peers.keys()) {
+    const peer = host.peers.get(taskId);
+    if (peer === undefined || !hungryTaskIds.has(taskId)) continue;
+    const { task } = peer;
     wakeSource(task, peer);
     if (peer.ordinal >= 0) task.swarm?.freshen(peer.ordinal);
     markDirty(state, task);
@@ -201,15 +214,16 @@ export function settlePieces(
   pieces: readonly number[],
   atMs: number,
 ): void {
-  for (const piece of pieces) peer.leased.delete(piece);
-  for (const leaseId of peer.leaseIds) {
-    const lease = must(state.leases.get(leaseId), `lease ${leaseId}`);
-    let hasProgress = false;
-    for (const piece of pieces) hasProgress = lease.remaining.delete(piece) || hasProgress;
-    if (!hasProgress) continue;
+  for (const lease of peer.leases) {
+    let arrivedCount = 0;
+    for (const piece of pieces) {
+      if (hasPiece(lease, piece) && peer.leased.delete(piece)) arrivedCount++;
+    }
+    if (arrivedCount === 0) continue;
+    lease.remainingCount -= arrivedCount;
     lease.progressAtMs = atMs;
-    peer.avoided.delete(lease.parentHostId);
-    if (lease.remaining.size === 0) endLease(state, lease, "finished", atMs);
+    peer.avoided?.delete(lease.parentHostId);
+    if (lease.remainingCount === 0) endLease(state, lease, "finished", atMs);
   }
 }
 
@@ -224,7 +238,7 @@ export function resetPeer(state: State, task: Task, peer: Peer, incarnation: num
   peer.isVoided = false;
   task.holderIds.delete(peer.hostId);
   updateNeed(task, peer);
-  syncPeer(state, task, peer);
+  syncPeer(peer);
   touchPeer(state, peer);
 }
 
@@ -232,16 +246,19 @@ export function resetPeer(state: State, task: Task, peer: Peer, incarnation: num
 export function updateNeed(task: Task, peer: Peer): void {
   const isNeedy =
     (peer.requests.size > 0 || peer.isSeeding) && !(task.layout !== undefined && peer.held.isFull);
-  if (isNeedy) task.needyIds.add(peer.hostId);
-  else task.needyIds.delete(peer.hostId);
+  if (isNeedy !== peer.isNeedy) {
+    peer.isNeedy = isNeedy;
+    if (isNeedy) task.needyIds.add(peer.hostId);
+    else task.needyIds.delete(peer.hostId);
+  }
   syncWants(task, peer);
 }
 
 /** Ends a request of a client at the host; its leases may have lost their reason. */
 export function endRequest(state: State, task: Task, peer: Peer, requestId: string): void {
   if (!peer.requests.delete(requestId)) return;
-  state.hosts.get(peer.hostId)?.requests.delete(requestId);
-  for (const leaseId of peer.leaseIds) task.leaseIdsToReview.add(leaseId);
+  peer.host.requests.delete(requestId);
+  for (const lease of peer.leases) task.leasesToReview.add(lease);
   updateNeed(task, peer);
   touchPeer(state, peer);
   markDirty(state, task);
@@ -254,6 +271,7 @@ export function avoidParent(
   atMs: number,
   isParentBusy: boolean,
 ): void {
+  peer.avoided ??= new Map();
   if (peer.avoided.size >= AVOIDED_PER_PEER_MAX) {
     for (const [hostId, { untilMs }] of peer.avoided)
       if (untilMs <= atMs) peer.avoided.delete(hostId);
@@ -280,13 +298,13 @@ export function condemn(
 
 function noteEndedLease(state: State, lease: Lease): void {
   const { leases } = state.touched;
-  leases.set(lease.leaseId, lease);
+  leases.add(lease);
   if (leases.size <= ENDED_LEASES_MAX) return;
-  // A tenth at once: a map that loses its first entry again and again is walked from its start each time.
+  // A tenth at once: the first is looked for from the start each time.
   let surplus = ENDED_LEASES_MAX / 10;
-  for (const leaseId of leases.keys()) {
+  for (const oldest of leases.values()) {
     if (surplus-- <= 0) return;
-    leases.delete(leaseId);
+    leases.delete(oldest);
     contain(state, "lease not projected");
   }
 }

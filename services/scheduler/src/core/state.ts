@@ -1,13 +1,15 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import type { RetirementReason } from "@lacewing/contracts/events/reasons.ts";
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
-import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
+import { LeaseIndex } from "./lease-index.ts";
+import { NO_LEASES } from "./leases.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
 import type { Swarm } from "./swarm/swarm.ts";
+import { newTouched, type Touched } from "./touched.ts";
 
 /**
  * The scheduler's picture of the world: what the two logs fold to. Changed by `evolveEvent` and `evolveDecision` only, except
@@ -21,7 +23,7 @@ export interface State {
   readonly seedIds: Set<string>;
   readonly tasks: Map<string, Task>;
   /** Live leases only. */
-  readonly leases: Map<string, Lease>;
+  readonly leases: LeaseIndex;
   /** By slice: the number of the next lease. Survives a reload, so that an id is never used twice in an epoch. */
   readonly nextLeaseNumbers: number[];
   /** Observations that did not fit, by reason. */
@@ -42,15 +44,6 @@ export interface Work {
   readonly suspectIds: Set<string>;
   /** By slice: messages to hosts that folding made necessary. */
   readonly outbox: readonly Answer[][];
-}
-
-/** What changed since the last projection. */
-export interface Touched {
-  hostIds: Set<string>;
-  taskIds: Set<string>;
-  peers: Map<string, Peer>;
-  leases: Map<string, Lease>;
-  downloads: { readonly hostId: string; readonly download: DownloadFinished }[];
 }
 
 export type HostState = "alive" | "left" | "lost";
@@ -89,13 +82,14 @@ export interface Host {
   unknownRequestsCount: number;
   /** Asked for a full announce that has not come: the question, or its answer, may be lost. */
   isFullAnnounceDue: boolean;
-  readonly taskIds: Set<string>;
+  /** Its part in each task, by task id. */
+  readonly peers: Map<string, Peer>;
   /** Requests that wait at the host, and their tasks. */
   readonly requests: Map<string, string>;
-  readonly servingLeaseIds: Set<string>;
+  /** Live leases from it, in the order in which they were granted. */
+  serving: readonly Lease[];
   /** Of these, the ones that take no upload slot. */
   tinyLeaseCount: number;
-  readonly takingLeaseIds: Set<string>;
 }
 
 /** Leases from one host that ended since `sinceMs`, and how long they took, added up. */
@@ -139,15 +133,16 @@ export interface Task {
   readonly holderIds: Set<string>;
   /** Hosts of peers that may want pieces, in the order in which they came. */
   readonly needyIds: Set<string>;
-  /** Hosts whose requests were asked and not answered yet. */
-  readonly askingIds: Set<string>;
-  readonly leaseIds: Set<string>;
+  /** Peers whose requests were asked and not answered yet; each once, see `Peer.isAsking`. */
+  asking: Peer[];
+  /** Live leases of all its peers. */
+  leaseCount: number;
   /** Live leases that may have lost their reason. */
-  readonly leaseIdsToReview: Set<string>;
+  readonly leasesToReview: Set<Lease>;
   /** The lease under which somebody reads the content before its length is known. */
   openLeaseId: string | undefined;
-  /** Hosts with a request that was promised an answer by some time. */
-  readonly promisedIds: Set<string>;
+  /** Peers with a request that was promised an answer by some time. */
+  readonly promised: Set<Peer>;
   /** When the first of them is due. */
   promisesDueAtMs: number;
   /** Live leases of one peer, taken or given; grows with the time that control messages take. */
@@ -158,9 +153,15 @@ export interface Task {
   swarm: Swarm | undefined;
 }
 
+/**
+ * There may be hundreds of thousands: what few of them need is made when there is the first, and what is asked for at each grant is a
+ * field of its own.
+ */
 export interface Peer {
   readonly taskId: string;
   readonly hostId: string;
+  readonly task: Task;
+  readonly host: Host;
   incarnation: number;
   /** We gave its copy up although the host may still have it: tell it to drop the task when it speaks of it. */
   isVoided: boolean;
@@ -174,11 +175,17 @@ export interface Peer {
   /** Children that it refused pieces it had reported; made when there is the first. */
   deniedBy: Set<string> | undefined;
   readonly requests: Map<string, Request>;
-  readonly leaseIds: Set<string>;
-  /** Pieces that failed once: wanted before all others. */
-  readonly retryFirst: Set<number>;
-  /** Parents that failed this peer. */
-  readonly avoided: Map<string, Avoidance>;
+  /** Live leases that it takes, in the order in which they were granted. */
+  leases: readonly Lease[];
+  /** Pieces that failed once: wanted before all others; made when there is the first. */
+  retryFirst: Set<number> | undefined;
+  /** Parents that failed this peer; made when there is the first. */
+  avoided: Map<string, Avoidance> | undefined;
+  /** Whether it is in its task's `needyIds`, `asking` and `promised`, and in the `peers` that were touched. */
+  isNeedy: boolean;
+  isAsking: boolean;
+  isPromised: boolean;
+  isTouched: boolean;
   /** Its number in the swarm of the task; -1 in none. */
   ordinal: number;
   /** Since when it has had no live lease. */
@@ -218,16 +225,21 @@ export interface Request {
 
 export interface Lease {
   readonly leaseId: string;
+  /** Of its slice and epoch; its id ends with it. */
+  readonly number: number;
   readonly taskId: string;
   readonly slice: number;
   readonly epoch: number;
+  readonly child: Peer;
   readonly childHostId: string;
+  /** Undefined: the origin. */
+  readonly parent: Host | undefined;
   /** Empty: the origin. */
   readonly parentHostId: string;
   /** Of an open lease: empty until the content is described. */
   pieces: readonly PieceRange[];
-  /** Pieces that the child does not hold yet. */
-  readonly remaining: Set<number>;
+  /** How many of them the child does not hold yet; which ones, while the lease is live: see `remainingOf`. */
+  remainingCount: number;
   readonly isOpen: boolean;
   readonly requestId: string;
   readonly reason: string;
@@ -244,13 +256,13 @@ export interface Lease {
   bytes: number;
   transferMs: number;
   /** Of a content so small that it takes no upload slot. */
-  isTiny?: boolean;
+  isTiny: boolean;
   /** Whether its parent served nothing else when it was granted. */
-  isFromIdleParent?: boolean;
+  isFromIdleParent: boolean;
   /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */
-  inboundZone?: number;
+  inboundZone: number;
   /** Likewise, from which. */
-  outboundZone?: number;
+  outboundZone: number;
 }
 
 /** @param nextLeaseNumbers of the state that this one replaces. */
@@ -259,7 +271,7 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
     hosts: new Map(),
     seedIds: new Set(),
     tasks: new Map(),
-    leases: new Map(),
+    leases: new LeaseIndex(),
     nextLeaseNumbers: [...(nextLeaseNumbers ?? Array.from({ length: SLICE_COUNT }, () => 1))],
     contained: new Map(),
     work: {
@@ -270,16 +282,6 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
       outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),
     },
     touched: newTouched(),
-  };
-}
-
-export function newTouched(): Touched {
-  return {
-    hostIds: new Set(),
-    taskIds: new Set(),
-    peers: new Map(),
-    leases: new Map(),
-    downloads: [],
   };
 }
 
@@ -309,11 +311,10 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
     isFullAnnounceDue: false,
-    taskIds: new Set(),
+    peers: new Map(),
     requests: new Map(),
-    servingLeaseIds: new Set(),
+    serving: NO_LEASES,
     tinyLeaseCount: 0,
-    takingLeaseIds: new Set(),
   };
 }
 
@@ -342,11 +343,11 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     peers: new Map(),
     holderIds: new Set(),
     needyIds: new Set(),
-    askingIds: new Set(),
-    leaseIds: new Set(),
-    leaseIdsToReview: new Set(),
+    asking: [],
+    leaseCount: 0,
+    leasesToReview: new Set(),
     openLeaseId: undefined,
-    promisedIds: new Set(),
+    promised: new Set(),
     promisesDueAtMs: Infinity,
     leaseDepth: LEASE_DEPTH_MIN,
     controlMs: 0,
@@ -354,10 +355,12 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
   };
 }
 
-export function newPeer(taskId: string, hostId: string, pieceCount: number): Peer {
+export function newPeer(task: Task, host: Host, pieceCount: number): Peer {
   return {
-    taskId,
-    hostId,
+    taskId: task.taskId,
+    hostId: host.hostId,
+    task,
+    host,
     incarnation: 0,
     isVoided: false,
     held: new Bitmap(pieceCount),
@@ -367,9 +370,13 @@ export function newPeer(taskId: string, hostId: string, pieceCount: number): Pee
     isStruck: false,
     deniedBy: undefined,
     requests: new Map(),
-    leaseIds: new Set(),
-    retryFirst: new Set(),
-    avoided: new Map(),
+    leases: NO_LEASES,
+    retryFirst: undefined,
+    avoided: undefined,
+    isNeedy: false,
+    isAsking: false,
+    isPromised: false,
+    isTouched: false,
     ordinal: -1,
     waitingSinceMs: 0,
     uploadShare: 0,

@@ -4,7 +4,8 @@ import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
 import { HOST_LOST_AFTER_MS, SWEEP_INTERVAL_MS } from "./limits.ts";
-import { markDirty } from "./ledger.ts";
+import { must } from "./invariant.ts";
+import { askFor, markDirty } from "./ledger.ts";
 import type { State } from "./state.ts";
 
 /**
@@ -14,9 +15,8 @@ import type { State } from "./state.ts";
 export function tick(state: State, nowMs: number): void {
   for (const lease of state.leases.values()) {
     if (!isExpired(lease, nowMs)) continue;
-    const task = state.tasks.get(lease.taskId);
-    if (task === undefined) continue;
-    task.leaseIdsToReview.add(lease.leaseId);
+    const { task } = lease.child;
+    task.leasesToReview.add(lease);
     markDirty(state, task);
   }
   for (const hostId of state.work.suspectIds) {
@@ -73,17 +73,17 @@ export function decideLostHosts(
 export function listenAgain(state: State, nowMs: number): void {
   for (const lease of state.leases.values()) {
     lease.progressAtMs = Math.max(lease.progressAtMs, nowMs);
-    const task = state.tasks.get(lease.taskId);
-    task?.leaseIdsToReview.add(lease.leaseId);
-    if (task !== undefined) markDirty(state, task);
+    const { task } = lease.child;
+    task.leasesToReview.add(lease);
+    markDirty(state, task);
   }
   for (const task of state.tasks.values()) {
     if (task.needyIds.size === 0 && task.isCreated) continue;
     markDirty(state, task);
     for (const hostId of task.needyIds) {
-      for (const request of task.peers.get(hostId)?.requests.values() ?? [])
-        request.needsAnswer = true;
-      task.askingIds.add(hostId);
+      const peer = must(task.peers.get(hostId), `peer ${hostId}`);
+      for (const request of peer.requests.values()) request.needsAnswer = true;
+      askFor(peer);
     }
   }
 }

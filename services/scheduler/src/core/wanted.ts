@@ -32,7 +32,7 @@ export function isWantedBy(task: Task, peer: Peer, piece: number): boolean {
  * index order, because clients read in order.
  */
 export function* wantedPieces(task: Task, peer: Peer, only?: Request): Generator<number> {
-  for (const piece of peer.retryFirst) {
+  for (const piece of peer.retryFirst ?? []) {
     if (
       isMissing(peer, piece) &&
       (only === undefined
@@ -44,7 +44,7 @@ export function* wantedPieces(task: Task, peer: Peer, only?: Request): Generator
   }
   for (const span of only === undefined ? wantedSpans(task, peer) : [piecesOfRequest(task, only)]) {
     for (let piece = span.start; piece < span.end; piece++) {
-      if (isMissing(peer, piece) && !peer.retryFirst.has(piece)) yield piece;
+      if (isMissing(peer, piece) && peer.retryFirst?.has(piece) !== true) yield piece;
     }
   }
 }

@@ -88,13 +88,13 @@ describe("of the scheduler that decides", () => {
 
   test("asking changes nothing: the next turn decides as if nobody had asked", async () => {
     const before = structuredClone({
-      leases: [...world.state.leases.keys()],
+      leases: [...world.state.leases.values()].map(({ leaseId }) => leaseId),
       numbers: world.state.nextLeaseNumbers,
     });
     await explained(TASK);
     await explained(liveLeaseId());
     expect({
-      leases: [...world.state.leases.keys()],
+      leases: [...world.state.leases.values()].map(({ leaseId }) => leaseId),
       numbers: world.state.nextLeaseNumbers,
     }).toEqual(before);
   });

@@ -1,4 +1,5 @@
 import type { PassedOver, Wait } from "@lacewing/contracts/gen/lacewing/scheduler/v1/scheduler.ts";
+import { remainingOf, takenBy } from "../../core/leases.ts";
 import { originReader } from "../../core/matching/origin.ts";
 import { policyFor } from "../../core/matching/policy.ts";
 import { hasFreeSlot } from "../../core/matching/view.ts";
@@ -15,8 +16,8 @@ export function liveViewOf(state: State, nowMs: number): LiveView {
     lease: (leaseId) => {
       const lease = state.leases.get(leaseId) ?? state.touched.leases.get(leaseId);
       if (lease === undefined) return undefined;
-      const remaining = lease.outcome === "live" ? [...lease.remaining] : [];
-      return { row: leaseRow(lease), remaining: remaining.toSorted((a, b) => a - b) };
+      const remaining = lease.outcome === "live" ? remainingOf(lease) : [];
+      return { row: leaseRow(lease), remaining };
     },
     task: (taskId, waitsMax) => {
       const task = state.tasks.get(taskId);
@@ -42,9 +43,9 @@ export function liveViewOf(state: State, nowMs: number): LiveView {
       return host === undefined
         ? undefined
         : {
-            servingLeaseCount: host.servingLeaseIds.size,
-            takingLeaseCount: host.takingLeaseIds.size,
-            taskCount: host.taskIds.size,
+            servingLeaseCount: host.serving.length,
+            takingLeaseCount: takenBy(host).length,
+            taskCount: host.peers.size,
           };
     },
   };
@@ -57,7 +58,7 @@ interface View {
 }
 
 function leasesOf(state: State, task: Task) {
-  const live = [...task.leaseIds].flatMap((leaseId) => state.leases.get(leaseId) ?? []);
+  const live = [...task.peers.values()].flatMap((peer) => peer.leases);
   const ended = [...state.touched.leases.values()].filter(
     (lease) => lease.taskId === task.taskId && lease.outcome !== "live",
   );
@@ -70,7 +71,7 @@ function waitingPeers(state: State, task: Task): readonly Peer[] {
   const waiting: Peer[] = [];
   for (const hostId of task.needyIds) {
     const peer = task.peers.get(hostId);
-    if (peer === undefined || peer.leaseIds.size > 0) continue;
+    if (peer === undefined || peer.leases.length > 0) continue;
     if (state.hosts.get(hostId)?.state === "alive") waiting.push(peer);
   }
   return waiting;
@@ -133,7 +134,7 @@ function unfitReason(
   const holder = task.peers.get(hostId);
   if (host === undefined || holder === undefined) return "unknown";
   if (!isUsableHolder(view, hostId)) return unusableReason(host, holder, nowMs);
-  if ((child.avoided.get(hostId)?.untilMs ?? 0) > nowMs) return "failed this child a moment ago";
+  if ((child.avoided?.get(hostId)?.untilMs ?? 0) > nowMs) return "failed this child a moment ago";
   if (!hasFreeSlot(host, task, policyFor(task))) return "all its upload slots are taken";
   for (const piece of wanted) if (holder.held.has(piece)) return undefined;
   return "holds nothing that the child wants";

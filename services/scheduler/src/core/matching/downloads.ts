@@ -96,8 +96,8 @@ function isOffering(
 
 function isBetter(view: MatchView, source: number, best: number, child: number): boolean {
   const { swarm } = view;
-  const load = swarm.hosts[source]?.servingLeaseIds.size ?? 0;
-  const bestLoad = swarm.hosts[best]?.servingLeaseIds.size ?? 0;
+  const load = swarm.hosts[source]?.serving.length ?? 0;
+  const bestLoad = swarm.hosts[best]?.serving.length ?? 0;
   if (load !== bestLoad) return load < bestLoad;
   const rack = swarm.rackOf(child);
   return rack > 0 && swarm.rackOf(source) === rack && swarm.rackOf(best) !== rack;
@@ -128,7 +128,7 @@ function grantFrom(
         : nextRarest(view, useful, zone.rarity);
   if (first < 0) return false;
   const size = leaseSize(view, source, child, zone.rarity.countOf(first));
-  const load = host.servingLeaseIds.size;
+  const load = host.serving.length;
   const pieces = takePieces(view, useful, child, order, first, size);
   const of = `of ${candidateCount} candidate${candidateCount === 1 ? "" : "s"}`;
   const seconds = ((view.nowMs - peer.waitingSinceMs) / 1000).toFixed(1);
@@ -138,6 +138,6 @@ function grantFrom(
       : `rescue starved ${seconds}s`
     : `parent least-loaded load=${load}`;
   const reason = `${why} ${of}${passedOverText(passed)}`;
-  view.grant(peer, { parentHostId: host.hostId, pieces, reason, candidateCount, requestId: "" });
+  view.grant(peer, { parent: swarm.peers[source], pieces, reason, candidateCount, requestId: "" });
   return true;
 }

@@ -81,7 +81,7 @@ function piecesWithoutCopy(
 
 /** Sources that failed the child so often that their copies are none for it. */
 function discountedBy(view: MatchView, peer: Peer): readonly number[] {
-  if (peer.avoided.size === 0) return [];
+  if (peer.avoided === undefined) return [];
   const ordinals: number[] = [];
   for (const [hostId, avoidance] of peer.avoided) {
     const ordinal = view.task.peers.get(hostId)?.ordinal ?? -1;
@@ -97,7 +97,7 @@ function readSecondCopy(view: MatchView, child: number, peer: Peer, reader: Requ
   // One more than the lease that hangs; not everybody at once.
   if (swarm.originLeaseCount >= Math.max(2, policy.originLeasesMax)) return false;
   const quietSinceMs = Math.max(swarm.progressAtMs, peer.waitingSinceMs);
-  if (peer.leaseIds.size > 0 || nowMs - quietSinceMs < policy.originRescueMs) return false;
+  if (peer.leases.length > 0 || nowMs - quietSinceMs < policy.originRescueMs) return false;
   const span = piecesOfRequest(task, reader);
   for (let piece = span.start; piece < span.end; piece++) {
     if (swarm.plans(child, piece) || swarm.rarity.countOf(piece) > 1) continue;
@@ -117,7 +117,7 @@ function grantOrigin(
   reason: string,
 ): void {
   const { requestId } = reader;
-  view.grant(peer, { parentHostId: "", pieces, reason, candidateCount: 0, requestId });
+  view.grant(peer, { parent: undefined, pieces, reason, candidateCount: 0, requestId });
 }
 
 function bytesOf(view: MatchView, piece: number): number {

@@ -79,9 +79,10 @@ function isAnothersTurn(view: MatchView, peer: Peer): boolean {
 function releaseSole(view: MatchView, source: number): boolean {
   const { swarm } = view;
   if (swarm.zones.length < 2) return false;
-  const base = source * swarm.words;
+  const { data } = swarm.rows;
+  const have = swarm.rows.haveAt(source);
   for (let at = 0; at < swarm.words; at++) {
-    const sole = (swarm.have[base + at] ?? 0) & (swarm.sole[at] ?? 0) & (swarm.known[at] ?? 0);
+    const sole = (data[have + at] ?? 0) & (swarm.sole[at] ?? 0) & (swarm.known[at] ?? 0);
     if (sole !== 0) return local(view, source);
   }
   return false;
@@ -272,7 +273,7 @@ function grantTo(
   candidateCount: number,
 ): void {
   const peer = view.swarm.peers[child];
-  const parentHostId = view.swarm.hosts[source]?.hostId;
-  if (peer === undefined || parentHostId === undefined) return;
-  view.grant(peer, { parentHostId, pieces, reason, candidateCount, requestId: "" });
+  const parent = view.swarm.peers[source];
+  if (peer === undefined || parent === undefined) return;
+  view.grant(peer, { parent, pieces, reason, candidateCount, requestId: "" });
 }

@@ -9,11 +9,13 @@ const SCAN_MAX = 24;
 
 /** Whether the source holds anything that the child wants. */
 export function isUseful(view: MatchView, source: number, child: number): boolean {
-  const { swarm } = view;
-  const base = source * swarm.words;
-  for (let at = 0; at < swarm.words; at++) {
-    const offered = (swarm.have[base + at] ?? 0) & (swarm.known[at] ?? 0);
-    if (offered !== 0 && (offered & swarm.missingWord(child, at)) !== 0) return true;
+  const { known, rows, words } = view.swarm;
+  const { data } = rows;
+  const have = rows.haveAt(source);
+  const missing = rows.missingAt(child);
+  for (let at = 0; at < words; at++) {
+    const offered = (data[have + at] ?? 0) & (known[at] ?? 0);
+    if ((offered & (data[missing + at] ?? 0)) !== 0) return true;
   }
   return false;
 }
@@ -30,13 +32,14 @@ export class Useful {
   /** @param lackedBy only pieces of which these counts know no copy */
   load(view: MatchView, source: number, child: number, lackedBy?: Rarity): number {
     const { swarm } = view;
-    const base = source * swarm.words;
+    const { data } = swarm.rows;
+    const have = swarm.rows.haveAt(source);
+    const missing = swarm.rows.missingAt(child);
     if (this.#words.length < swarm.words) this.#words = new Uint32Array(swarm.words);
     this.#wordCount = swarm.words;
     this.#count = 0;
     for (let at = 0; at < swarm.words; at++) {
-      const offered = (swarm.have[base + at] ?? 0) & (swarm.known[at] ?? 0);
-      let word = offered === 0 ? 0 : offered & swarm.missingWord(child, at);
+      let word = (data[have + at] ?? 0) & (swarm.known[at] ?? 0) & (data[missing + at] ?? 0);
       if (lackedBy !== undefined && word !== 0) word = withoutCopies(word, at, lackedBy);
       this.#words[at] = word;
       if (word !== 0) this.#count += popcount(word);
@@ -47,12 +50,13 @@ export class Useful {
   /** What the source holds of a set, whoever wants it. */
   loadHeld(view: MatchView, source: number, among: Uint32Array): number {
     const { swarm } = view;
-    const base = source * swarm.words;
+    const { data } = swarm.rows;
+    const have = swarm.rows.haveAt(source);
     if (this.#words.length < swarm.words) this.#words = new Uint32Array(swarm.words);
     this.#wordCount = swarm.words;
     this.#count = 0;
     for (let at = 0; at < swarm.words; at++) {
-      const word = (swarm.have[base + at] ?? 0) & (swarm.known[at] ?? 0) & (among[at] ?? 0);
+      const word = (data[have + at] ?? 0) & (swarm.known[at] ?? 0) & (among[at] ?? 0);
       this.#words[at] = word;
       if (word !== 0) this.#count += popcount(word);
     }
@@ -74,7 +78,9 @@ export class Useful {
   urgent(view: MatchView, child: number): number {
     const peer = view.swarm.peers[child];
     if (peer === undefined) return -1;
-    for (const piece of peer.retryFirst) if (this.has(piece)) return piece;
+    if (peer.retryFirst !== undefined) {
+      for (const piece of peer.retryFirst) if (this.has(piece)) return piece;
+    }
     if (peer.blockedUntilMs <= view.nowMs) return -1;
     const end = Math.min(view.swarm.pieceCount, peer.blockedAtPiece + view.policy.readerWindow);
     for (let piece = peer.blockedAtPiece; piece < end; piece++) if (this.has(piece)) return piece;

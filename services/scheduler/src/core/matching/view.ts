@@ -6,8 +6,8 @@ import type { Policy } from "./policy.ts";
 
 /** Where a child gets its next pieces from. */
 export interface Match {
-  /** Empty: the origin. */
-  readonly parentHostId: string;
+  /** Undefined: the origin. */
+  readonly parent: Peer | undefined;
   /** Ascending; empty for an open lease. */
   readonly pieces: readonly number[];
   readonly reason: string;
@@ -66,7 +66,7 @@ export function hasFreeSlot(host: Host, task: Task, policy: Policy): boolean {
   if (isTinyContent(task)) {
     return host.uploadSlots > 0 && host.tinyLeaseCount < TINY_LEASES_PER_HOST_MAX;
   }
-  return host.servingLeaseIds.size - host.tinyLeaseCount < slotsOf(host, task, policy);
+  return host.serving.length - host.tinyLeaseCount < slotsOf(host, task, policy);
 }
 
 /** Whether the host delivers at a small part of the usual pace. */
@@ -86,14 +86,14 @@ export function isPairPossible(
   const peer = view.swarm.peers[child];
   const host = view.swarm.hosts[source];
   if (peer === undefined || host === undefined) return false;
-  if (peer.avoided.size > 0) {
+  if (peer.avoided !== undefined) {
     const avoidance = peer.avoided.get(host.hostId);
     if (avoidance !== undefined && avoidance.untilMs > view.nowMs) {
       passed.avoided++;
       return false;
     }
   }
-  if (isFullPair(view.state, peer, host)) {
+  if (isFullPair(peer, host)) {
     passed.busy++;
     return false;
   }
@@ -104,14 +104,13 @@ export function isPairPossible(
   return true;
 }
 
-function isFullPair(state: State, peer: Peer, host: Host): boolean {
-  if (peer.leaseIds.size < LEASES_PER_PAIR_MAX || host.servingLeaseIds.size < LEASES_PER_PAIR_MAX) {
+function isFullPair(peer: Peer, host: Host): boolean {
+  const { leases } = peer;
+  if (leases.length < LEASES_PER_PAIR_MAX || host.serving.length < LEASES_PER_PAIR_MAX) {
     return false;
   }
   let count = 0;
-  for (const leaseId of peer.leaseIds) {
-    if (state.leases.get(leaseId)?.parentHostId === host.hostId) count++;
-  }
+  for (const lease of leases) if (lease.parent === host) count++;
   return count >= LEASES_PER_PAIR_MAX;
 }
 
@@ -126,7 +125,7 @@ function isTooSlow(view: MatchView, host: Host, child: number, peer: Peer): bool
 
 /** Whether the child waits without a lease for longer than two pieces take. */
 export function isStarved(view: MatchView, peer: Peer): boolean {
-  return peer.leaseIds.size === 0 && view.nowMs - peer.waitingSinceMs >= rescueAfterMs(view);
+  return peer.leases.length === 0 && view.nowMs - peer.waitingSinceMs >= rescueAfterMs(view);
 }
 
 function rescueAfterMs(view: MatchView): number {

@@ -32,7 +32,7 @@ export function whyWaiting(
   child: Peer,
 ): string {
   const { state, task, nowMs } = view;
-  if (child.leaseIds.size >= task.leaseDepth) return "enough leases are live";
+  if (child.leases.length >= task.leaseDepth) return "enough leases are live";
   const wanted = [...wantedPieces(task, child).take(WANTED_MAX)];
   let holderCount = 0;
   let lookedCount = 0;
@@ -41,7 +41,7 @@ export function whyWaiting(
     const host = state.hosts.get(hostId);
     const holder = task.peers.get(hostId);
     if (host === undefined || holder === undefined || !isUsableHolder(view, hostId)) continue;
-    if ((child.avoided.get(hostId)?.untilMs ?? 0) > nowMs) continue;
+    if ((child.avoided?.get(hostId)?.untilMs ?? 0) > nowMs) continue;
     if (!wanted.some((piece) => holder.held.has(piece) && task.digests?.has(piece) === true))
       continue;
     holderCount++;

@@ -2,7 +2,8 @@ import type { Host, Peer } from "../state.ts";
 import { Groups } from "./groups.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
-import { clearBit, grown, hasBit, loadBytes, popcount, setBit, wordCountOf } from "./words.ts";
+import { Rows } from "./rows.ts";
+import { clearBit, grown, hasBit, loadBytes, setBit } from "./words.ts";
 
 /** What a peer may do as a source now. */
 export const ACTIVITY = {
@@ -64,8 +65,7 @@ export class Swarm {
   /** Bytes per millisecond of finished leases, smoothed; 0 before the first. */
   bytesPerMs = 0;
 
-  have: Uint32Array;
-  plan: Uint32Array;
+  readonly rows: Rows;
   readonly peers: (Peer | undefined)[] = [];
   readonly hosts: (Host | undefined)[] = [];
   readonly wants: (Wants | undefined)[] = [];
@@ -73,10 +73,6 @@ export class Swarm {
   #canTake = new Uint8Array(16);
   #activity = new Uint8Array(16);
   #isFresh = new Uint8Array(16);
-  #planCounts = new Uint32Array(16);
-  #leaseCounts = new Uint16Array(16);
-  #missingCounts = new Uint32Array(16);
-  #zoneOf = new Uint32Array(16);
   /** 0: no rack is known. */
   #rackOf = new Uint32Array(16);
   readonly #freeOrdinals: number[] = [];
@@ -84,7 +80,8 @@ export class Swarm {
 
   constructor(pieceCount: number, prngSeed: number) {
     this.pieceCount = pieceCount;
-    this.words = wordCountOf(pieceCount);
+    this.rows = new Rows(pieceCount);
+    this.words = this.rows.words;
     this.rarity = new Rarity(pieceCount, prngSeed);
     this.inFlight = new Uint32Array(pieceCount);
     this.known = new Uint32Array(this.words);
@@ -92,35 +89,27 @@ export class Swarm {
     this.unknownHeld = new Uint32Array(pieceCount);
     this.lackingZoneCounts = new Uint32Array(pieceCount);
     this.lacking = new Uint32Array(this.words);
-    this.have = new Uint32Array(16 * this.words);
-    this.plan = new Uint32Array(16 * this.words);
     this.#places = new Places(pieceCount, prngSeed);
     this.zones = this.#places.zones;
   }
 
   isSource = (peer: number): boolean => this.#isSource[peer] === 1;
   activityOf = (peer: number): number => this.#activity[peer] ?? ACTIVITY.off;
-  planCountOf = (peer: number): number => this.#planCounts[peer] ?? 0;
+  planCountOf = (peer: number): number => this.rows.planCountOf(peer);
   /** Live leases that the peer takes. */
-  leaseCountOf = (peer: number): number => this.#leaseCounts[peer] ?? 0;
-  missingCountOf = (peer: number): number => this.#missingCounts[peer] ?? 0;
-  zoneOf = (peer: number): number => this.#zoneOf[peer] ?? 0;
+  leaseCountOf = (peer: number): number => this.rows.leaseCountOf(peer);
+  missingCountOf = (peer: number): number => this.rows.missingCountOf(peer);
+  zoneOf = (peer: number): number => this.rows.zoneOf(peer);
   rackOf = (peer: number): number => this.#rackOf[peer] ?? 0;
-  holds = (peer: number, piece: number): boolean => hasBit(this.have, peer * this.words, piece);
-  plans = (peer: number, piece: number): boolean => hasBit(this.plan, peer * this.words, piece);
+  holds = (peer: number, piece: number): boolean =>
+    hasBit(this.rows.data, this.rows.haveAt(peer), piece);
+  plans = (peer: number, piece: number): boolean =>
+    hasBit(this.rows.data, this.rows.planAt(peer), piece);
 
   /** Whether the peer wants the piece, held or not. */
   isWanted(peer: number, piece: number): boolean {
     const wants = this.wants[peer] ?? "nothing";
     return wants === "all" || (wants !== "nothing" && hasBit(wants, 0, piece));
-  }
-
-  /** Word `at` of what the peer wants and neither has nor is being sent. */
-  missingWord(peer: number, at: number): number {
-    const wants = this.wants[peer] ?? "nothing";
-    if (wants === "nothing") return 0;
-    const missing = ~(this.plan[peer * this.words + at] ?? 0);
-    return wants === "all" ? missing & this.#wordMask(at) : missing & (wants[at] ?? 0);
   }
 
   /** Takes a peer in; its copies count when it is made a source. */
@@ -131,15 +120,14 @@ export class Swarm {
     this.peers[ordinal] = peer;
     this.hosts[ordinal] = host;
     this.wants[ordinal] = "nothing";
-    this.#leaseCounts[ordinal] = peer.leaseIds.size;
-    this.#zoneOf[ordinal] = this.#places.zoneFor(host.idc);
+    const { rows } = this;
+    rows.clear(ordinal);
+    rows.setLeaseCount(ordinal, peer.leases.length);
+    rows.setZone(ordinal, this.#places.zoneFor(host.idc));
     this.#rackOf[ordinal] = this.#places.rackFor(host);
-    const base = ordinal * this.words;
-    loadBytes(this.have, base, this.words, held);
-    loadBytes(this.plan, base, this.words, held);
-    let planCount = 0;
-    for (let at = 0; at < this.words; at++) planCount += popcount(this.plan[base + at] ?? 0);
-    this.#planCounts[ordinal] = planCount;
+    loadBytes(rows.data, rows.haveAt(ordinal), this.words, held);
+    loadBytes(rows.data, rows.planAt(ordinal), this.words, held);
+    rows.setPlanCount(ordinal, peer.held.count);
     const zone = this.zones[this.zoneOf(ordinal)];
     if (zone !== undefined && ++zone.memberCount === 1) this.#countLacking(zone, 1);
     for (const [at, byte] of leased.entries()) {
@@ -154,10 +142,8 @@ export class Swarm {
     const ordinal = peer.ordinal;
     if (ordinal < 0) return;
     this.setSource(ordinal, false);
-    const base = ordinal * this.words;
     for (let piece = 0; piece < this.pieceCount; piece++) {
-      if (hasBit(this.plan, base, piece) && !hasBit(this.have, base, piece))
-        this.unlease(ordinal, piece);
+      if (this.plans(ordinal, piece) && !this.holds(ordinal, piece)) this.unlease(ordinal, piece);
     }
     this.setCanTake(ordinal, false);
     const zone = this.zones[this.zoneOf(ordinal)];
@@ -173,9 +159,9 @@ export class Swarm {
   setSource(ordinal: number, isSource: boolean): void {
     if (this.isSource(ordinal) === isSource) return;
     this.#isSource[ordinal] = isSource ? 1 : 0;
-    const base = ordinal * this.words;
+    const have = this.rows.haveAt(ordinal);
     for (let at = 0; at < this.words; at++) {
-      let word = this.have[base + at] ?? 0;
+      let word = this.rows.data[have + at] ?? 0;
       while (word !== 0) {
         const piece = at * 32 + 31 - Math.clz32(word & -word);
         word &= word - 1;
@@ -188,15 +174,16 @@ export class Swarm {
   }
 
   setWants(ordinal: number, wants: Wants): void {
-    this.wants[ordinal] = wants;
-    let missing = 0;
-    for (let at = 0; at < this.words; at++) missing += popcount(this.missingWord(ordinal, at));
-    this.#missingCounts[ordinal] = missing;
+    // A set may say something else than the one before, a word does not.
+    if (this.wants[ordinal] !== wants || typeof wants !== "string") {
+      this.wants[ordinal] = wants;
+      this.rows.setMissing(ordinal, (at) => this.#wantedWord(wants, at));
+    }
     this.#updateNeedy(ordinal);
   }
 
   setLeaseCount(ordinal: number, count: number): void {
-    this.#leaseCounts[ordinal] = count;
+    this.rows.setLeaseCount(ordinal, count);
   }
 
   /** Whether its host can be told anything and has room for one more lease. */
@@ -242,39 +229,35 @@ export class Swarm {
 
   /** A piece is on its way to the peer. */
   lease(ordinal: number, piece: number): void {
-    setBit(this.plan, ordinal * this.words, piece);
-    this.#planCounts[ordinal] = this.planCountOf(ordinal) + 1;
+    this.#addToPlan(ordinal, piece);
     this.inFlight[piece] = (this.inFlight[piece] ?? 0) + 1;
     this.#addCopy(ordinal, piece);
-    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, -1);
+    if (this.#isMissing(ordinal, piece)) this.#removeMissing(ordinal, piece);
   }
 
   /** A piece that was on its way will not come. */
   unlease(ordinal: number, piece: number): void {
-    clearBit(this.plan, ordinal * this.words, piece);
-    this.#planCounts[ordinal] = this.planCountOf(ordinal) - 1;
+    this.#removeFromPlan(ordinal, piece);
     this.inFlight[piece] = (this.inFlight[piece] ?? 1) - 1;
     this.#removeCopy(ordinal, piece);
-    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, 1);
+    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, piece);
   }
 
   /** The peer holds a piece, whether it was on its way or not. */
   hold(ordinal: number, piece: number): void {
-    const base = ordinal * this.words;
-    if (hasBit(this.have, base, piece)) return;
-    setBit(this.have, base, piece);
+    if (this.holds(ordinal, piece)) return;
+    setBit(this.rows.data, this.rows.haveAt(ordinal), piece);
     const isSource = this.isSource(ordinal);
-    if (hasBit(this.plan, base, piece)) {
+    if (this.plans(ordinal, piece)) {
       this.inFlight[piece] = (this.inFlight[piece] ?? 1) - 1;
       if (!isSource || !hasBit(this.known, 0, piece)) {
         this.#removeCopy(ordinal, piece);
         if (isSource) this.#addHeld(ordinal, piece);
       }
     } else {
-      setBit(this.plan, base, piece);
-      this.#planCounts[ordinal] = this.planCountOf(ordinal) + 1;
+      this.#addToPlan(ordinal, piece);
       if (isSource) this.#addHeld(ordinal, piece);
-      if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, -1);
+      if (this.#isMissing(ordinal, piece)) this.#removeMissing(ordinal, piece);
     }
     const activity = this.activityOf(ordinal);
     const isAsleep = activity === ACTIVITY.idle || activity === ACTIVITY.off;
@@ -296,13 +279,11 @@ export class Swarm {
 
   /** The peer does not hold a piece any more. */
   unhold(ordinal: number, piece: number): void {
-    const base = ordinal * this.words;
-    if (!hasBit(this.have, base, piece)) return;
-    clearBit(this.have, base, piece);
-    clearBit(this.plan, base, piece);
-    this.#planCounts[ordinal] = this.planCountOf(ordinal) - 1;
+    if (!this.holds(ordinal, piece)) return;
+    clearBit(this.rows.data, this.rows.haveAt(ordinal), piece);
+    this.#removeFromPlan(ordinal, piece);
     if (this.isSource(ordinal)) this.#removeHeld(ordinal, piece);
-    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, 1);
+    if (this.isWanted(ordinal, piece)) this.#addMissing(ordinal, piece);
   }
 
   /** The peer holds nothing any more. */
@@ -336,10 +317,33 @@ export class Swarm {
     if (zone?.rarity.decrement(piece) === 0) this.#addLacking(piece, 1);
   }
 
-  #addMissing(ordinal: number, change: number): void {
-    const missing = this.missingCountOf(ordinal) + change;
-    this.#missingCounts[ordinal] = missing;
-    if (missing === 0 || (change > 0 && missing === change)) this.#updateNeedy(ordinal);
+  #addToPlan(ordinal: number, piece: number): void {
+    setBit(this.rows.data, this.rows.planAt(ordinal), piece);
+    this.rows.setPlanCount(ordinal, this.planCountOf(ordinal) + 1);
+  }
+
+  #removeFromPlan(ordinal: number, piece: number): void {
+    clearBit(this.rows.data, this.rows.planAt(ordinal), piece);
+    this.rows.setPlanCount(ordinal, this.planCountOf(ordinal) - 1);
+  }
+
+  #isMissing(ordinal: number, piece: number): boolean {
+    return hasBit(this.rows.data, this.rows.missingAt(ordinal), piece);
+  }
+
+  #addMissing(ordinal: number, piece: number): void {
+    if (this.#isMissing(ordinal, piece)) return;
+    setBit(this.rows.data, this.rows.missingAt(ordinal), piece);
+    const count = this.missingCountOf(ordinal) + 1;
+    this.rows.setMissingCount(ordinal, count);
+    if (count === 1) this.#updateNeedy(ordinal);
+  }
+
+  #removeMissing(ordinal: number, piece: number): void {
+    clearBit(this.rows.data, this.rows.missingAt(ordinal), piece);
+    const count = this.missingCountOf(ordinal) - 1;
+    this.rows.setMissingCount(ordinal, count);
+    if (count === 0) this.#updateNeedy(ordinal);
   }
 
   #updateNeedy(ordinal: number): void {
@@ -373,24 +377,21 @@ export class Swarm {
     else clearBit(this.lacking, 0, piece);
   }
 
-  #wordMask(at: number): number {
+  #wantedWord(wants: Wants, at: number): number {
+    if (wants === "nothing") return 0;
+    if (wants !== "all") return wants[at] ?? 0;
     const rest = this.pieceCount - at * 32;
     return rest >= 32 ? -1 : (1 << rest) - 1;
   }
 
   #ensure(ordinal: number): void {
+    this.rows.ensure(ordinal);
     if (ordinal < this.#isSource.length) return;
     const capacity = this.#isSource.length * 2;
-    this.have = grown(this.have, new Uint32Array(capacity * this.words));
-    this.plan = grown(this.plan, new Uint32Array(capacity * this.words));
     this.#isSource = grown(this.#isSource, new Uint8Array(capacity));
     this.#canTake = grown(this.#canTake, new Uint8Array(capacity));
     this.#activity = grown(this.#activity, new Uint8Array(capacity));
     this.#isFresh = grown(this.#isFresh, new Uint8Array(capacity));
-    this.#planCounts = grown(this.#planCounts, new Uint32Array(capacity));
-    this.#leaseCounts = grown(this.#leaseCounts, new Uint16Array(capacity));
-    this.#missingCounts = grown(this.#missingCounts, new Uint32Array(capacity));
-    this.#zoneOf = grown(this.#zoneOf, new Uint32Array(capacity));
     this.#rackOf = grown(this.#rackOf, new Uint32Array(capacity));
   }
 }

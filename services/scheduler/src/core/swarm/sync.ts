@@ -1,5 +1,5 @@
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
-import type { Host, Lease, Peer, State, Task } from "../state.ts";
+import type { Host, Lease, Peer, Task } from "../state.ts";
 import { isWholeWanted, piecesOfRequest } from "../wanted.ts";
 import { ACTIVITY, Swarm, type Wants } from "./swarm.ts";
 import { setBit, wordCountOf } from "./words.ts";
@@ -10,7 +10,7 @@ import { setBit, wordCountOf } from "./words.ts";
  */
 
 /** The index of a described task, made of the state when there is none yet. */
-export function swarmOf(state: State, task: Task): Swarm {
+export function swarmOf(task: Task): Swarm {
   const known = task.swarm;
   if (known !== undefined) return known;
   const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
@@ -19,10 +19,9 @@ export function swarmOf(state: State, task: Task): Swarm {
   for (let piece = 0; piece < pieceCount; piece++) {
     if (task.digests?.has(piece) === true) swarm.learn(piece);
   }
-  for (const peer of task.peers.values()) joinSwarm(state, task, peer);
-  for (const leaseId of task.leaseIds) {
-    const lease = state.leases.get(leaseId);
-    if (lease !== undefined) countLease(task, lease, 1);
+  for (const peer of task.peers.values()) joinSwarm(task, peer);
+  for (const peer of task.peers.values()) {
+    for (const lease of peer.leases) countLease(task, lease, 1);
   }
   return swarm;
 }
@@ -33,25 +32,21 @@ export function dropSwarm(task: Task): void {
   task.swarm = undefined;
 }
 
-export function joinSwarm(state: State, task: Task, peer: Peer): void {
+export function joinSwarm(task: Task, peer: Peer): void {
   const { swarm } = task;
-  const host = state.hosts.get(peer.hostId);
-  if (swarm === undefined || host === undefined) return;
-  swarm.join(peer, host, peer.held.toBytes(), peer.leased.toBytes());
+  if (swarm === undefined) return;
+  swarm.join(peer, peer.host, peer.held.toBytes(), peer.leased.toBytes());
   syncWants(task, peer);
-  syncHostOfPeer(task, peer, host);
+  syncPeer(peer);
 }
 
 /** The host of the peer is in another place than when it joined. */
-export function moveInSwarm(state: State, task: Task, peer: Peer, host: Host): void {
-  const leases: Lease[] = [];
-  for (const leaseId of [...host.servingLeaseIds, ...host.takingLeaseIds]) {
-    const lease = task.leaseIds.has(leaseId) ? state.leases.get(leaseId) : undefined;
-    if (lease !== undefined) leases.push(lease);
-  }
+export function moveInSwarm(task: Task, peer: Peer): void {
+  const served = peer.host.serving.filter(({ child }) => child.task === task);
+  const leases = [...served, ...peer.leases];
   for (const lease of leases) countLease(task, lease, -1);
   task.swarm?.leave(peer);
-  joinSwarm(state, task, peer);
+  joinSwarm(task, peer);
   for (const lease of leases) countLease(task, lease, 1);
 }
 
@@ -63,41 +58,46 @@ export function syncWants(task: Task, peer: Peer): void {
 }
 
 /** After the host became reachable or not, or the peer's copy trusted or not. */
-export function syncHost(state: State, host: Host): void {
-  for (const taskId of host.taskIds) {
-    const task = state.tasks.get(taskId);
-    const peer = task?.peers.get(host.hostId);
-    if (task?.swarm !== undefined && peer !== undefined) syncHostOfPeer(task, peer, host);
-  }
+export function syncHost(host: Host): void {
+  for (const peer of host.peers.values()) syncPeer(peer);
 }
 
 /** After the depth of leases changed: everybody may take more, or less. */
-export function syncDepth(state: State, task: Task): void {
-  for (const peer of task.peers.values()) syncPeer(state, task, peer);
+export function syncDepth(task: Task): void {
+  for (const peer of task.peers.values()) syncPeer(peer);
 }
 
-export function syncPeer(state: State, task: Task, peer: Peer): void {
-  const host = state.hosts.get(peer.hostId);
-  if (task.swarm !== undefined && host !== undefined) syncHostOfPeer(task, peer, host);
+export function syncPeer(peer: Peer): void {
+  const { swarm } = peer.task;
+  if (swarm === undefined || peer.ordinal < 0) return;
+  swarm.setSource(peer.ordinal, isSource(peer));
+  swarm.setCanTake(peer.ordinal, canTake(peer));
+  swarm.freshen(peer.ordinal);
 }
 
-/** A lease was added (`change` 1) or ended (-1): its pieces are on their way to the child, or not any more. */
-export function syncLease(task: Task, lease: Lease, child: Peer, change: 1 | -1): void {
+/** A lease was added (`change` 1) or ended (-1): these pieces of it are on their way to the child, or not any more. */
+export function syncLease(
+  task: Task,
+  lease: Lease,
+  pieces: readonly number[],
+  change: 1 | -1,
+): void {
   const { swarm } = task;
+  const { child } = lease;
   if (swarm === undefined || child.ordinal < 0) return;
-  swarm.setLeaseCount(child.ordinal, child.leaseIds.size);
-  for (const piece of lease.remaining) {
+  swarm.setLeaseCount(child.ordinal, child.leases.length);
+  for (const piece of pieces) {
     if (change === 1) swarm.lease(child.ordinal, piece);
     else swarm.unlease(child.ordinal, piece);
   }
   countLease(task, lease, change);
-  const host = swarm.hosts[child.ordinal];
-  if (host !== undefined) swarm.setCanTake(child.ordinal, canTake(task, child, host));
+  swarm.setCanTake(child.ordinal, canTake(child));
   if (change === -1) swarm.freshen(child.ordinal);
 }
 
 /** Whether others may be given leases from the peer's copy. */
-export function isSource(task: Task, peer: Peer, host: Host): boolean {
+export function isSource(peer: Peer): boolean {
+  const { host, task } = peer;
   return (
     task.state !== "retired" &&
     host.state === "alive" &&
@@ -107,8 +107,8 @@ export function isSource(task: Task, peer: Peer, host: Host): boolean {
   );
 }
 
-export function canTake(task: Task, peer: Peer, host: Host): boolean {
-  return task.state !== "retired" && host.state === "alive" && peer.leaseIds.size < task.leaseDepth;
+export function canTake({ host, leases, task }: Peer): boolean {
+  return task.state !== "retired" && host.state === "alive" && leases.length < task.leaseDepth;
 }
 
 /** Has the source's next lease looked for, if it is one and has nothing to do. */
@@ -134,31 +134,24 @@ export function wantsOf(task: Task, peer: Peer): Wants {
   return mask;
 }
 
-function syncHostOfPeer(task: Task, peer: Peer, host: Host): void {
-  if (task.swarm === undefined || peer.ordinal < 0) return;
-  task.swarm.setSource(peer.ordinal, isSource(task, peer, host));
-  task.swarm.setCanTake(peer.ordinal, canTake(task, peer, host));
-  task.swarm.freshen(peer.ordinal);
-}
-
 function countLease(task: Task, lease: Lease, change: 1 | -1): void {
   const { swarm } = task;
   if (swarm === undefined) return;
-  if (lease.parentHostId === "") {
+  if (lease.parent === undefined) {
     swarm.originLeaseCount += change;
     return;
   }
-  if (change === 1) noteZones(swarm, task, lease);
-  const into = swarm.zones[lease.inboundZone ?? -1];
-  const outOf = swarm.zones[lease.outboundZone ?? -1];
+  if (change === 1) noteZones(swarm, lease, lease.parent);
+  const into = swarm.zones[lease.inboundZone];
+  const outOf = swarm.zones[lease.outboundZone];
   if (into !== undefined) into.inboundCount += change;
   if (outOf !== undefined) outOf.outboundCount += change;
 }
 
 /** Notes between which zones the lease carries pieces, so that its end is counted where its beginning was. */
-function noteZones(swarm: Swarm, task: Task, lease: Lease): void {
-  const child = task.peers.get(lease.childHostId)?.ordinal ?? -1;
-  const parent = task.peers.get(lease.parentHostId)?.ordinal ?? -1;
+function noteZones(swarm: Swarm, lease: Lease, parentHost: Host): void {
+  const child = lease.child.ordinal;
+  const parent = parentHost.peers.get(lease.taskId)?.ordinal ?? -1;
   const isAcross = child >= 0 && parent >= 0 && swarm.zoneOf(child) !== swarm.zoneOf(parent);
   lease.inboundZone = isAcross ? swarm.zoneOf(child) : -1;
   lease.outboundZone = isAcross ? swarm.zoneOf(parent) : -1;

@@ -1,0 +1,102 @@
+import type {
+  LeaseGranted,
+  PieceRange,
+} from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import type { DecisionContext } from "./evolve-decision.ts";
+import { must, mustHold } from "./invariant.ts";
+import { addLease } from "./ledger.ts";
+import { type Lease, type Peer, type State } from "./state.ts";
+import { leaseNumberOf } from "./lease-index.ts";
+import { newLease } from "./leases.ts";
+
+/** A decision to grant a lease, and whom it concerns: looked up by their ids on a replay, at hand when it was just made. */
+export interface Grant {
+  readonly value: LeaseGranted;
+  readonly child: Peer;
+  /** Undefined: the origin. */
+  readonly parent: Peer | undefined;
+}
+
+/** @throws {InvariantViolation} when the lease names somebody or something that is not there. */
+export function grantOf(state: State, value: LeaseGranted): Grant {
+  const { taskId, childHostId, parentHostId } = value;
+  const task = must(state.tasks.get(taskId), `task ${taskId}`);
+  const peerOf = (hostId: string) => must(task.peers.get(hostId), `peer ${hostId} of ${taskId}`);
+  const child = peerOf(childHostId);
+  return { value, child, parent: parentHostId === "" ? undefined : peerOf(parentHostId) };
+}
+
+/** Applies the grant. @throws {InvariantViolation} when it does not fit. */
+export function grantLease(state: State, grant: Grant, context: DecisionContext): Lease {
+  const { value, child, parent } = grant;
+  const id = { ...context, number: leaseNumberOf(value.leaseId) };
+  mustFit(grant);
+  mustHold(
+    Number.isSafeInteger(id.number) && !state.leases.has(id),
+    () => `lease ${value.leaseId} is granted twice, or is none`,
+  );
+  const lease = newLease({
+    leaseId: value.leaseId,
+    number: id.number,
+    slice: context.slice,
+    epoch: context.epoch,
+    child,
+    parent: parent?.host,
+    pieces: value.pieces,
+    isOpen: value.open,
+    requestId: value.requestId,
+    reason: value.reason,
+    candidateCount: value.candidateCount,
+    grantedAtMs: context.decidedAtMs,
+    durationMs: value.durationMs,
+    traceparent: value.traceparent,
+  });
+  addLease(state, child.task, lease);
+  if (id.number >= (state.nextLeaseNumbers[context.slice] ?? 1)) {
+    state.nextLeaseNumbers[context.slice] = id.number + 1;
+  }
+  return lease;
+}
+
+function mustFit({ value, child, parent }: Grant): void {
+  const { leaseId } = value;
+  const { task } = child;
+  mustHold(
+    task.isCreated && task.state !== "retired",
+    () => `task ${value.taskId} takes no leases`,
+  );
+  mustHold(child !== parent, () => `lease ${leaseId} is from its own child`);
+  mustHold(
+    value.open === (value.pieces.length === 0),
+    () => `lease ${leaseId} is neither open nor of pieces`,
+  );
+  if (value.open)
+    mustHold(
+      task.layout === undefined && task.openLeaseId === undefined,
+      () => `a second open lease ${leaseId}`,
+    );
+  for (const range of value.pieces) mustFitPieces(leaseId, range, child, parent);
+}
+
+function mustFitPieces(
+  leaseId: string,
+  { start, count }: PieceRange,
+  child: Peer,
+  parent: Peer | undefined,
+): void {
+  const { layout } = child.task;
+  const pieceCount = layout === undefined ? 0 : pieceCountOf(layout);
+  mustHold(
+    start + count <= pieceCount,
+    () => `lease ${leaseId}: a piece beyond the last, ${pieceCount - 1}`,
+  );
+  for (let piece = start; piece < start + count; piece++) {
+    mustHold(
+      parent === undefined || parent.held.has(piece),
+      () => `lease ${leaseId}: the parent does not hold piece ${piece}`,
+    );
+    mustHold(!child.held.has(piece), () => `lease ${leaseId}: the child holds piece ${piece}`);
+    mustHold(!child.leased.has(piece), () => `lease ${leaseId}: piece ${piece} is leased twice`);
+  }
+}

@@ -1,0 +1,66 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { LeaseIndex } from "./lease-index.ts";
+import { newLease } from "./leases.ts";
+import { newHost, newPeer, newTask, type Lease } from "./state.ts";
+
+const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0), 1);
+
+function leaseOf(slice: number, epoch: number, number: number): Lease {
+  return newLease({
+    leaseId: `${slice}-${epoch}-${number}`,
+    number,
+    slice,
+    epoch,
+    child: CHILD,
+    parent: undefined,
+    pieces: [],
+    isOpen: false,
+    requestId: "",
+    reason: "",
+    candidateCount: 1,
+    grantedAtMs: 0,
+    durationMs: 1,
+    traceparent: "",
+  });
+}
+
+test("it holds what a map by id holds, whatever is added and taken out", () => {
+  const step = fc.record({
+    isAdded: fc.boolean(),
+    slice: fc.nat(1),
+    epoch: fc.integer({ min: 1, max: 2 }),
+    number: fc.nat(600),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+      const index = new LeaseIndex();
+      const map = new Map<string, Lease>();
+      for (const { isAdded, slice, epoch, number } of steps) {
+        const lease = map.get(`${slice}-${epoch}-${number}`) ?? leaseOf(slice, epoch, number);
+        if (isAdded) {
+          index.add(lease);
+          map.set(lease.leaseId, lease);
+        } else {
+          index.delete(lease);
+          map.delete(lease.leaseId);
+        }
+        expect(index.size).toBe(map.size);
+        expect(index.get(lease.leaseId)).toBe(map.get(lease.leaseId));
+        expect(index.has(lease)).toBe(map.has(lease.leaseId));
+      }
+      const ids = [...index.values()].map(({ leaseId }) => leaseId);
+      expect(ids.toSorted()).toEqual([...map.keys()].toSorted());
+    }),
+  );
+});
+
+test.for(["", "7", "7-1", "7-1-", "07-1-5", "7-1-5.0", "7-1-5-2", "7-1-0x5", "a-b-c", "7-1--5"])(
+  "%s is the id of no lease",
+  (leaseId) => {
+    const index = new LeaseIndex();
+    index.add(leaseOf(7, 1, 5));
+
+    expect(index.get(leaseId)).toBeUndefined();
+  },
+);

@@ -1,0 +1,96 @@
+import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
+import type { Lease } from "./state.ts";
+
+/** Leases with numbers that follow one another share a block. A block with one lease left costs as much as some leases do. */
+const BLOCK_LEASES = 128;
+
+interface Block {
+  readonly leases: (Lease | undefined)[];
+  count: number;
+}
+
+/**
+ * Leases by id. Hundreds of thousands come and go, nearly in the order of their numbers, and each is looked up several times: an array
+ * by number, kept in blocks that are given up when they are empty, does that without hashing a text and without ever growing as a
+ * whole.
+ */
+export class LeaseIndex {
+  /** By slice and epoch, then by the number of the block. */
+  readonly #blocks = new Map<number, Map<number, Block>>();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get(leaseId: string): Lease | undefined {
+    const [slice, epoch, number] = leaseId.split("-");
+    const found = this.#at(Number(slice), Number(epoch), Number(number));
+    // Hosts say what they like: `07-3-1e3` is no lease.
+    return found?.leaseId === leaseId ? found : undefined;
+  }
+
+  has({ slice, epoch, number }: Pick<Lease, "slice" | "epoch" | "number">): boolean {
+    return this.#at(slice, epoch, number) !== undefined;
+  }
+
+  /** Does nothing when it is there already. */
+  add(lease: Lease): void {
+    const block = this.#blockFor(lease);
+    const place = lease.number % BLOCK_LEASES;
+    if (block.leases[place] === undefined) {
+      block.count++;
+      this.#size++;
+    }
+    block.leases[place] = lease;
+  }
+
+  delete(lease: Lease): void {
+    const blocks = this.#blocks.get(seriesOf(lease.slice, lease.epoch));
+    const number = Math.floor(lease.number / BLOCK_LEASES);
+    const block = blocks?.get(number);
+    const place = lease.number % BLOCK_LEASES;
+    if (blocks === undefined || block?.leases[place] !== lease) return;
+    block.leases[place] = undefined;
+    this.#size--;
+    if (--block.count > 0) return;
+    blocks.delete(number);
+    if (blocks.size === 0) this.#blocks.delete(seriesOf(lease.slice, lease.epoch));
+  }
+
+  /** By slice and epoch, the oldest numbers first. */
+  *values(): Generator<Lease> {
+    for (const blocks of this.#blocks.values()) {
+      for (const { leases } of blocks.values()) {
+        for (const lease of leases) if (lease !== undefined) yield lease;
+      }
+    }
+  }
+
+  #at(slice: number, epoch: number, number: number): Lease | undefined {
+    const block = this.#blocks.get(seriesOf(slice, epoch))?.get(Math.floor(number / BLOCK_LEASES));
+    return block?.leases[number % BLOCK_LEASES];
+  }
+
+  #blockFor({ slice, epoch, number }: Lease): Block {
+    const series = seriesOf(slice, epoch);
+    const blocks = this.#blocks.get(series) ?? new Map<number, Block>();
+    if (blocks.size === 0) this.#blocks.set(series, blocks);
+    const blockNumber = Math.floor(number / BLOCK_LEASES);
+    let block = blocks.get(blockNumber);
+    if (block === undefined) {
+      block = { leases: Array.from({ length: BLOCK_LEASES }), count: 0 };
+      blocks.set(blockNumber, block);
+    }
+    return block;
+  }
+}
+
+/** The number of a lease in its slice and epoch, which its id ends with. */
+export function leaseNumberOf(leaseId: string): number {
+  return Number(leaseId.slice(leaseId.lastIndexOf("-") + 1));
+}
+
+function seriesOf(slice: number, epoch: number): number {
+  return epoch * SLICE_COUNT + slice;
+}
