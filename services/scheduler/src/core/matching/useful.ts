@@ -106,11 +106,10 @@ export class Useful {
 
   #walk(rarity: Rarity, random: () => number): number {
     let rest = WALK_MAX;
-    for (let count = 1; rest > 0; count++) {
-      const start = rarity.startOf(count);
-      if (start >= rarity.pieceCount) return -1;
-      const size = rarity.startOf(count + 1) - start;
-      if (size === 0) continue;
+    let size = 0;
+    // From one group of equals to the next: of a content that is everywhere there are tens of thousands of counts with no piece.
+    for (let start = rarity.startOf(1); start < rarity.pieceCount && rest > 0; start += size) {
+      size = rarity.startOf(rarity.countOf(rarity.at(start)) + 1) - start;
       const first = Math.floor(random() * size);
       for (let step = 0; step < size && rest > 0; step++, rest--) {
         const piece = rarity.at(start + ((first + step) % size));
