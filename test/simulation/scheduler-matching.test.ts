@@ -64,6 +64,21 @@ test("content described together with its request is leased in one stream", () =
   ]);
 });
 
+test("requests of one host for different parts of the content do not wait for each other", () => {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.request("a", { requestId: "first", wantedStart: 0, wantedEnd: MIB });
+  world.describe("a");
+  world.decide();
+  world.request("a", { requestId: "second", wantedStart: 2 * MIB, wantedEnd: 3 * MIB });
+  world.decide();
+
+  expect(world.grants).toMatchObject([
+    { requestId: "first", pieces: [{ start: 0, count: 1 }] },
+    { requestId: "second", pieces: [{ start: 2, count: 1 }] },
+  ]);
+});
+
 test("a host that cannot read the origin waits for somebody who can, and is told so again in time", () => {
   const world = new SchedulerWorld();
   world.announce("a");

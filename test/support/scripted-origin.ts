@@ -36,6 +36,8 @@ export class ScriptedOrigin implements OriginClient {
   sentBytes = 0;
   /** Content bodies that were broken off before their end. */
   brokenOffCount = 0;
+  /** Asked before each request is answered. */
+  beforeAnswer: (request: OriginRequest) => void = () => {};
   readonly #files = new Map<string, ScriptedFile>();
 
   add(path: string, bytes: Uint8Array, how: Partial<ScriptedFile> = {}): ScriptedFile {
@@ -60,6 +62,7 @@ export class ScriptedOrigin implements OriginClient {
     await Promise.resolve();
     signal.throwIfAborted();
     this.requests.push(request);
+    this.beforeAnswer(request);
     const file = this.#files.get(request.url.pathname);
     if (file === undefined) return this.#refusal(404, signal);
     if (file.isDown) throw new PortError("origin_unreachable", "refused", { retryable: true });
@@ -86,6 +89,7 @@ export class ScriptedOrigin implements OriginClient {
     const headers: HeaderList = [
       ...file.headers,
       ...(file.etag === "" ? [] : ([["ETag", file.etag]] as const)),
+      ...(file.hasRanges ? ([["Accept-Ranges", "bytes"]] as const) : []),
       ...(file.hasLength ? ([["Content-Length", String(body.length)]] as const) : []),
       ...(span === undefined
         ? []

@@ -98,16 +98,6 @@ export class AttachedRequests {
     return [...wanted].toSorted((a, b) => a - b);
   }
 
-  /** Whether some reader has come to a piece that is neither held nor known to `isTaken`. */
-  isStuck(isTaken: (pieceIndex: number) => boolean): boolean {
-    for (const { reader, isPlace } of this.#requests.values()) {
-      if (isPlace === true) continue;
-      const index = reader.nextPiece;
-      if (index !== undefined && !this.#stored.held.has(index) && !isTaken(index)) return true;
-    }
-    return false;
-  }
-
   /** Every piece that a request wants, ascending; all of the content when nobody is there to say. */
   piecesOf(requestId: string): number[] {
     const { layout } = this.#stored;

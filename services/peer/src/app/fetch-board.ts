@@ -1,38 +1,28 @@
-import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { indexesOf, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { messageOf } from "@lacewing/runtime/errors.ts";
 import { runsToFetch } from "../core/fetch-plan.ts";
+import {
+  cancelled,
+  type EndedFetch,
+  type FetchOrder,
+  fruitless,
+  trafficOf,
+} from "./fetch-order.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
+import { openSpan } from "./origin-access.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
 import { patienceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
+import { NEAR_MS_MAX, Stretch } from "./stretch.ts";
 import type { Traffic } from "./task-reader.ts";
-
-/** What is to be fetched, and why. */
-export interface FetchOrder {
-  /** A lease's id, or a name of our own for what was not leased. */
-  readonly leaseId: string;
-  readonly source: FetchSource;
-  readonly pieces: readonly number[];
-  /** `undefined`: on our own account, because the scheduler is silent. */
-  readonly lease: Lease | undefined;
-  readonly traceparent: string;
-}
-
-/** How a fetch ended, with what it was. */
-export interface EndedFetch {
-  readonly order: FetchOrder;
-  readonly end: FetchEnd;
-  readonly durationMs: number;
-  /** It brought at least {@link ADVANCE_BYTES_MIN} bytes that were not there before. */
-  readonly hasAdvanced: boolean;
-}
 
 /** A read that brings less is no progress: an origin that gives a byte at a time must not be asked for ever. */
 const ADVANCE_BYTES_MIN = 64 * 1024;
+
+/** Reads of the origin for one task at once, as readers of far parts need them: download tools open no more themselves. */
+const ORIGIN_READ_COUNT_MAX = 8;
 
 /** What the board tells its owner. */
 export interface FetchBoardEvents {
@@ -49,6 +39,19 @@ interface ActiveFetch {
   lastPieceReason: Error | undefined;
   /** It brought enough that trying again makes sense. */
   hasAdvanced: boolean;
+  /** What it reads, or will read, at present. */
+  readonly stretches: Set<Stretch>;
+  /** Reads beside each other. One that fails ends the others. */
+  reads: Promise<void>[];
+  bytes: number;
+  failed: FetchEnd | undefined;
+  /** A reader of a far part is being given a read of its own; or the origin would not have it. */
+  isSplitting: boolean;
+}
+
+interface ReadHow {
+  readonly source: FetchSource;
+  readonly traceparent: string;
 }
 
 /** The fetches of one task under way: which pieces they have taken on, and how far the origin has written into a piece. */
@@ -64,10 +67,12 @@ export class FetchBoard {
   readonly #claims = new Map<number, ActiveFetch>();
   readonly #partial = new Map<number, number>();
   readonly #traffic = new Map<number, Traffic>();
-  /** Pieces got free, or are held. */
   /** Up to where the origin wrote pieces before its read was broken off. */
   readonly #brokenOff = new Map<number, number>();
+  /** Pieces got free, or are held. */
   readonly #released = new Progress();
+  #originReadCount = 0;
+  #secondLook: NodeJS.Timeout | undefined;
 
   constructor(
     stored: StoredTask,
@@ -127,6 +132,30 @@ export class FetchBoard {
     return false;
   }
 
+  /**
+   * A reader waits for a piece that a fetch has taken on. When a read of the origin would be long in coming to it, the end of
+   * that read is given to another one, which begins at the piece.
+   */
+  hurry(pieceIndex: number): void {
+    const fetch = this.#claims.get(pieceIndex);
+    const source = fetch?.order.source;
+    if (fetch === undefined || source?.kind !== "origin") return;
+    if (fetch.isSplitting || !source.access.hasRanges) return;
+    if (this.#originReadCount >= ORIGIN_READ_COUNT_MAX) return;
+    // How fast it is shows in a moment, also when nothing at all comes until then.
+    this.#secondLook ??= setTimeout(() => {
+      this.#secondLook = undefined;
+      this.#events.progressed();
+    }, NEAR_MS_MAX);
+    const nowMs = this.#services.clock.monotonic();
+    for (const stretch of fetch.stretches) {
+      if (!stretch.covers(pieceIndex) || !stretch.isFarFrom(pieceIndex, nowMs)) continue;
+      fetch.isSplitting = true;
+      void this.#split(fetch, source, stretch, pieceIndex);
+      return;
+    }
+  }
+
   /** Breaks fetches off. */
   abort(reason: Error, which: (order: FetchOrder) => boolean = () => true): void {
     for (const fetch of this.#fetches.values()) if (which(fetch.order)) fetch.abort.abort(reason);
@@ -161,11 +190,15 @@ export class FetchBoard {
       abort: new AbortController(),
       lastPieceReason: undefined,
       hasAdvanced: false,
+      stretches: new Set(),
+      reads: [],
+      bytes: 0,
+      failed: undefined,
+      isSplitting: false,
     };
     this.#fetches.set(order.leaseId, fetch);
     const { clock } = this.#services;
     const startedAtMs = clock.monotonic();
-    let bytes = 0;
     let end: FetchEnd | undefined;
     while (end === undefined) {
       const missing = order.pieces.filter((index) => !this.#stored.held.has(index));
@@ -174,7 +207,6 @@ export class FetchBoard {
       else if (fetch.abort.signal.aborted) end = cancelled(fetch.abort.signal.reason);
       else if (runs.length > 0) {
         const fetched = await this.#fetchRuns(fetch, runs);
-        bytes += fetched.bytes;
         // Whoever breaks a fetch off after its last piece was held comes too late to make a failure of it.
         const isDone = order.pieces.every((index) => this.#stored.held.has(index));
         if (!fetched.ok && !isDone) end = fetched;
@@ -186,7 +218,7 @@ export class FetchBoard {
     }
     return {
       order,
-      end: { ...end, bytes },
+      end: { ...end, bytes: fetch.bytes },
       hasAdvanced: fetch.hasAdvanced,
       durationMs: Math.round(clock.monotonic() - startedAtMs),
     };
@@ -200,22 +232,62 @@ export class FetchBoard {
       // Its bytes may come to lie over those of the origin.
       if (order.source.kind === "parent") this.#brokenOff.delete(index);
     }
-    const { pieceClient, tracer } = this.#services;
     const { taskId } = this.#stored.description;
-    const waitMs = patienceMs(this.#stored.layout.pieceLengthBytes, order.lease?.durationMs ?? 0);
+    const traced = this.#services.tracer.fetchBegan(
+      order.source,
+      order.traceparent,
+      taskId,
+      order.lease,
+    );
+    const stretches = runs.map((run) => new Stretch(this.#stored.layout, run));
+    fetch.reads = [];
+    this.#begin(fetch, stretches, { source: order.source, traceparent: traced.traceparent });
+    try {
+      const bytesBefore = fetch.bytes;
+      for (let at = 0; at < fetch.reads.length; at++) await fetch.reads[at];
+      const end = fetch.failed ?? { ok: true, bytes: 0 };
+      traced.ended({ ...end, bytes: fetch.bytes - bytesBefore }, pieces.length);
+      return end;
+    } finally {
+      fetch.stretches.clear();
+      for (const index of pieces) this.#release(index, fetch);
+    }
+  }
+
+  /** Reads stretches one after the other, beside whatever the fetch reads already. */
+  #begin(fetch: ActiveFetch, stretches: readonly Stretch[], how: ReadHow): void {
+    for (const stretch of stretches) fetch.stretches.add(stretch);
+    const read = async (): Promise<void> => {
+      for (const stretch of stretches) {
+        // All of it may have been given away.
+        const end = stretch.run.count === 0 ? undefined : await this.#read(fetch, stretch, how);
+        fetch.bytes += end?.bytes ?? 0;
+        if (end?.ok !== false) continue;
+        fetch.failed ??= end;
+        fetch.abort.abort(new TransferError(end.reason, end.detail));
+        return;
+      }
+    };
+    fetch.reads.push(read());
+  }
+
+  async #read(fetch: ActiveFetch, stretch: Stretch, how: ReadHow): Promise<FetchEnd> {
+    const { order } = fetch;
+    const { layout } = this.#stored;
+    const isFromOrigin = how.source.kind === "origin";
+    const waitMs = patienceMs(layout.pieceLengthBytes, order.lease?.durationMs ?? 0);
     const patience = setTimeout(() => {
       const text = `no piece came for ${waitMs} ms`;
       fetch.abort.abort(new TransferError("stalled", text));
     }, waitMs);
-    const traced = tracer.fetchBegan(order.source, order.traceparent, taskId, order.lease);
+    if (isFromOrigin) this.#originReadCount++;
     try {
-      const end = await runFetch({
+      return await runFetch({
         task: this.#stored,
-        source: order.source,
-        runs,
+        ...how,
+        run: stretch.run,
         writtenBefore: (index) => this.#brokenOff.get(index),
-        pieceClient,
-        traceparent: traced.traceparent,
+        pieceClient: this.#services.pieceClient,
         signal: fetch.abort.signal,
         events: {
           received: (bytes) => this.#events.received(order, bytes),
@@ -224,25 +296,60 @@ export class FetchBoard {
             this.#held(index, fetch);
           },
           partial: (index, endOffset) => {
+            stretch.reached(endOffset, this.#services.clock.monotonic());
             this.#partial.set(index, endOffset);
-            const { start } = pieceSpan(this.#stored.layout, index);
-            const from = this.#brokenOff.get(index) ?? start;
+            const from = this.#brokenOff.get(index) ?? pieceSpan(layout, index).start;
             if (endOffset - from >= ADVANCE_BYTES_MIN) fetch.hasAdvanced = true;
             this.#events.progressed();
           },
         },
       });
-      traced.ended(end, pieces.length);
-      return end;
     } finally {
       clearTimeout(patience);
-      for (const index of pieces) this.#release(index, fetch);
+      fetch.stretches.delete(stretch);
+      if (isFromOrigin) this.#originReadCount--;
+    }
+  }
+
+  /** Asks the origin for the end of a stretch, and has it read beside the rest once it is there: until then nothing is lost. */
+  async #split(
+    fetch: ActiveFetch,
+    source: FetchSource & { readonly kind: "origin" },
+    stretch: Stretch,
+    pieceIndex: number,
+  ): Promise<void> {
+    const { signal } = fetch.abort;
+    const span = stretch.spanFrom(pieceIndex);
+    const start = this.#brokenOff.get(pieceIndex) ?? span.start;
+    try {
+      const { description } = this.#stored;
+      const answer = await openSpan(source.access, description, { start, end: span.end }, signal);
+      const isStillFar =
+        fetch.stretches.has(stretch) &&
+        stretch.covers(pieceIndex) &&
+        stretch.isFarFrom(pieceIndex, this.#services.clock.monotonic());
+      if (answer.start !== start || !isStillFar || signal.aborted) {
+        answer.response.discard();
+        // An origin that sends the whole after all is not asked for parts again.
+        fetch.isSplitting = answer.start !== start;
+        return;
+      }
+      const how = { source: { ...source, answer }, traceparent: fetch.order.traceparent };
+      this.#begin(fetch, [stretch.splitAt(pieceIndex)], how);
+      fetch.isSplitting = false;
+      this.#events.progressed();
+    } catch (error) {
+      // It stays so: an origin that refuses a second read goes on with the first.
+      if (!(error instanceof TransferError) && !signal.aborted) throw error;
     }
   }
 
   /** Forgets an ended fetch: only now does the host no longer work on the lease. */
   remove(leaseId: string): void {
     this.#fetches.delete(leaseId);
+    if (!this.isIdle) return;
+    clearTimeout(this.#secondLook);
+    this.#secondLook = undefined;
   }
 
   #held(pieceIndex: number, fetch: ActiveFetch): void {
@@ -262,25 +369,4 @@ export class FetchBoard {
     else if (writtenEnd !== undefined) this.#brokenOff.set(pieceIndex, writtenEnd);
     this.#released.notify();
   }
-}
-
-/** A source that says it is done and brought nothing would be asked again at once, for ever. */
-function fruitless(): FetchEnd {
-  const detail = "the read ended well and brought no piece";
-  return { ok: false, bytes: 0, reason: "malformed", detail, wrongPiece: undefined };
-}
-
-function cancelled(reason: unknown): FetchEnd {
-  const detail = messageOf(reason);
-  return { ok: false, bytes: 0, reason: "cancelled", detail, wrongPiece: undefined };
-}
-
-/** The traffic that bytes of a source count as. */
-export function trafficOf(source: FetchSource): Traffic {
-  return source.kind === "origin" ? "backToSource" : "remotePeer";
-}
-
-/** Not what a seed host was given to keep a copy of its own. */
-export function isForClients(order: FetchOrder): boolean {
-  return order.lease === undefined || order.lease.requestId !== "";
 }

@@ -28,7 +28,7 @@ test("a fetch that failed is over only when its last write is: no late bytes lan
   const fetching = runFetch({
     task,
     source: { kind: "parent", hostId: "b", address: "b", token: "", digests: new Map() },
-    runs: [{ start: 0, count: 1 }],
+    run: { start: 0, count: 1 },
     writtenBefore: () => undefined,
     pieceClient,
     traceparent: "",
@@ -59,7 +59,7 @@ test("a disk that fails while the origin is read is not the origin's failure", a
   const end = await runFetch({
     task,
     source: { kind: "origin", access },
-    runs: [{ start: 0, count: 1 }],
+    run: { start: 0, count: 1 },
     writtenBefore: () => undefined,
     pieceClient: new MemoryPieceClient(),
     traceparent: "",

@@ -3,12 +3,17 @@ import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { runSpan } from "../core/fetch-plan.ts";
-import { type OriginAccess, readFromOrigin } from "./origin-access.ts";
+import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
 import { type PieceClient, type StoredTask, TransferError, type TransferSink } from "./ports.ts";
 
 /** Where a fetch reads. */
 export type FetchSource =
-  | { readonly kind: "origin"; readonly access: OriginAccess }
+  | {
+      readonly kind: "origin";
+      readonly access: OriginAccess;
+      /** Open already for what is to be read. */
+      readonly answer?: OpenAnswer;
+    }
   | {
       readonly kind: "parent";
       readonly hostId: string;
@@ -52,13 +57,14 @@ class WrongPiece extends TransferError {
 }
 
 /**
- * Carries out one lease: reads its runs of pieces from the source into the store, and commits each piece as soon as its
- * last byte is written, while the next bytes arrive.
+ * Reads a run of pieces from the source into the store, and commits each piece as soon as its last byte is written, while the
+ * next bytes arrive.
  */
 export async function runFetch(options: {
   readonly task: StoredTask;
   readonly source: FetchSource;
-  readonly runs: readonly PieceRange[];
+  /** A run that is read from the origin may become shorter while it is read: another read takes its end over. */
+  readonly run: Readonly<PieceRange>;
   /** Up to where an earlier read of the origin has written a piece: the next one goes on there. */
   readonly writtenBefore: (pieceIndex: number) => number | undefined;
   readonly pieceClient: PieceClient;
@@ -75,16 +81,16 @@ export async function runFetch(options: {
     },
   };
   try {
-    for (const run of options.runs) await readRun({ ...options, events }, run);
+    await readRun({ ...options, events });
     return { ok: true, bytes };
   } catch (error) {
     return { ok: false, bytes, ...failureOf(error, options.signal) };
   }
 }
 
-async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange): Promise<void> {
-  const { task, source, events } = options;
-  const span = spanToRead(options, run);
+async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
+  const { task, source, run, events } = options;
+  const span = spanToRead(options);
   const wrong = new AbortController();
   const signal = AbortSignal.any([options.signal, wrong.signal]);
   const commits: Promise<void>[] = [];
@@ -128,7 +134,9 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
       await readFromOrigin({
         access: source.access,
         description,
-        span,
+        answer: source.answer,
+        start: span.start,
+        end: () => runSpan(task.layout, run).end,
         sink,
         received: (bytes) => events.received(bytes),
         signal,
@@ -150,10 +158,15 @@ async function readRun(options: Parameters<typeof runFetch>[0], run: PieceRange)
 }
 
 /** A parent's bytes count by whole pieces only; the origin's go on where an earlier read was broken off. */
-function spanToRead(options: Parameters<typeof runFetch>[0], run: PieceRange): ByteSpan {
-  const span = runSpan(options.task.layout, run);
-  if (options.source.kind === "parent") return span;
-  return { start: options.writtenBefore(run.start) ?? span.start, end: span.end };
+function spanToRead({
+  task,
+  source,
+  run,
+  writtenBefore,
+}: Parameters<typeof runFetch>[0]): ByteSpan {
+  const span = runSpan(task.layout, run);
+  if (source.kind === "parent") return span;
+  return { start: writtenBefore(run.start) ?? span.start, end: span.end };
 }
 
 function failureOf(

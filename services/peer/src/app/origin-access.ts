@@ -31,6 +31,7 @@ export class OriginAccess {
   #open: OpenAnswer | undefined;
   /** The validator under which this client's origin knows the content; mirrors of one anchored content may differ. */
   #validator: string | undefined;
+  #hasRanges = false;
   #letGo: () => void = () => {};
 
   constructor(options: {
@@ -53,6 +54,11 @@ export class OriginAccess {
 
   get validator(): string | undefined {
     return this.#validator;
+  }
+
+  /** Whether the origin has shown that it answers ranges of this content. */
+  get hasRanges(): boolean {
+    return this.#hasRanges;
   }
 
   noteValidator(etag: string | undefined): void {
@@ -97,7 +103,7 @@ export class OriginAccess {
   }
 
   /** Asks for [start, end), or the whole content with neither. */
-  request(
+  async request(
     range: { readonly start: number; readonly end: number | undefined } | undefined,
     ifRange: string | undefined,
     signal: AbortSignal,
@@ -108,29 +114,43 @@ export class OriginAccess {
       headers: this.#headers,
       useTls: this.#useTls,
     } as const;
-    return this.#origin.open({ ...request, range, ifRange }, signal);
+    const response = await this.#origin.open({ ...request, range, ifRange }, signal);
+    // A refusal says nothing about it; the whole in answer to a range does.
+    if (response.status === 206) this.#hasRanges = true;
+    else if (response.status === 200) {
+      const offered = /\bbytes\b/i.test(response.header("accept-ranges") ?? "");
+      this.#hasRanges = range === undefined && offered;
+    }
+    return response;
   }
 }
 
 /**
  * Reads a span of the content from the origin into the sink, in order.
  *
+ * @param answer one that is open for it already; the reader's from now on.
+ * @param end of the span, an absolute offset: it may become less while the read goes on.
  * @param received told every content byte that arrived, those included that had to be skipped.
  * @throws {TransferError} when the origin refuses, changed, stalls or ends early.
  */
 export async function readFromOrigin(options: {
   readonly access: OriginAccess;
   readonly description: TaskDescription;
-  readonly span: ByteSpan;
+  readonly answer: OpenAnswer | undefined;
+  readonly start: number;
+  readonly end: () => number;
   readonly sink: TransferSink;
   readonly received: (bytes: number) => void;
   readonly signal: AbortSignal;
 }): Promise<void> {
-  const { access, description, span, sink, received } = options;
+  const { access, description, start, end, sink, received } = options;
   const stall = new AbortController();
   const signal = AbortSignal.any([options.signal, stall.signal]);
   // The head of an answer has a limit of its own, in the adapter.
-  const answer = access.takeOpen(span.start) ?? (await openSpan(access, description, span, signal));
+  const answer =
+    options.answer ??
+    access.takeOpen(start) ??
+    (await openSpan(access, description, { start, end: end() }, signal));
   const abandon = (): void => answer.response.discard();
   signal.addEventListener("abort", abandon, { once: true });
   const timer = setTimeout(
@@ -142,7 +162,7 @@ export async function readFromOrigin(options: {
   );
   try {
     signal.throwIfAborted();
-    await pump(answer, span, sink, (bytes) => {
+    await pump(answer, { start, end }, sink, (bytes) => {
       timer.refresh();
       if (bytes > 0) received(bytes);
     });
@@ -156,7 +176,13 @@ export async function readFromOrigin(options: {
   }
 }
 
-async function openSpan(
+/**
+ * Asks the origin for a span of the content.
+ *
+ * @returns the answer; its body begins at the span's start, or with the content when the origin ignores ranges.
+ * @throws {TransferError} when it is not the wanted bytes of the task; the signal's reason when it aborts.
+ */
+export async function openSpan(
   access: OriginAccess,
   description: TaskDescription,
   span: ByteSpan,
@@ -221,7 +247,7 @@ function lengthChanged(actual: number, description: TaskDescription): TransferEr
 
 async function pump(
   answer: OpenAnswer,
-  span: ByteSpan,
+  span: { readonly start: number; readonly end: () => number },
   sink: TransferSink,
   received: (bytes: number) => void,
 ): Promise<void> {
@@ -230,7 +256,7 @@ async function pump(
   let writing: Promise<void> = Promise.resolve();
   for await (const chunk of chunksOf(answer.response)) {
     received(chunk.length);
-    const end = Math.min(offset + chunk.length, span.end);
+    const end = Math.min(offset + chunk.length, span.end());
     const from = Math.max(offset, span.start);
     if (end > from) {
       const bytes = chunk.subarray(from - offset, end - offset);
@@ -243,11 +269,11 @@ async function pump(
     }
     offset += chunk.length;
     // An answer that has no more to give is read to its end, so that its connection can be used again.
-    if (offset >= span.end && offset - answer.start !== answer.response.bodyLength) break;
+    if (offset >= span.end() && offset - answer.start !== answer.response.bodyLength) break;
   }
   await writing;
-  if (offset < span.end) {
-    throw new TransferError("short", `the origin ended at byte ${offset} of ${span.end}`);
+  if (offset < span.end()) {
+    throw new TransferError("short", `the origin ended at byte ${offset} of ${span.end()}`);
   }
 }
 

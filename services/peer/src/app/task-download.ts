@@ -8,13 +8,8 @@ import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { AnchorMismatch, DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
-import {
-  type EndedFetch,
-  FetchBoard,
-  type FetchOrder,
-  isForClients,
-  trafficOf,
-} from "./fetch-board.ts";
+import { FetchBoard } from "./fetch-board.ts";
+import { type EndedFetch, type FetchOrder, isForClients, trafficOf } from "./fetch-order.ts";
 import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
 import type { FetchSource } from "./lease-fetch.ts";
 import { KnownParents } from "./known-parents.ts";
@@ -198,8 +193,9 @@ export class TaskDownload implements ReadableTask {
     this.#watch.expectSoon();
   }
 
-  changed(signal: AbortSignal): Promise<void> {
-    if (this.#requests.isStuck((index) => this.#board.isClaimed(index))) this.#watch.check();
+  changed(pieceIndex: number, signal: AbortSignal): Promise<void> {
+    if (this.#board.isClaimed(pieceIndex)) this.#board.hurry(pieceIndex);
+    else if (!this.stored.held.has(pieceIndex)) this.#watch.check();
     return this.#progress.wait(signal);
   }
 

@@ -24,8 +24,8 @@ export interface ReadableTask {
   readonly failure: Error | undefined;
   /** A piece that was held turned out damaged and must be fetched again. */
   pieceLost(pieceIndex: number): void;
-  /** Resolves when something changed. */
-  changed(signal: AbortSignal): Promise<void>;
+  /** A reader has come to a piece that it cannot read yet. Resolves when something changed. */
+  changed(pieceIndex: number, signal: AbortSignal): Promise<void>;
   /** `isComplete`: the reader's client has everything it wanted. */
   detach(reader: TaskReader, isComplete: boolean): void;
 }
@@ -75,12 +75,6 @@ export class TaskReader {
     return [rest, ...this.spans.slice(this.#spanIndex + 1)];
   }
 
-  /** The piece of the next byte; `undefined` at the end of a span. */
-  get nextPiece(): number | undefined {
-    const end = this.spans[this.#spanIndex]?.end ?? 0;
-    return this.#cursor < end ? pieceAt(this.#task.stored.layout, this.#cursor) : undefined;
-  }
-
   /** Goes on with another of the spans, for the next part of a multi-range answer. */
   enter(spanIndex: number): void {
     this.#spanIndex = spanIndex;
@@ -107,7 +101,7 @@ export class TaskReader {
       const pieceIndex = pieceAt(stored.layout, this.#cursor);
       const readable = Math.min(end, this.#limit(), this.#task.readableEnd(this.#cursor));
       if (readable <= this.#cursor) {
-        await this.#task.changed(this.#signal);
+        await this.#task.changed(pieceIndex, this.#signal);
         continue;
       }
       if (!this.#isSound(pieceIndex)) {

@@ -9,12 +9,18 @@ const READER_SAMPLE = 8;
 
 /** A request that may read the origin now: one whose response is open already comes first. */
 export function originReader(peer: Peer, nowMs: number): Request | undefined {
-  let reader: Request | undefined;
+  return originReaders(peer, nowMs)[0];
+}
+
+/** Every request that may, since each may want another part of the content. */
+function originReaders(peer: Peer, nowMs: number): readonly Request[] {
+  const readers: Request[] = [];
   for (const request of peer.requests.values()) {
     if (!request.canReadOrigin || request.originRefusedUntilMs > nowMs) continue;
-    if (reader === undefined || (request.isOriginOpen && !reader.isOriginOpen)) reader = request;
+    if (request.isOriginOpen) readers.unshift(request);
+    else readers.push(request);
   }
-  return reader;
+  return readers;
 }
 
 /** Has any children read pieces from the origin of which there is no copy, whoever comes into question. */
@@ -36,22 +42,26 @@ export function releaseFromOrigin(view: MatchView): void {
  * @returns whether it was given a lease.
  */
 export function readOrigin(view: MatchView, child: number): boolean {
-  const { swarm, policy, nowMs } = view;
+  const { swarm, nowMs } = view;
   const peer = swarm.peers[child];
   if (peer === undefined || !swarm.needy.has(child)) return false;
-  const reader = originReader(peer, nowMs);
-  if (reader === undefined) return false;
+  const readers = originReaders(peer, nowMs);
+  return (
+    readers.some((reader) => readFirstCopy(view, child, peer, reader)) ||
+    readers.some((reader) => readSecondCopy(view, child, peer, reader))
+  );
+}
+
+function readFirstCopy(view: MatchView, child: number, peer: Peer, reader: Request): boolean {
+  const { swarm, policy } = view;
   const isAlone = view.task.needyIds.size <= 1;
   const isCompeting = !isAlone && !reader.isOriginOpen;
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
   const isFull = isCompeting && swarm.originLeaseCount >= policy.originLeasesMax;
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
-  if (pieces.length > 0) {
-    const reason = "origin rep=0: no copy held or in flight";
-    grantOrigin(view, peer, reader, pieces, reason);
-    return true;
-  }
-  return readSecondCopy(view, child, peer, reader);
+  if (pieces.length === 0) return false;
+  grantOrigin(view, peer, reader, pieces, "origin rep=0: no copy held or in flight");
+  return true;
 }
 
 function piecesWithoutCopy(
