@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import { setImmediate } from "node:timers/promises";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
 
@@ -10,6 +11,11 @@ const WRITES_OUTSTANDING_MAX = 2;
 const WHOLE_BYTES_MAX = 128 * 1024;
 /** What has not come of it by then follows as it comes: the client is not kept waiting for the first byte. */
 const GATHER_MS = 200;
+/**
+ * A client that takes everything at once would keep the thread for itself: after so many bytes everybody else has a turn. About
+ * 2 ms.
+ */
+const TURN_BYTES_MAX = 4 * 2 ** 20;
 /** Buffers kept for the next download: 16 MiB. */
 const POOLED_BUFFER_COUNT_MAX = 64;
 /** A client that takes no byte for this long has lost interest, and its download pins content and memory. */
@@ -64,9 +70,14 @@ export async function deliverBody(delivery: {
   const writes = new Writes(response);
   const buffers = Array.from({ length: WRITES_OUTSTANDING_MAX }, () => pool.take());
   let deliveredBytes = 0;
+  let turnEndBytes = TURN_BYTES_MAX;
   try {
     for (let turn = 0; ; turn++) {
       await writes.room(WRITES_OUTSTANDING_MAX);
+      if (deliveredBytes >= turnEndBytes) {
+        await setImmediate();
+        turnEndBytes = deliveredBytes + TURN_BYTES_MAX;
+      }
       if (writes.isClosed) return "client_gone";
       const buffer = buffers[turn % WRITES_OUTSTANDING_MAX] ?? pool.take();
       const count = await body.read(buffer);

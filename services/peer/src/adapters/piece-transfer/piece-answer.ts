@@ -1,10 +1,13 @@
 import type { ServerResponse } from "node:http";
+import { setImmediate } from "node:timers/promises";
 import { type ByteSpan, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { StoredTask } from "../../app/ports.ts";
 import { type BufferPool, TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
 
 /** Buffers handed to one socket and not yet taken by the kernel: enough to keep it busy while the next one is read. */
 const OUTSTANDING_COUNT_MAX = 3;
+/** A child that takes everything at once would keep the thread for itself: after so many bytes everybody else has a turn. */
+const TURN_BYTES_MAX = 4 * 2 ** 20;
 /** A child that takes less than one buffer in this time holds a slot for nothing: 8.7 kB/s. */
 export const SLOW_READER_MS = 30_000;
 
@@ -27,6 +30,7 @@ export async function sendBody(
 ): Promise<SentBody> {
   const flow = new Flow(response, pool, slowReaderMs);
   let at = span.start;
+  let turnStart = at;
   let failure: SentBody["end"] | undefined;
   while (at < span.end && failure === undefined && (await flow.mayGoOn())) {
     const pieceIndex = pieceAt(task.layout, at);
@@ -46,6 +50,10 @@ export async function sendBody(
     }
     flow.send(buffer, length);
     at += length;
+    if (at - turnStart >= TURN_BYTES_MAX) {
+      await setImmediate();
+      turnStart = at;
+    }
   }
   const isComplete = failure === undefined && (await flow.drained());
   flow.end();
