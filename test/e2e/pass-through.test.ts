@@ -35,7 +35,7 @@ describe("requests that no rule wants", () => {
   let server: Server;
   let port: number;
   beforeAll(async () => {
-    world = await startWorld({ peers: 1, seedPeers: 0 });
+    world = await startWorld({ peers: 1, seedPeers: 0, config: "proxy: { connectPorts: any }\n" });
     server = createServer((request, response) => {
       void echo(request).then((body) => {
         response.writeHead(201, { "content-type": "application/json", "x-mine": "kept" }).end(body);

@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { TaskDescription } from "@lacewing/peer/app/ports.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
 import { bytesOf, seededContent } from "../support/content.ts";
 import {
   aRead,
@@ -24,6 +25,39 @@ const MIB = 2 ** 20;
 const never = new AbortController().signal;
 
 afterAll(countOpenHandles());
+
+describe("a parent whose sending is limited", () => {
+  test("asks for every byte before it is sent, and sends nothing before its turn", async () => {
+    const asked: number[] = [];
+    const turn = Promise.withResolvers<void>();
+    const pace = async (bytes: number) => {
+      asked.push(bytes);
+      await turn.promise;
+    };
+    await using parent = await startParent({ pace });
+    using pieces = startPieceClient();
+    const { content, task } = await holding(parent, "a", 3 * MIB + 5);
+    const { bytes, offsets, sink } = memorySink(0, content.length);
+    const reading = pieces.read(aRead(parent.server.address, task), sink, never);
+    await waitFor("the first bytes to ask", () => asked.length === 1);
+    expect(offsets).toEqual([]);
+    turn.resolve();
+    await reading;
+    expect(Buffer.compare(bytes, content)).toBe(0);
+    expect(asked.reduce((sum, count) => sum + count, 0)).toBe(content.length);
+  });
+
+  test("does not take its own waiting for a child that is slow", async () => {
+    let askedCount = 0;
+    const pace = () => (++askedCount === 2 ? systemClock.sleep(60) : undefined);
+    await using parent = await startParent({ pace, slowReaderMs: 20 });
+    using pieces = startPieceClient();
+    const { content, task } = await holding(parent, "a", 300 * 1024);
+    const { bytes, sink } = memorySink(0, content.length);
+    await pieces.read(aRead(parent.server.address, task), sink, never);
+    expect(Buffer.compare(bytes, content)).toBe(0);
+  });
+});
 
 describe("a child that reads from a parent", () => {
   test("gets a whole task, told in growing offsets, and commits every piece", async () => {

@@ -4,8 +4,16 @@ import { createServer, type RequestListener, type Server } from "node:http";
 import { connect, type Server as NetServer, type Socket } from "node:net";
 import { promisify } from "node:util";
 import { createMemoryLog, type MemoryLog } from "@lacewing/observability/memory-log.ts";
+import {
+  type ClientAccess,
+  OPEN_ACCESS,
+} from "@lacewing/peer/adapters/http-proxy/client-access.ts";
 import { startHttpProxy, type HttpProxy } from "@lacewing/peer/adapters/http-proxy/proxy-server.ts";
-import { OriginConnections } from "@lacewing/peer/adapters/origin/origin-connections.ts";
+import {
+  OriginConnections,
+  SYSTEM_TRUST,
+} from "@lacewing/peer/adapters/origin/origin-connections.ts";
+import type { OutboundGuard } from "@lacewing/peer/adapters/origin/outbound-guard.ts";
 import type {
   ClientRequest,
   DeliveryEnd,
@@ -14,7 +22,7 @@ import type {
   PullBody,
 } from "@lacewing/peer/app/ports.ts";
 import { ruleOf, type Rule, type RuleSpec } from "@lacewing/peer/core/rules.ts";
-import { systemClock } from "@lacewing/runtime/clock.ts";
+import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 
 /** The download flow's twin: every request is answered by the script of the test. */
 class ScriptedDownloads {
@@ -53,11 +61,18 @@ const run = promisify(execFile);
 
 /** A proxy port whose rules want everything under `/wanted/`, besides `rules`. */
 export async function startWorld(
-  options: { readonly rules?: readonly RuleSpec[]; readonly connectPorts?: readonly number[] } = {},
+  options: {
+    readonly rules?: readonly RuleSpec[];
+    readonly connectPorts?: readonly number[];
+    readonly access?: Partial<ClientAccess>;
+    readonly guard?: OutboundGuard;
+    readonly clientBytesPerSecond?: number;
+    readonly clock?: Clock;
+  } = {},
 ): Promise<ProxyWorld> {
   const downloads = new ScriptedDownloads();
   const log = createMemoryLog();
-  const connections = new OriginConnections();
+  const connections = new OriginConnections(SYSTEM_TRUST, options.guard);
   const proxy = await startHttpProxy({
     address: { host: "127.0.0.1", port: 0 },
     rules: [...(options.rules ?? []), { regex: "/wanted/", tag: "t" }].map((spec) => ruleOf(spec)),
@@ -65,7 +80,9 @@ export async function startWorld(
     connections,
     viaName: VIA_NAME,
     connectPorts: options.connectPorts,
-    clock: systemClock,
+    access: { ...OPEN_ACCESS, ...options.access },
+    clientBytesPerSecond: options.clientBytesPerSecond ?? 0,
+    clock: options.clock ?? systemClock,
     log,
   });
   return {

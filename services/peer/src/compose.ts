@@ -20,6 +20,7 @@ import { startPieceServer } from "./adapters/piece-transfer/piece-server.ts";
 import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
 import { DownloadService } from "./app/download-service.ts";
 import { EventOutbox } from "./app/event-outbox.ts";
+import { paceOf } from "./app/pace.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
 import { PoisonedTasks } from "./app/poisoned-tasks.ts";
 import { SchedulerLink } from "./app/scheduler-link.ts";
@@ -66,6 +67,7 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     metrics: () => metrics.render(),
     serveBytes: metrics.counter(METRIC.serveBytes),
     uploadSlotCount: settings.LACEWING_PEER_UPLOAD_SLOTS,
+    pace: paceOf(settings.LACEWING_PEER_UPLOAD_BYTES_PER_SECOND, clock),
   });
   return { dataDir, clusterSecret, store, pieceServer };
 }
@@ -128,11 +130,15 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
       pieceCount,
     });
   const poisoned = new PoisonedTasks(clock);
-  const services = { poisoned, link, pieceClient, clock, log, tracer, random, selfToken };
+  const paces = {
+    download: paceOf(settings.LACEWING_PEER_DOWNLOAD_BYTES_PER_SECOND, clock),
+    backToSource: paceOf(settings.LACEWING_PEER_BACK_TO_SOURCE_BYTES_PER_SECOND, clock),
+  };
+  const services = { poisoned, link, pieceClient, paces, clock, log, tracer, random, selfToken };
   const registry = new TaskRegistry(store, services);
   link.start(registry);
 
-  const connections = new OriginConnections(file.trust);
+  const connections = new OriginConnections(file.trust, file.guard);
   const origin = createOriginClient({ connections, clock });
   const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
   const downloads = new DownloadService({
@@ -144,7 +150,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     sha256,
     newId,
   });
-  const { rules, connectPorts } = file;
+  const { rules, connectPorts, access } = file;
   const address = settings.LACEWING_PEER_PROXY_ADDRESS;
   const viaName = `lacewing-${hostId}`;
   const proxy = await startHttpProxy({
@@ -154,6 +160,8 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     connections,
     viaName,
     connectPorts,
+    access,
+    clientBytesPerSecond: settings.LACEWING_PEER_CLIENT_BYTES_PER_SECOND,
     clock,
     log,
   });

@@ -1,6 +1,11 @@
 import { LOG_LEVELS } from "@lacewing/observability/log.ts";
-import { byteSize, count, socketAddress } from "@lacewing/runtime/settings.ts";
+import { byteRate, byteSize, count, socketAddress } from "@lacewing/runtime/settings.ts";
 import { z } from "zod";
+
+/** A host that is slower is no help to others: leases end, and what was fetched of a piece by then is fetched again. */
+const BYTES_PER_SECOND_MIN = 2 ** 20;
+
+const rate = byteRate(BYTES_PER_SECOND_MIN);
 
 /** Settings of the peer service, read from the environment. What clients' requests mean is in the settings file. */
 export const SETTINGS = z.object({
@@ -53,6 +58,18 @@ export const SETTINGS = z.object({
   LACEWING_PEER_LOCATION: z.string().default("").describe("`region|rack|…`, most general first."),
   LACEWING_PEER_UPLOAD_SLOTS: count(16, 1).describe(
     "Transfers served to other hosts at once; more are told to come again.",
+  ),
+  LACEWING_PEER_UPLOAD_BYTES_PER_SECOND: rate.describe(
+    "Content sent to other hosts, in all, e.g. 100MB; at least 1MiB. 0: as fast as it goes.",
+  ),
+  LACEWING_PEER_DOWNLOAD_BYTES_PER_SECOND: rate.describe(
+    "Content read from other hosts, in all; as above.",
+  ),
+  LACEWING_PEER_BACK_TO_SOURCE_BYTES_PER_SECOND: rate.describe(
+    "Content read from origins for downloads, in all; as above. What no rule wants is limited by the client's pace only.",
+  ),
+  LACEWING_PEER_CLIENT_BYTES_PER_SECOND: rate.describe(
+    "Sent to one client address, tunnels included; as above.",
   ),
   LACEWING_PEER_QUOTA: byteSize(undefined).describe(
     "Bytes of content kept at most, e.g. 200GiB. Default: 20 GiB or 20 % of the disk, whichever is less.",

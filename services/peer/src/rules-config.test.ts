@@ -3,6 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SettingsError } from "@lacewing/runtime/settings.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { OPEN_ACCESS } from "./adapters/http-proxy/client-access.ts";
+import { OutboundGuard } from "./adapters/origin/outbound-guard.ts";
 import { matchRule } from "./core/rules.ts";
 import { loadPeerFileSettings } from "./rules-config.ts";
 
@@ -21,11 +23,48 @@ function load(yaml: string) {
 test("without a file there are the built-in rules and no limits", () => {
   const settings = loadPeerFileSettings(undefined);
   expect(settings.rules.length).toBeGreaterThan(0);
-  expect(settings).toMatchObject({ connectPorts: undefined, storeQuotaBytes: undefined });
+  expect(settings).toMatchObject({ access: OPEN_ACCESS, storeQuotaBytes: undefined });
+  expect(settings.connectPorts).toEqual([443]);
+  expect(settings.guard.problemOf("127.0.0.1", 1)).toBeUndefined();
+});
+
+test("who may come in, and where to, is read and checked", () => {
+  const usersFile = join(folder, "users");
+  writeFileSync(usersFile, "ann:correct-horse-battery\n", { mode: 0o600 });
+  const { access, connectPorts, guard } = load(`
+proxy:
+  usersFile: ${usersFile}
+  clientNetworks: [10.0.0.0/8]
+  clientConnectionsMax: 7
+  requestBodyMax: 1GiB
+  connectPorts: any
+origin:
+  allowedHosts: ["*.example:443"]
+  deniedHosts: [secret.example]
+  deniedNetworks: [169.254.0.0/16]
+`);
+  expect(access).toMatchObject({ clientCountMax: 7, requestBodyBytesMax: 2 ** 30 });
+  expect(access.users?.count).toBe(1);
+  expect(access.networks?.has("10.1.1.1")).toBe(true);
+  expect(access.networks?.has("11.1.1.1")).toBe(false);
+  expect(connectPorts).toBeUndefined();
+  expect(guard.problemOf("a.example", 443)).toBeUndefined();
+  expect(guard.problemOf("a.example", 80)).toMatch(/not allowed/);
+  expect(guard.problemOf("secret.example", 443)).toMatch(/denied/);
+  for (const wrong of [
+    "proxy: { clientNetworks: [10.0.0.0/40] }",
+    "proxy: { connectPorts: all }",
+    "origin: { allowedHosts: ['http://a'] }",
+    "origin: { deniedNetworks: [example] }",
+    `proxy: { usersFile: ${folder}/none }`,
+  ]) {
+    expect(() => load(wrong)).toThrow(SettingsError);
+  }
 });
 
 test("an empty file is like none", () => {
-  expect(load("")).toEqual(loadPeerFileSettings(undefined));
+  const guard: unknown = expect.any(OutboundGuard);
+  expect(load("")).toEqual({ ...loadPeerFileSettings(undefined), guard });
 });
 
 test("a rule is read with its settings, and comes before the built-in ones", () => {

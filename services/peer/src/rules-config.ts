@@ -7,7 +7,12 @@ import {
   SettingsError,
 } from "@lacewing/runtime/settings.ts";
 import { z } from "zod";
+import { CLIENT_COUNT_DEFAULT, type ClientAccess } from "./adapters/http-proxy/client-access.ts";
+import { readProxyUsers } from "./adapters/http-proxy/proxy-users.ts";
+import { AddressSet, isNetwork } from "./adapters/origin/address-set.ts";
 import type { OriginTrust } from "./adapters/origin/origin-connections.ts";
+import { OutboundGuard } from "./adapters/origin/outbound-guard.ts";
+import { parseHostPattern } from "./core/host-patterns.ts";
 import {
   ACCESS_TTL_MS_DEFAULT,
   PRIORITY,
@@ -21,6 +26,8 @@ import {
 const RULE_COUNT_MAX = 1000;
 /** As an event carries it; see `contracts/src/limits.ts` for the limit of all texts. */
 const NAME_LENGTH_MAX = 200;
+/** Sockets that a process can have open at all, on most systems. */
+const CLIENT_COUNT_MAX = 1_000_000;
 /** A permission that holds longer than a day is no check any more. */
 const ACCESS_TTL_MS_MAX = 24 * 60 * 60_000;
 
@@ -29,6 +36,18 @@ const authority = z
   .string()
   .refine(isAuthority, "must be a host or host:port, without scheme and path");
 const port = z.number().int().min(1).max(65_535);
+
+const hosts = z.array(
+  z.string().transform((text, context) => {
+    const pattern = parseHostPattern(text);
+    if (pattern !== undefined) return pattern;
+    context.addIssue({ code: "custom", message: `"${text}" is not host, host:port or *.domain` });
+    return z.NEVER;
+  }),
+);
+const networks = z.array(
+  z.string().refine(isNetwork, "is not an address or a network such as 10.0.0.0/8"),
+);
 
 const ruleSchema = z.strictObject({
   regex: z
@@ -101,9 +120,29 @@ export const peerFileSchema = z.strictObject({
           "Tried in order, before the built-in rules for LFS storage, registry blobs and hub files.",
         ),
       connectPorts: z
-        .array(port)
+        .union([z.array(port), z.literal("any")])
+        .default([443])
+        .describe("Ports that CONNECT may reach: it carries whatever is spoken there. any: all."),
+      usersFile: z
+        .string()
+        .min(1)
         .optional()
-        .describe("Ports that CONNECT may reach. Default: any."),
+        .describe(
+          "File of name:secret lines (or name:sha256:<hex>), readable by its owner only. Clients must send one of them as Proxy-Authorization.",
+        ),
+      clientNetworks: networks
+        .optional()
+        .describe("Networks that clients may come from, e.g. 10.0.0.0/8. Default: any."),
+      clientConnectionsMax: z
+        .number()
+        .int()
+        .min(1)
+        .max(CLIENT_COUNT_MAX)
+        .default(CLIENT_COUNT_DEFAULT)
+        .describe("Clients connected at once; more are turned away."),
+      requestBodyMax: byteSize(undefined).describe(
+        "Bytes that a request may bring along to its origin, e.g. 10GiB. Default: any number.",
+      ),
     })
     .prefault({}),
   store: z
@@ -118,6 +157,19 @@ export const peerFileSchema = z.strictObject({
         .min(1)
         .optional()
         .describe("PEM file of certificates to trust besides the system's, for every origin."),
+      allowedHosts: hosts
+        .optional()
+        .describe(
+          "Origins that may be asked: host, host:port or *.domain, after a rule's redirect. Default: any.",
+        ),
+      deniedHosts: hosts
+        .default([])
+        .describe("Origins that may not be asked, whatever allowedHosts says."),
+      deniedNetworks: networks
+        .default([])
+        .describe(
+          "Addresses that are not connected to, whatever name leads to them, e.g. 169.254.0.0/16.",
+        ),
       hosts: z
         .record(z.string().min(1), z.strictObject({ caFile: z.string().min(1) }))
         .default({})
@@ -132,6 +184,9 @@ export interface PeerFileSettings {
   readonly rules: readonly Rule[];
   /** `undefined`: any. */
   readonly connectPorts: readonly number[] | undefined;
+  readonly access: ClientAccess;
+  /** Where requests may go. */
+  readonly guard: OutboundGuard;
   /** `undefined`: the store's own default. */
   readonly storeQuotaBytes: number | undefined;
   readonly trust: OriginTrust;
@@ -145,8 +200,9 @@ export interface PeerFileSettings {
 export function loadPeerFileSettings(path: string | undefined): PeerFileSettings {
   const settings =
     path === undefined ? peerFileSchema.parse({}) : readSettingsFile(peerFileSchema, path);
-  const { caFile, hosts } = settings.origin;
-  const byHost = Object.entries(hosts).map(
+  const { connectPorts } = settings.proxy;
+  const { caFile, hosts: trustedHosts } = settings.origin;
+  const byHost = Object.entries(trustedHosts).map(
     ([host, trusted]) =>
       [
         host.toLowerCase(),
@@ -155,13 +211,36 @@ export function loadPeerFileSettings(path: string | undefined): PeerFileSettings
   );
   return {
     rules: rulesInOrder(settings.proxy.rules.map((rule) => ruleOf(rule))),
-    connectPorts: settings.proxy.connectPorts,
+    connectPorts: connectPorts === "any" ? undefined : connectPorts,
+    access: accessOf(settings.proxy),
+    guard: guardOf(settings.origin),
     storeQuotaBytes: settings.store.quota,
     trust: {
       everywhere: caFile === undefined ? [] : [readCertificates(caFile, "origin.caFile")],
       byHost: new Map(byHost),
     },
   };
+}
+
+function accessOf(proxy: z.infer<typeof peerFileSchema>["proxy"]): ClientAccess {
+  const { usersFile, clientNetworks } = proxy;
+  return {
+    users: usersFile === undefined ? undefined : readProxyUsers(usersFile, "proxy.usersFile"),
+    networks: clientNetworks === undefined ? undefined : new AddressSet(clientNetworks),
+    clientCountMax: proxy.clientConnectionsMax,
+    requestBodyBytesMax: proxy.requestBodyMax,
+  };
+}
+
+function guardOf(origin: z.infer<typeof peerFileSchema>["origin"]): OutboundGuard {
+  const denied = new AddressSet(origin.deniedNetworks);
+  return new OutboundGuard(
+    { allowed: origin.allowedHosts, denied: origin.deniedHosts },
+    (address) =>
+      denied.has(address)
+        ? `${address} is in a network that is denied (origin.deniedNetworks)`
+        : undefined,
+  );
 }
 
 function readCertificates(path: string, key: string): string {

@@ -25,18 +25,24 @@ const wholeNumber = (min: number) =>
     return number;
   });
 
+const bytes = z.union([z.number(), z.string()]).transform((value, context) => {
+  const parsed = typeof value === "number" ? value : parseByteSize(value);
+  if (parsed === undefined || !Number.isSafeInteger(parsed) || parsed < 0) {
+    context.addIssue({ code: "custom", message: "not a size: write bytes or e.g. 64MiB, 20GiB" });
+    return z.NEVER;
+  }
+  return parsed;
+});
+
 /** A number of bytes: `1048576`, `64KiB`, `20GiB`, `1.5GB`. */
-export const byteSize = (fallback: number | undefined) => {
-  const parsed = z.union([z.number(), z.string()]).transform((value, context) => {
-    const bytes = typeof value === "number" ? value : parseByteSize(value);
-    if (bytes === undefined || !Number.isSafeInteger(bytes) || bytes < 0) {
-      context.addIssue({ code: "custom", message: "not a size: write bytes or e.g. 64MiB, 20GiB" });
-      return z.NEVER;
-    }
-    return bytes;
-  });
-  return fallback === undefined ? parsed.optional() : parsed.default(fallback);
-};
+export const byteSize = (fallback: number | undefined) =>
+  fallback === undefined ? bytes.optional() : bytes.default(fallback);
+
+/** Bytes per second, written likewise; 0, and without a setting: no limit. */
+export const byteRate = (min: number) =>
+  bytes
+    .refine((rate) => rate === 0 || rate >= min, `must be 0 or at least ${min} bytes per second`)
+    .default(0);
 
 const BYTE_UNITS: Readonly<Record<string, number>> = {
   "": 1,

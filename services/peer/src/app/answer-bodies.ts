@@ -1,5 +1,6 @@
 import type { ResponsePlan } from "../core/ranges.ts";
 import type { DownloadRecord } from "./download-record.ts";
+import type { Pace } from "./pace.ts";
 import type { OriginResponse, PullBody } from "./ports.ts";
 import type { TaskReader } from "./task-reader.ts";
 
@@ -69,7 +70,7 @@ function takeText(segment: TextSegment, into: Uint8Array): number {
 export function originBody(
   response: OriginResponse,
   record: DownloadRecord,
-  isContent = true,
+  { isContent, pace }: { readonly isContent: boolean; readonly pace: Pace | undefined },
 ): PullBody {
   const chunks = response.body[Symbol.asyncIterator]();
   let rest: Uint8Array = new Uint8Array(0);
@@ -79,6 +80,8 @@ export function originBody(
         const next = await chunks.next();
         if (next.done === true) return 0;
         rest = next.value;
+        const pause = pace?.(rest.length);
+        if (pause !== undefined) await pause;
         if (isContent) record.fetched.backToSource += rest.length;
         else record.probeBytes += rest.length;
       }

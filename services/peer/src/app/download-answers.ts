@@ -163,13 +163,14 @@ export class DownloadAnswers {
   /** The origin's answer as it is: an error, or content that cannot be shared and was asked for whole. */
   passOn(flow: Flow, response: OriginResponse, reason: string): DownloadAnswer {
     const { record } = flow;
+    const { services } = this.#options;
     const isContent = response.status < 400;
     record.httpStatus = response.status;
     record.contentLengthBytes = response.bodyLength ?? 0;
     return {
       status: response.status,
       headers: response.headers,
-      body: originBody(response, record, isContent),
+      body: originBody(response, record, { isContent, pace: services.paces?.backToSource }),
       bodyLength: response.bodyLength,
       ended: (end) => {
         response.discard();

@@ -2,6 +2,7 @@ import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
+import type { Paces } from "./pace.ts";
 import type { PieceClient } from "./ports.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
@@ -13,6 +14,8 @@ export interface DownloadServices {
   readonly clock: Clock;
   readonly log: Log;
   readonly tracer: FetchTracer;
+  /** Default: as fast as it goes. */
+  readonly paces?: Paces;
   /** In [0, 1). */
   readonly random: () => number;
   /** Signs a token for reading a task of `pieceCount` pieces from a parent without a lease. */

@@ -12,6 +12,7 @@ import {
 import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
 import { openSpan } from "./origin-access.ts";
+import type { Paces } from "./pace.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
 import { patienceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
@@ -59,6 +60,7 @@ export class FetchBoard {
   readonly #stored: StoredTask;
   readonly #services: {
     readonly pieceClient: PieceClient;
+    readonly paces?: Paces;
     readonly tracer: FetchTracer;
     readonly clock: Clock;
   };
@@ -78,6 +80,7 @@ export class FetchBoard {
     stored: StoredTask,
     services: {
       readonly pieceClient: PieceClient;
+      readonly paces?: Paces;
       readonly tracer: FetchTracer;
       readonly clock: Clock;
     },
@@ -288,6 +291,7 @@ export class FetchBoard {
         run: stretch.run,
         writtenBefore: (index) => this.#brokenOff.get(index),
         pieceClient: this.#services.pieceClient,
+        paces: this.#services.paces,
         signal: fetch.abort.signal,
         events: {
           received: (bytes) => this.#events.received(order, bytes),

@@ -41,6 +41,52 @@ test("a fetch that failed is over only when its last write is: no late bytes lan
   expect(await fetching).toMatchObject({ ok: false, reason: "short" });
 });
 
+test("bytes wait for their turn before they are written, and what waits when the fetch ends is not written", async () => {
+  const task = await new MemoryPieceStore().create(aTask("paced", 100));
+  if (typeof task === "string") throw new Error(task);
+  const written: number[] = [];
+  task.write = async (_buffer, offset) => {
+    written.push(offset);
+  };
+  const turns: (() => void)[] = [];
+  const stop = new AbortController();
+  const pieceClient: PieceClient = {
+    read: async (_request, sink) => {
+      const first = sink.write(new Uint8Array(10), 0);
+      const second = sink.write(new Uint8Array(20), 10);
+      await Promise.all([first, second]);
+    },
+    close: () => {},
+  };
+  const asked: number[] = [];
+  const fetching = runFetch({
+    task,
+    source: { kind: "parent", hostId: "b", address: "b", token: "", digests: new Map() },
+    run: { start: 0, count: 1 },
+    writtenBefore: () => undefined,
+    pieceClient,
+    paces: {
+      download: async (bytes) => {
+        asked.push(bytes);
+        await new Promise<void>((resolve) => turns.push(resolve));
+      },
+      backToSource: undefined,
+    },
+    traceparent: "",
+    events: { received: () => {}, held: () => {}, partial: () => {} },
+    signal: stop.signal,
+  });
+  await new Promise(setImmediate);
+  expect([asked, written]).toEqual([[10, 20], []]);
+  turns[0]?.();
+  await new Promise(setImmediate);
+  expect(written).toEqual([0]);
+  stop.abort();
+  turns[1]?.();
+  expect(await fetching).toMatchObject({ ok: false, reason: "cancelled" });
+  expect(written).toEqual([0]);
+});
+
 test("a disk that fails while the origin is read is not the origin's failure", async () => {
   const task = await new MemoryPieceStore().create(aTask("full", 100));
   if (typeof task === "string") throw new Error(task);

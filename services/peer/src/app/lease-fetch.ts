@@ -4,6 +4,7 @@ import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { runSpan } from "../core/fetch-plan.ts";
 import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
+import type { Pace, Paces } from "./pace.ts";
 import { type PieceClient, type StoredTask, TransferError, type TransferSink } from "./ports.ts";
 
 /** Where a fetch reads. */
@@ -68,6 +69,7 @@ export async function runFetch(options: {
   /** Up to where an earlier read of the origin has written a piece: the next one goes on there. */
   readonly writtenBefore: (pieceIndex: number) => number | undefined;
   readonly pieceClient: PieceClient;
+  readonly paces?: Paces | undefined;
   readonly traceparent: string;
   readonly events: FetchEvents;
   readonly signal: AbortSignal;
@@ -106,9 +108,10 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     if (result.ok) events.held(pieceIndex);
     else wrong.abort(new WrongPiece(pieceIndex));
   };
+  const pace = source.kind === "parent" ? options.paces?.download : options.paces?.backToSource;
   const sink: TransferSink = {
     write: (buffer, offset) => {
-      const writing = task.write(buffer, offset);
+      const writing = writeInTurn(task, pace, signal, { buffer, offset });
       writes.add(writing);
       const ended = (): boolean => writes.delete(writing);
       writing.then(ended, ended);
@@ -155,6 +158,21 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     await Promise.allSettled(commits);
   }
   signal.throwIfAborted();
+}
+
+/** Bytes that wait for their turn hold the socket up, as bytes that wait for the disk do. */
+async function writeInTurn(
+  task: StoredTask,
+  pace: Pace | undefined,
+  signal: AbortSignal,
+  { buffer, offset }: { readonly buffer: Uint8Array; readonly offset: number },
+): Promise<void> {
+  const pause = pace?.(buffer.length);
+  if (pause !== undefined) {
+    await pause;
+    signal.throwIfAborted();
+  }
+  return task.write(buffer, offset);
 }
 
 /** A parent's bytes count by whole pieces only; the origin's go on where an earlier read was broken off. */

@@ -153,18 +153,26 @@ export async function readFromOrigin(options: {
     (await openSpan(access, description, { start, end: end() }, signal));
   const abandon = (): void => answer.response.discard();
   signal.addEventListener("abort", abandon, { once: true });
-  const timer = setTimeout(
-    () =>
+  // Time in which our own disk or our own limit was behind is not the origin's.
+  let isOurs = false;
+  const timer = setTimeout(() => {
+    if (isOurs) timer.refresh();
+    else
       stall.abort(
         new TransferError("stalled", `the origin sent nothing for ${ORIGIN_STALL_MS} ms`),
-      ),
-    ORIGIN_STALL_MS,
-  );
+      );
+  }, ORIGIN_STALL_MS);
   try {
     signal.throwIfAborted();
-    await pump(answer, { start, end }, sink, (bytes) => {
-      timer.refresh();
-      if (bytes > 0) received(bytes);
+    await pump(answer, { start, end }, sink, {
+      received: (bytes) => {
+        timer.refresh();
+        received(bytes);
+      },
+      waiting: (isWaiting) => {
+        isOurs = isWaiting;
+        timer.refresh();
+      },
     });
   } catch (error) {
     signal.throwIfAborted();
@@ -249,20 +257,24 @@ async function pump(
   answer: OpenAnswer,
   span: { readonly start: number; readonly end: () => number },
   sink: TransferSink,
-  received: (bytes: number) => void,
+  told: {
+    readonly received: (bytes: number) => void;
+    /** Whether it waits for the sink from now on. */
+    readonly waiting: (isWaiting: boolean) => void;
+  },
 ): Promise<void> {
   let offset = answer.start;
   // One write is under way while the next bytes are read.
   let writing: Promise<void> = Promise.resolve();
   for await (const chunk of chunksOf(answer.response)) {
-    received(chunk.length);
+    told.received(chunk.length);
     const end = Math.min(offset + chunk.length, span.end());
     const from = Math.max(offset, span.start);
     if (end > from) {
       const bytes = chunk.subarray(from - offset, end - offset);
+      told.waiting(true);
       await writing;
-      // Time in which our own disk was behind is not the origin's.
-      received(0);
+      told.waiting(false);
       writing = sink.write(bytes, from).then(() => sink.written(end));
       // The rejection is seen at the next await; until then it must not count as unhandled.
       writing.catch(() => undefined);

@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { setImmediate } from "node:timers/promises";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
 
 /** One read of the flow and one write to the socket. */
@@ -38,7 +39,11 @@ export class BufferPool {
 export async function deliverWhole(
   response: ServerResponse,
   whole: Uint8Array,
+  pace?: Pace,
 ): Promise<DeliveryEnd> {
+  const pause = pace?.(whole.length);
+  if (pause !== undefined) await pause;
+  if (response.destroyed) return "client_gone";
   const ended = Promise.withResolvers<DeliveryEnd>();
   const stall = setTimeout(() => response.destroy(), CLIENT_STALL_TIMEOUT_MS);
   response.once("finish", () => ended.resolve("complete"));
@@ -65,8 +70,10 @@ export async function deliverBody(delivery: {
   readonly body: PullBody;
   readonly bodyLength: number | undefined;
   readonly pool: BufferPool;
+  /** Asked before bytes are written; default: as fast as the client takes them. */
+  readonly pace?: Pace | undefined;
 }): Promise<DeliveryEnd> {
-  const { response, body, bodyLength, pool } = delivery;
+  const { response, body, bodyLength, pool, pace } = delivery;
   const writes = new Writes(response);
   const buffers = Array.from({ length: WRITES_OUTSTANDING_MAX }, () => pool.take());
   let deliveredBytes = 0;
@@ -84,6 +91,9 @@ export async function deliverBody(delivery: {
       if (count === 0) break;
       deliveredBytes += count;
       if (bodyLength !== undefined && deliveredBytes > bodyLength) break;
+      const pause = pace?.(count);
+      if (pause !== undefined) await pause;
+      if (writes.isClosed) return "client_gone";
       writes.start(buffer.subarray(0, count));
     }
     await writes.room(1);

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream/promises";
 import type { Log } from "@lacewing/observability/log.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
+import type { Pace } from "../../app/pace.ts";
 import type {
   ClientRequest,
   DeliveryEnd,
@@ -35,6 +36,8 @@ export interface DownloadExchange {
   readonly rule: Rule;
   readonly downloads: DownloadPort;
   readonly pool: BufferPool;
+  /** Asked before content is delivered. */
+  readonly pace: Pace | undefined;
   readonly viaName: string;
   readonly receivedAtMs: number;
   readonly log: Log;
@@ -113,7 +116,7 @@ async function deliver(
   answer: DownloadAnswer,
   client: AbortController,
 ): Promise<DeliveryEnd> {
-  const { response, pool } = exchange;
+  const { response, pool, pace } = exchange;
   if (response.destroyed) return "client_gone";
   const isHead = exchange.request.method === "HEAD";
   const body =
@@ -125,9 +128,9 @@ async function deliver(
   if (response.destroyed) return "client_gone";
   const headers = sandboxed(headersOf(exchange, answer), exchange.request.url);
   response.writeHead(answer.status, flatOfHeaders(headers));
-  if (body?.whole !== undefined) return deliverWhole(response, body.whole);
+  if (body?.whole !== undefined) return deliverWhole(response, body.whole, pace);
   if (body !== undefined) {
-    return deliverBody({ response, body, bodyLength: answer.bodyLength, pool });
+    return deliverBody({ response, body, bodyLength: answer.bodyLength, pool, pace });
   }
   response.end();
   try {

@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage, InformationEvent, ServerResponse }
 import { STATUS_CODES } from "node:http";
 import { pipeline } from "node:stream/promises";
 import type { Log } from "@lacewing/observability/log.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { HeaderList } from "../../app/ports.ts";
 import {
   endToEndHeaders,
@@ -15,8 +16,10 @@ import { authorityOf } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
 import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import { bodyProblem } from "./client-access.ts";
+import { pacedStream } from "./client-paces.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
-import { sandboxed } from "./request-checks.ts";
+import { type RequestProblem, sandboxed } from "./request-checks.ts";
 
 /**
  * Neither a byte from the origin nor one for it for this long ends the exchange. It also bounds a client that stops sending its
@@ -39,6 +42,10 @@ export interface PassThrough {
   readonly connections: OriginConnections;
   readonly viaName: string;
   readonly log: Log;
+  /** Bytes of the request's content that are passed on at most; a longer one is refused. `undefined`: any number. */
+  readonly requestBodyBytesMax?: number | undefined;
+  /** Asked before bytes of the answer are passed on. */
+  readonly pace?: Pace | undefined;
   /** Told of the origin's answer before any of its body is relayed. */
   readonly onAnswer?: ((answer: IncomingMessage) => void) | undefined;
 }
@@ -99,7 +106,11 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
     if (isAnswered || isFailed || response.destroyed) return;
     refuse(exchange, new OriginError("origin_unreachable", `${url.host} did not answer in HTTP`));
   });
-  sendBody(request, originRequest);
+  sendBody(exchange, originRequest, (problem) => {
+    isAnswered = true;
+    originRequest.destroy();
+    answerWithText(response, problem.status, `lacewing: ${problem.reason}`);
+  });
 }
 
 function headersFor(exchange: PassThrough, connection: "kept" | "fresh"): HeaderList {
@@ -123,7 +134,11 @@ function headersFor(exchange: PassThrough, connection: "kept" | "fresh"): Header
   ];
 }
 
-function sendBody(request: IncomingMessage, originRequest: ClientRequest): void {
+function sendBody(
+  { request, requestBodyBytesMax }: PassThrough,
+  originRequest: ClientRequest,
+  tooLong: (problem: RequestProblem) => void,
+): void {
   if (!hasBody(request)) {
     originRequest.end();
     return;
@@ -137,6 +152,16 @@ function sendBody(request: IncomingMessage, originRequest: ClientRequest): void 
     originRequest.addTrailers(pairsOf(trailers));
   });
   request.pipe(originRequest);
+  if (requestBodyBytesMax === undefined) return;
+  let bytes = 0;
+  request.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    const problem = bodyProblem(requestBodyBytesMax, bytes);
+    if (problem === undefined) return;
+    request.unpipe(originRequest);
+    request.removeAllListeners("data").resume();
+    tooLong(problem);
+  });
 }
 
 function refuse(exchange: PassThrough, error: unknown): void {
@@ -171,7 +196,9 @@ async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Prom
     );
     // An answer that trickles, such as events, is known to be coming before its first byte.
     response.flushHeaders();
-    await pipeline(answer, response);
+    const { pace } = exchange;
+    if (pace === undefined) await pipeline(answer, response);
+    else await pipeline(answer, pacedStream(pace), response);
   } catch (error) {
     // The client sees a transfer that broke, never a clean end.
     answer.destroy();

@@ -1,4 +1,4 @@
-import { STATUS_CODES, type ServerResponse } from "node:http";
+import { type IncomingMessage, STATUS_CODES, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 
@@ -11,8 +11,13 @@ export const USAGE = `This is the proxy port of Lacewing. It can be used
 /healthz says whether it is alive.
 `;
 
-/** Answers with a short text. Closes the connection when the request's body has not been read. */
-export function answerWithText(response: ServerResponse, status: number, text: string): void {
+/** Answers with a short text. Closes the connection when the request has a body that has not been read. */
+export function answerWithText(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
   if (response.headersSent) {
     response.destroy();
     return;
@@ -21,31 +26,47 @@ export function answerWithText(response: ServerResponse, status: number, text: s
   response.writeHead(status, {
     "content-type": "text/plain; charset=utf-8",
     "content-length": Buffer.byteLength(body),
-    ...(response.req.complete ? {} : { connection: "close" }),
+    ...headers,
+    ...(isRead(response.req) ? {} : { connection: "close" }),
   });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
+/** A request without content has nothing left to come, although the parser tells so only after its handler. */
+function isRead({ complete, headers }: IncomingMessage): boolean {
+  const length = Number(headers["content-length"] ?? 0);
+  return complete || (length === 0 && headers["transfer-encoding"] === undefined);
+}
+
 /** The same on a connection that has no `ServerResponse`; the connection ends with it. */
-export function endWithText(socket: Duplex, status: number, text: string): void {
+export function endWithText(
+  socket: Duplex,
+  status: number,
+  text: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
   if (!socket.writable) {
     socket.destroy();
     return;
   }
   const body = `lacewing: ${text}\n`;
+  const more = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${more.join("")}Content-Type: text/plain; charset=utf-8\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
     // Nothing more is read from this client; without this a silent one would keep the connection half open.
     () => socket.destroy(),
   );
 }
 
-/** What a client is told when the origin could not be asked: RFC 9110 sections 15.6.3 and 15.6.5. */
+/** What a client is told when the origin could not be asked, or must not be: RFC 9110 sections 15.5.4, 15.6.3 and 15.6.5. */
 export function gatewayFailure(error: unknown): {
-  readonly status: 502 | 504;
+  readonly status: 403 | 502 | 504;
   readonly text: string;
 } {
+  if (error instanceof PortError && error.code === "origin_denied") {
+    return { status: 403, text: `lacewing: ${messageOf(error)}` };
+  }
   const isTimeout = error instanceof PortError && error.code.endsWith("_timeout");
   const text = error instanceof PortError ? messageOf(error) : "the request could not be answered";
   return { status: isTimeout ? 504 : 502, text: `lacewing: ${text}` };

@@ -8,7 +8,6 @@ import type { SocketAddress } from "@lacewing/runtime/settings.ts";
 import type { DownloadPort, HeaderList } from "../../app/ports.ts";
 import {
   endToEndHeaders,
-  HEADER_COUNT_MAX,
   headerOf,
   headersOfFlat,
   withoutHeaders,
@@ -19,11 +18,15 @@ import { urlWithoutQuery } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { BufferPool } from "./body-writer.ts";
 import { serveDownload } from "./download-delivery.ts";
+import { Admission } from "./admission.ts";
+import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-access.ts";
+import { ClientPaces } from "./client-paces.ts";
 import { foretoldContent, isLfsBatch, readBatchAnswer } from "./lfs-batch.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
 import { answerWithText, endWithText, USAGE } from "./plain-answers.ts";
-import { browserProblem, isByPrefix, requestProblem } from "./request-checks.ts";
+import { browserProblem, isByPrefix } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
+import { redirectedUrl, ruledUrl } from "./ruled-url.ts";
 import { openTunnel, openUpgrade } from "./tunnel.ts";
 import { UnsharedHosts } from "./unshared-hosts.ts";
 
@@ -33,8 +36,6 @@ export const REQUEST_HEAD_BYTES_MAX = 32 * 1024;
 const HEAD_TIMEOUT_MS = 30_000;
 /** Kept open for a client's next request a little longer than most clients keep connections. */
 const KEEP_ALIVE_TIMEOUT_MS = 65_000;
-/** Clients connected at once; each costs a socket and some kernel memory. */
-const CONNECTION_COUNT_MAX = 4096;
 /** At the end, answers under way may take this long; it must be less than what `runService` allows. */
 const CLOSE_GRACE_MS = 5_000;
 
@@ -49,6 +50,10 @@ export interface HttpProxyOptions {
   readonly viaName: string;
   /** Ports that CONNECT may reach; `undefined`: any. */
   readonly connectPorts?: readonly number[] | undefined;
+  /** Default: whoever reaches the port. */
+  readonly access?: ClientAccess;
+  /** To each client address, in all; default 0: as fast as it takes them. */
+  readonly clientBytesPerSecond?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -74,17 +79,16 @@ export async function startHttpProxy(options: HttpProxyOptions): Promise<HttpPro
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
     noDelay: true,
-    // Checked by requestProblem, which tells the client why.
+    // Checked by the admission, which tells the client why.
     requireHostHeader: false,
     // h2c is an offer that may be ignored; other upgrades become tunnels.
     shouldUpgradeCallback: (request) => !/h2c|^http/i.test(request.headers.upgrade ?? ""),
   });
-  // Node would drop the fields above its limit without a word; requestProblem refuses such a request.
+  // Node would drop the fields above its limit without a word; the admission refuses such a request.
   server.maxHeadersCount = 0;
-  server.maxConnections = CONNECTION_COUNT_MAX;
-  server.on("drop", () =>
-    options.log.warn("connection_refused", { countMax: CONNECTION_COUNT_MAX }),
-  );
+  const countMax = (options.access ?? OPEN_ACCESS).clientCountMax;
+  server.maxConnections = countMax;
+  server.on("drop", () => options.log.warn("connection_refused", { countMax }));
   for (const event of ["request", "checkContinue", "checkExpectation"] as const) {
     server.on(event, (request: IncomingMessage, response: ServerResponse) => {
       door.guarded(response, () => door.request(request, response));
@@ -132,6 +136,8 @@ async function closeGently(server: Server, door: ProxyDoor): Promise<void> {
 /** Sends each request on its way. */
 class ProxyDoor {
   readonly #options: HttpProxyOptions;
+  readonly #admission: Admission;
+  readonly #paces: ClientPaces;
   readonly #unshared: UnsharedHosts;
   readonly #pool = new BufferPool();
   readonly #tunnels = new Set<Duplex>();
@@ -141,6 +147,8 @@ class ProxyDoor {
 
   constructor(options: HttpProxyOptions) {
     this.#options = options;
+    this.#admission = new Admission({ ...options, access: options.access ?? OPEN_ACCESS });
+    this.#paces = new ClientPaces(options.clientBytesPerSecond ?? 0, options.clock);
     this.#unshared = new UnsharedHosts(options.log);
   }
 
@@ -162,13 +170,14 @@ class ProxyDoor {
     request.on("error", () => {});
     response.on("error", () => {});
     const received = headersOfFlat(request.rawHeaders);
-    const problem = this.#problemOf(request, received);
+    const target = parseRequestTarget(request.url ?? "");
+    const problem = this.#admission.problemOf(request, received, target);
     if (problem !== undefined) {
-      response.shouldKeepAlive = false;
-      answerWithText(response, problem.status, `lacewing: ${problem.reason}`);
+      // Whoever is asked for credentials sends them on the same connection.
+      if (problem.status !== 407) response.shouldKeepAlive = false;
+      answerWithText(response, problem.status, `lacewing: ${problem.reason}`, problem.headers);
       return;
     }
-    const target = parseRequestTarget(request.url ?? "");
     if (target.kind === "origin" && isByPrefix(request.url)) {
       const page = browserProblem(received, isLoopback(this.#options.address.host));
       if (page !== undefined) {
@@ -194,9 +203,19 @@ class ProxyDoor {
   connect(request: IncomingMessage, client: Duplex, head: Buffer): void {
     client.on("error", () => client.destroy());
     const target = parseConnectTarget(request.url ?? "");
-    const { connectPorts, log } = this.#options;
+    const { connectPorts, connections, log } = this.#options;
+    const problem = this.#admission.accessProblem(request, headersOfFlat(request.rawHeaders));
+    if (problem !== undefined) {
+      endWithText(client, problem.status, problem.reason, problem.headers);
+      return;
+    }
     if (target === undefined) {
       endWithText(client, 400, "CONNECT needs host:port");
+      return;
+    }
+    const denial = connections.guard.problemOf(target.host, target.port);
+    if (denial !== undefined) {
+      endWithText(client, 403, denial);
     } else if (connectPorts !== undefined && !connectPorts.includes(target.port)) {
       const allowed = connectPorts.join(", ");
       endWithText(
@@ -207,7 +226,8 @@ class ProxyDoor {
     } else if (client instanceof Socket) {
       this.#trackTunnel(client);
       this.#unshared.tell("connect_tunnel", target.host);
-      openTunnel({ client, head, ...target, log });
+      const pace = this.#paces.of(client.remoteAddress);
+      openTunnel({ client, head, ...target, connections, pace, log });
     }
   }
 
@@ -217,10 +237,11 @@ class ProxyDoor {
     const page = isByPrefix(request.url)
       ? browserProblem(received, isLoopback(this.#options.address.host))
       : undefined;
-    const problem = this.#problemOf(request, received) ?? page;
     const target = parseRequestTarget(request.url ?? "");
+    const problem: AccessProblem | undefined =
+      this.#admission.problemOf(request, received, target) ?? page;
     if (problem !== undefined) {
-      endWithText(client, problem.status, problem.reason);
+      endWithText(client, problem.status, problem.reason, problem.headers);
     } else if (target.kind !== "origin") {
       endWithText(client, 400, "an upgrade needs an origin: use an absolute URL or /url/");
     } else if (hasBody(request)) {
@@ -232,7 +253,8 @@ class ProxyDoor {
       const headers = this.#headersToSend(request, received, target);
       this.#trackTunnel(client);
       const { path } = target;
-      openUpgrade({ request, client, head, url, path, headers, connections, viaName, log });
+      const pace = this.#paces.of(request.socket.remoteAddress);
+      openUpgrade({ request, client, head, url, path, headers, connections, viaName, pace, log });
     }
   }
 
@@ -265,16 +287,6 @@ class ProxyDoor {
     for (const tunnel of this.#tunnels) tunnel.destroy();
   }
 
-  #problemOf(request: IncomingMessage, received: HeaderList) {
-    return requestProblem({
-      headers: received,
-      httpVersion: request.httpVersion,
-      method: request.method ?? "",
-      viaName: this.#options.viaName,
-      headerCountMax: HEADER_COUNT_MAX,
-    });
-  }
-
   #toOrigin(asked: {
     readonly request: IncomingMessage;
     readonly response: ServerResponse;
@@ -286,6 +298,7 @@ class ProxyDoor {
     const { rules, downloads, connections, viaName, log } = this.#options;
     const rule = matchRule(rules, target.url);
     const headers = this.#headersToSend(request, received, target);
+    const pace = this.#paces.of(request.socket.remoteAddress);
     const isRead = (request.method === "GET" || request.method === "HEAD") && !hasBody(request);
     if (rule !== undefined && !rule.direct && isRead) {
       const url = redirectedUrl(target.url, rule);
@@ -299,6 +312,7 @@ class ProxyDoor {
         rule,
         downloads,
         pool,
+        pace,
         viaName,
         receivedAtMs,
         log,
@@ -313,7 +327,9 @@ class ProxyDoor {
       ? (answer: IncomingMessage) => this.#readBatch(answer, url, headers)
       : undefined;
     const { path } = target;
-    passThrough({ request, response, url, path, headers, connections, viaName, log, onAnswer });
+    const requestBodyBytesMax = this.#options.access?.requestBodyBytesMax;
+    const exchange = { request, response, url, path, headers, connections, viaName, log, onAnswer };
+    passThrough({ ...exchange, pace, requestBodyBytesMax });
   }
 
   /** The objects of a batch are what the client asks for next. */
@@ -366,24 +382,6 @@ class ProxyDoor {
 
 /** The URL's own authority counts, whatever `Host` says (RFC 9112 section 3.2.2). */
 const HOST: ReadonlySet<string> = new Set(["host"]);
-
-function redirectedUrl(url: URL, rule: Rule): URL {
-  if (rule.redirect === undefined) return url;
-  const redirected = new URL(url);
-  redirected.port = "";
-  redirected.host = rule.redirect;
-  return redirected;
-}
-
-/** For what is passed through: TLS where the rule demands it; "auto" is for downloads, which can be tried twice. */
-function ruledUrl(url: URL, rule: Rule | undefined): URL {
-  if (rule === undefined) return url;
-  const redirected = redirectedUrl(url, rule);
-  if (rule.useTls !== true || redirected.protocol === "https:") return redirected;
-  const secure = new URL(redirected);
-  secure.protocol = "https:";
-  return secure;
-}
 
 function isLoopback(host: string): boolean {
   return host === "::1" || host === "localhost" || host.startsWith("127.");

@@ -2,10 +2,10 @@ import type { IncomingMessage } from "node:http";
 import { connect, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Log } from "@lacewing/observability/log.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { HeaderList } from "../../app/ports.ts";
 import { flatOfHeaders, headersOfFlat, endToEndHeaders, withVia } from "../../core/http-headers.ts";
 import { authorityOf } from "../../core/url-parts.ts";
-import { loopbackLookup } from "../origin/loopback-lookup.ts";
 import {
   CONNECT_TIMEOUT_MS,
   TCP_KEEP_ALIVE_MS,
@@ -13,6 +13,7 @@ import {
 } from "../origin/origin-connections.ts";
 import { OriginError, originErrorOf } from "../origin/origin-error.ts";
 import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import { pacedStream } from "./client-paces.ts";
 import { endWithText, gatewayFailure } from "./plain-answers.ts";
 
 /** Once one side has ended, the other may stay silent for this long. */
@@ -25,14 +26,17 @@ export function openTunnel(tunnel: {
   readonly head: Buffer;
   readonly host: string;
   readonly port: number;
+  readonly connections: OriginConnections;
+  /** Asked before bytes are passed on to the client. */
+  readonly pace: Pace | undefined;
   readonly log: Log;
 }): void {
-  const { client, head, host, port, log } = tunnel;
+  const { client, head, host, port, connections, pace, log } = tunnel;
   const authority = `${host.includes(":") ? `[${host}]` : host}:${port}`;
   const origin = connect({
     host,
     port,
-    lookup: loopbackLookup,
+    lookup: connections.guard.lookup,
     allowHalfOpen: true,
     noDelay: true,
   });
@@ -59,7 +63,7 @@ export function openTunnel(tunnel: {
     origin.off("error", refuse);
     client.write("HTTP/1.1 200 Connection established\r\n\r\n");
     if (head.length > 0) origin.write(head);
-    carryBothWays(client, origin);
+    carryBothWays(client, origin, pace);
   });
 }
 
@@ -74,6 +78,8 @@ export interface Upgrade {
   readonly headers: HeaderList;
   readonly connections: OriginConnections;
   readonly viaName: string;
+  /** Asked before bytes are passed on to the client. */
+  readonly pace: Pace | undefined;
   readonly log: Log;
 }
 
@@ -121,7 +127,7 @@ export function openUpgrade(upgrade: Upgrade): void {
     );
     if (originHead.length > 0) client.write(originHead);
     if (head.length > 0) origin.write(head);
-    carryBothWays(client, origin);
+    carryBothWays(client, origin, upgrade.pace);
   });
   originRequest.once("response", (answer) => {
     // Refused: the answer ends with the connection, which frames it whatever its length.
@@ -146,7 +152,7 @@ function headText(answer: IncomingMessage, viaName: string, added: readonly stri
 }
 
 /** Each side's end becomes the other's, so that a half-closed connection works; a broken side breaks the other. */
-function carryBothWays(client: Duplex, origin: Socket): void {
+function carryBothWays(client: Duplex, origin: Socket, pace: Pace | undefined): void {
   const directions = [
     [client, origin],
     [origin, client],
@@ -162,6 +168,7 @@ function carryBothWays(client: Duplex, origin: Socket): void {
       if (!(to instanceof Socket)) return;
       to.setTimeout(HALF_CLOSED_IDLE_TIMEOUT_MS, () => to.destroy());
     });
-    from.pipe(to);
+    if (pace === undefined || from === client) from.pipe(to);
+    else from.pipe(pacedStream(pace)).pipe(to);
   }
 }

@@ -88,6 +88,8 @@ async function openFollowing(context: {
   readonly signal: AbortSignal;
 }): Promise<OriginResponse> {
   const { request, connections, tls, signal } = context;
+  const denial = connections.problemOf(request.url);
+  if (denial !== undefined) throw new OriginError("origin_denied", denial);
   let url = await tls.urlFor(request.url, request.useTls);
   let headers = headersToSend(request);
   const carried = new Map<string, string>();
@@ -105,7 +107,8 @@ async function openFollowing(context: {
       signal,
     );
     const next = redirectTarget(message, target, request.url);
-    if (next === undefined) {
+    // Where we must not go ourselves, the client may: it is told of the redirect as of any other answer.
+    if (next === undefined || connections.problemOf(next) !== undefined) {
       return responseOf({ message, carried, url: target, method: request.method, signal });
     }
     carry(message, carried);

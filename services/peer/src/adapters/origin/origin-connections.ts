@@ -1,7 +1,7 @@
 import { Agent as HttpAgent, type RequestOptions } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { connect as tlsConnect, getCACertificates } from "node:tls";
-import { loopbackLookup } from "./loopback-lookup.ts";
+import { OPEN_GUARD, type OutboundGuard } from "./outbound-guard.ts";
 
 /** Connections to one origin at a time: more downloads than that from one host of ours would be a flood for it. */
 const SOCKETS_PER_ORIGIN_MAX = 256;
@@ -37,10 +37,13 @@ export class OriginConnections {
   readonly #kept: { readonly http: HttpAgent; readonly https: HttpsAgent };
   readonly #fresh: { readonly http: HttpAgent; readonly https: HttpsAgent };
   readonly #trust: OriginTrust;
+  /** Decides where connections may lead; whoever opens one without {@link optionsFor} asks it too. */
+  readonly guard: OutboundGuard;
   readonly #caByHost = new Map<string, string[]>();
 
-  constructor(trust: OriginTrust = SYSTEM_TRUST) {
+  constructor(trust: OriginTrust = SYSTEM_TRUST, guard: OutboundGuard = OPEN_GUARD) {
     this.#trust = trust;
+    this.guard = guard;
     const limits = {
       maxSockets: SOCKETS_PER_ORIGIN_MAX,
       maxTotalSockets: SOCKETS_MAX,
@@ -57,6 +60,11 @@ export class OriginConnections {
     this.#fresh = { http: new HttpAgent(limits), https: new HttpsAgent(limits) };
   }
 
+  /** Why the origin of a URL must not be asked; `undefined` when nothing is against it. */
+  problemOf(url: URL): string | undefined {
+    return this.guard.problemOf(url.hostname, portOf(url));
+  }
+
   /**
    * What `http.request` needs to reach the origin of a URL.
    *
@@ -70,7 +78,7 @@ export class OriginConnections {
       protocol: url.protocol,
       host,
       port: portOf(url),
-      lookup: loopbackLookup,
+      lookup: this.guard.lookup,
       setDefaultHeaders: false,
       insecureHTTPParser: false,
       maxHeaderSize: ANSWER_HEAD_BYTES_MAX,
@@ -88,7 +96,7 @@ export class OriginConnections {
       const socket = tlsConnect({
         host,
         port: 443,
-        lookup: loopbackLookup,
+        lookup: this.guard.lookup,
         // A literal address is no server name (RFC 6066 section 3).
         ...(/[a-z]/i.test(host) && !host.includes(":") ? { servername: host } : {}),
         ...(ca === undefined ? {} : { ca }),

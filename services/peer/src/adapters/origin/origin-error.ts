@@ -7,6 +7,8 @@ export type OriginFailureCode =
   /** Too long without a connection, a head or a byte. */
   | "origin_timeout"
   | "origin_redirect_loop"
+  /** The settings keep this host from asking it. */
+  | "origin_denied"
   /** The answer broke off before its end. */
   | "origin_broken_off";
 
@@ -14,7 +16,7 @@ export type OriginFailureCode =
 export class OriginError extends PortError {
   override readonly code: OriginFailureCode;
   constructor(code: OriginFailureCode, message: string, cause?: unknown) {
-    super(code, message, { retryable: true, cause });
+    super(code, message, { retryable: code !== "origin_denied", cause });
     this.name = "OriginError";
     this.code = code;
   }

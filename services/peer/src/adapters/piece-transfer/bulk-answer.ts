@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { LeaseTokenClaims } from "@lacewing/contracts/gen/lacewing/assignments/v1/lease_token.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { PieceStore } from "../../app/ports.ts";
 import {
   BULK_BYTES_MAX,
@@ -17,6 +18,8 @@ import type { ServeSpans } from "./serve-spans.ts";
 /** What answering for many small contents needs of the piece server. */
 export interface BulkSurroundings {
   readonly store: PieceStore;
+  /** Asked before content is sent. */
+  readonly pace: Pace | undefined;
   readonly spans: ServeSpans;
   readonly check: (entry: BulkEntry) => LeaseTokenClaims | LeaseRefusal;
   readonly hasSlotFor: (claims: LeaseTokenClaims) => boolean;
@@ -59,6 +62,8 @@ export async function answerBulk(
     frames.push(frame);
   }
   const body = Buffer.concat(encodeBulkFrames(frames));
+  const pause = surroundings.pace?.(bytes);
+  if (pause !== undefined) await pause;
   response.writeHead(200, {
     "content-type": "application/octet-stream",
     "content-length": body.length,

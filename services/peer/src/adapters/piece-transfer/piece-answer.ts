@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { setImmediate } from "node:timers/promises";
 import { type ByteSpan, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { StoredTask } from "../../app/ports.ts";
 import { type BufferPool, TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
 
@@ -10,6 +11,9 @@ const OUTSTANDING_COUNT_MAX = 3;
 const TURN_BYTES_MAX = 4 * 2 ** 20;
 /** A child that takes less than one buffer in this time holds a slot for nothing: 8.7 kB/s. */
 export const SLOW_READER_MS = 30_000;
+
+/** One write when sending is limited: slots that share a low limit must each send something before their child gives up. */
+const PACED_BYTES_MAX = 64 * 1024;
 
 /** How an answer's body ended; `bytes` were handed to the socket. */
 export interface SentBody {
@@ -27,6 +31,7 @@ export async function sendBody(
   span: ByteSpan,
   pool: BufferPool,
   slowReaderMs = SLOW_READER_MS,
+  pace?: Pace,
 ): Promise<SentBody> {
   const flow = new Flow(response, pool, slowReaderMs);
   let at = span.start;
@@ -39,7 +44,10 @@ export async function sendBody(
       break;
     }
     const pieceEnd = pieceSpan(task.layout, pieceIndex).end;
-    const length = Math.min(TRANSFER_BUFFER_BYTES, span.end - at, pieceEnd - at);
+    const lengthMax = pace === undefined ? TRANSFER_BUFFER_BYTES : PACED_BYTES_MAX;
+    const length = Math.min(lengthMax, span.end - at, pieceEnd - at);
+    const pause = pace?.(length);
+    if (pause !== undefined) await pause;
     const buffer = pool.take();
     try {
       await task.read(buffer, at, length);
@@ -87,6 +95,11 @@ class Flow {
     };
     response.on("close", this.#onClose);
     this.#slowTimer = setTimeout(() => {
+      // Nothing is on its way to the child: we are slow, not the child.
+      if (this.#outstandingCount === 0) {
+        this.#slowTimer.refresh();
+        return;
+      }
       this.wasSlow = true;
       this.#onClose();
     }, slowReaderMs);

@@ -10,6 +10,7 @@ import { traceparentFromHttp } from "@lacewing/observability/trace.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { type SocketAddress, SettingsError } from "@lacewing/runtime/settings.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { PieceStore, StoredTask } from "../../app/ports.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
 import { formatContentRange, parsePieceRange } from "../../core/piece-http-range.ts";
@@ -37,6 +38,8 @@ export interface PieceServerOptions {
   readonly uploadSlotCount?: number;
   /** See {@link SLOW_READER_MS}. */
   readonly slowReaderMs?: number;
+  /** Asked before content is sent; default: as fast as it goes. */
+  readonly pace?: Pace | undefined;
 }
 
 export interface PieceServer {
@@ -178,6 +181,7 @@ class PieceService {
     try {
       const surroundings = {
         store,
+        pace: this.#options.pace,
         spans: this.#spans,
         check: ({ token, taskId }: BulkEntry) => this.#leases.check(token, taskId, clock.now()),
         // The exchange as a whole has taken one slot already.
@@ -241,7 +245,8 @@ class PieceService {
       "content-range": formatContentRange(span, task.layout.lengthBytes),
     });
     const slowReaderMs = this.#options.slowReaderMs ?? SLOW_READER_MS;
-    const sent = await sendBody(response, task, span, this.#pool, slowReaderMs);
+    const { pace } = this.#options;
+    const sent = await sendBody(response, task, span, this.#pool, slowReaderMs, pace);
     endServe({ bytes: sent.bytes, pieceCount: pieces.end - pieces.start });
     this.#options.serveBytes.add(sent.bytes);
     if (sent.end === "complete") return;
