@@ -251,7 +251,10 @@ function checkInvariants(state: State): void {
 function checkIndexes(state: State, task: Task): void {
   const peers = [...task.peers.values()];
   expect(task.leaseCount).toBe(peers.reduce((sum, { leases }) => sum + leases.length, 0));
+  const requests = peers.flatMap((peer) => [...peer.requests.values()]);
+  expect(task.openRequestCount).toBe(requests.filter(({ isOriginOpen }) => isOriginOpen).length);
   for (const peer of peers) {
+    expect(peer.firstRequest).toBe([...peer.requests.values()][0]);
     expect(peer.host).toBe(state.hosts.get(peer.hostId));
     expect(peer.host.peers.get(task.taskId)).toBe(peer);
     expect(peer.isNeedy).toBe(task.needyIds.has(peer.hostId));

@@ -1,7 +1,7 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { setImmediate as letOthersRun } from "node:timers/promises";
 import { PieceDigests } from "../core/digests.ts";
-import { addLease, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
+import { addLease, addRequest, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
 import { newState, newTask, type Request, type State } from "../core/state.ts";
 import { leaseNumberOf } from "../core/lease-index.ts";
 import { newLease } from "../core/leases.ts";
@@ -98,8 +98,7 @@ function addPeer(state: State, row: PeerRow): void {
   // A copy of a retired task was given up under an incarnation above the host's: when it speaks of it, it is told to drop it.
   peer.isVoided = task.state === "retired" && row.incarnation > 0;
   for (const live of row.requests) {
-    peer.requests.set(live.requestId, requestFrom(live, host.bootId));
-    host.requests.set(live.requestId, task.taskId);
+    addRequest(peer, requestFrom(live, host.bootId));
   }
   if (peer.held.count > 0) task.holderIds.add(host.hostId);
   updateNeed(task, peer);

@@ -168,7 +168,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     `lease number of slice ${context.slice}`,
   );
   const leaseId = `${context.slice}-${context.epoch}-${number}`;
-  const requestId = match.requestId === "" ? firstRequestOf(peer) : match.requestId;
+  const request = match.requestId === "" ? peer.firstRequest : peer.requests.get(match.requestId);
   const { parent } = match;
   const value: LeaseGranted = {
     leaseId,
@@ -180,8 +180,8 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     durationMs: leaseDurationMs(task.layout, parent?.host.bytesPerMs),
     reason: match.reason,
     candidateCount: match.candidateCount,
-    requestId,
-    traceparent: peer.requests.get(requestId)?.traceparent ?? "",
+    requestId: request?.requestId ?? match.requestId,
+    traceparent: request?.traceparent ?? "",
   };
   const lease = grantLease(state, { value, child: peer, parent }, decisionContextOf(turn));
   turn.decisions.push({ kind: { $case: "leaseGranted", value } });
@@ -194,11 +194,6 @@ function noteUpload(task: Task, parent: Peer, pieceCount: number): void {
   const { host } = parent;
   host.uploadShareFloor = Math.max(host.uploadShareFloor, parent.uploadShare);
   parent.uploadShare += (pieceCount * (task.layout?.pieceLengthBytes ?? 0)) / weightOf(task);
-}
-
-function firstRequestOf(peer: Peer): string {
-  for (const requestId of peer.requests.keys()) return requestId;
-  return "";
 }
 
 /** Whether time alone may bring the task something to do: somebody waits for pieces or for an answer. */

@@ -12,6 +12,7 @@ import {
 import { addPieces, failPieces } from "./evolve-pieces.ts";
 import { DOWNLOADS_MAX, REQUESTS_PER_HOST_MAX } from "./limits.ts";
 import {
+  addRequest,
   askFor,
   contain,
   hostFor,
@@ -121,7 +122,7 @@ function request(
   if (!task.isCreated) introduceTask(state, task, value);
   const peer = peerFor(state, task, host);
   const known = peer.requests.get(value.requestId);
-  peer.requests.set(value.requestId, {
+  addRequest(peer, {
     requestId: value.requestId,
     wantedStart: value.wantedStart,
     wantedEnd: value.wantedEnd,
@@ -136,7 +137,6 @@ function request(
     needsAnswer: true,
     nextAnswerAtMs: 0,
   });
-  host.requests.set(value.requestId, value.taskId);
   askFor(peer);
   if (peer.requests.size === 1 && peer.leases.length === 0) peer.waitingSinceMs = context.atMs;
   updateNeed(task, peer);

@@ -288,5 +288,6 @@ function refuseOrigin(peer: Peer, lease: Lease | undefined, atMs: number): void 
   );
   request.originRefusalCount++;
   request.originRefusedUntilMs = atMs + waitMs;
+  if (request.isOriginOpen) peer.task.openRequestCount--;
   request.isOriginOpen = false;
 }

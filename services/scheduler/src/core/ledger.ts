@@ -22,6 +22,7 @@ import {
   newPeer,
   newTask,
   type Peer,
+  type Request,
   type State,
   type Task,
 } from "./state.ts";
@@ -175,21 +176,20 @@ export function isTinyContent(task: Pick<Task, "layout">): boolean {
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
 export function offerSlot(state: State, host: Host): void {
-  if (host.slotWaiters === undefined || host.slotWaiters.size === 0) return;
-  let first: Peer | undefined;
-  for (const peer of host.slotWaiters) {
-    const { swarm } = peer.task;
-    const isWaiting = peer.ordinal >= 0 && swarm?.activityOf(peer.ordinal) === ACTIVITY.waiting;
-    if (!isWaiting) {
-      host.slotWaiters.delete(peer);
-      continue;
-    }
+  if (host.slotWaiters.length === 0) return;
+  const waiters = host.slotWaiters.filter(isWaiting);
+  let [first] = waiters;
+  for (const peer of waiters) {
     if (first === undefined || peer.uploadShare < first.uploadShare) first = peer;
   }
+  host.slotWaiters = waiters.filter((peer) => peer !== first);
   if (first === undefined) return;
-  host.slotWaiters.delete(first);
   wakeSource(first.task, first);
   markDirty(state, first.task);
+}
+
+function isWaiting({ ordinal, task }: Peer): boolean {
+  return ordinal >= 0 && task.swarm?.activityOf(ordinal) === ACTIVITY.waiting;
 }
 
 /** Has the next turns look at tasks that want pieces and in which the host takes part: it can do something for them. */
@@ -254,9 +254,24 @@ export function updateNeed(task: Task, peer: Peer): void {
   syncWants(task, peer);
 }
 
+/** Adds a request of a client at the host, or puts it in the place of the one with its id. */
+export function addRequest(peer: Peer, request: Request): void {
+  const { requestId } = request;
+  const known = peer.requests.get(requestId);
+  if (known?.isOriginOpen === true) peer.task.openRequestCount--;
+  if (request.isOriginOpen) peer.task.openRequestCount++;
+  if (known === peer.firstRequest) peer.firstRequest = request;
+  peer.requests.set(requestId, request);
+  peer.host.requests.set(requestId, peer.taskId);
+}
+
 /** Ends a request of a client at the host; its leases may have lost their reason. */
 export function endRequest(state: State, task: Task, peer: Peer, requestId: string): void {
-  if (!peer.requests.delete(requestId)) return;
+  const request = peer.requests.get(requestId);
+  if (request === undefined) return;
+  if (request.isOriginOpen) task.openRequestCount--;
+  peer.requests.delete(requestId);
+  if (request === peer.firstRequest) [peer.firstRequest] = peer.requests.values();
   peer.host.requests.delete(requestId);
   for (const lease of peer.leases) task.leasesToReview.add(lease);
   updateNeed(task, peer);

@@ -74,8 +74,8 @@ export interface Host {
   bytesPerMs: number;
   /** What ended since the last sample of it. */
   readonly pace: Pace;
-  /** Its peers, in any task, that found no free upload slot and would use one; made when there is the first. */
-  slotWaiters: Set<Peer> | undefined;
+  /** Its peers, in any task, that found no free upload slot and would use one, in the order in which they found none. */
+  slotWaiters: readonly Peer[];
   /** The share of its uploads that the newest lease was granted at; see `Peer.uploadShare`. */
   uploadShareFloor: number;
   inventoryMismatchCount: number;
@@ -137,6 +137,8 @@ export interface Task {
   asking: Peer[];
   /** Live leases of all its peers. */
   leaseCount: number;
+  /** Requests of all its peers that read the origin's response already. */
+  openRequestCount: number;
   /** Live leases that may have lost their reason. */
   readonly leasesToReview: Set<Lease>;
   /** The lease under which somebody reads the content before its length is known. */
@@ -175,6 +177,8 @@ export interface Peer {
   /** Children that it refused pieces it had reported; made when there is the first. */
   deniedBy: Set<string> | undefined;
   readonly requests: Map<string, Request>;
+  /** The one of them that came first; see `addRequest`. */
+  firstRequest: Request | undefined;
   /** Live leases that it takes, in the order in which they were granted. */
   leases: readonly Lease[];
   /** Pieces that failed once: wanted before all others; made when there is the first. */
@@ -265,6 +269,8 @@ export interface Lease {
   outboundZone: number;
 }
 
+const NO_PEERS: readonly Peer[] = [];
+
 /** @param nextLeaseNumbers of the state that this one replaces. */
 export function newState(nextLeaseNumbers?: readonly number[]): State {
   return {
@@ -306,7 +312,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     slotShare: 1,
     bytesPerMs: 0,
     pace: { bytes: 0, transferMs: 0, leaseCount: 0, sinceMs: 0 },
-    slotWaiters: undefined,
+    slotWaiters: NO_PEERS,
     uploadShareFloor: 0,
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
@@ -345,6 +351,7 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     needyIds: new Set(),
     asking: [],
     leaseCount: 0,
+    openRequestCount: 0,
     leasesToReview: new Set(),
     openLeaseId: undefined,
     promised: new Set(),
@@ -370,6 +377,7 @@ export function newPeer(task: Task, host: Host, pieceCount: number): Peer {
     isStruck: false,
     deniedBy: undefined,
     requests: new Map(),
+    firstRequest: undefined,
     leases: NO_LEASES,
     retryFirst: undefined,
     avoided: undefined,

@@ -26,11 +26,18 @@ export function serveTo(view: MatchView, child: number): boolean {
   const peer = swarm.peers[child];
   if (peer === undefined) return false;
   const passed = nobodyPassedOver();
-  const near = leastLoaded(view, child, swarm.idleByZone, swarm.zoneOf(child), passed, false);
+  const zone = swarm.zoneOf(child);
+  const near = swarm.offers.mayHelp(zone, child)
+    ? leastLoaded(view, child, swarm.idleByZone, zone, passed, false)
+    : undefined;
   if (near !== undefined) return grantFrom(view, near, child, passed, false);
-  if (swarm.zones.length < 2) return false;
+  if (swarm.zones.length < 2 || !isOffered(view, child)) return false;
   const far = leastLoaded(view, child, swarm.idle, 0, passed, !isStarved(view, peer));
   return far !== undefined && grantFrom(view, far, child, passed, true);
+}
+
+function isOffered({ swarm }: MatchView, child: number): boolean {
+  return swarm.zones.some(({ number }) => swarm.offers.mayHelp(number, child));
 }
 
 interface Found {

@@ -35,6 +35,7 @@ function serveFresh(view: MatchView): void {
 }
 
 function openFirst(view: MatchView, children: readonly number[]): readonly number[] {
+  if (view.task.openRequestCount === 0) return children;
   const isOpen = (child: number): boolean => {
     for (const request of view.swarm.peers[child]?.requests.values() ?? []) {
       if (request.isOriginOpen) return true;

@@ -14,13 +14,23 @@ export function originReader(peer: Peer, nowMs: number): Request | undefined {
 
 /** Every request that may, since each may want another part of the content. */
 function originReaders(peer: Peer, nowMs: number): readonly Request[] {
+  const { firstRequest } = peer;
+  if (firstRequest === undefined) return NO_READERS;
+  if (peer.requests.size === 1)
+    return isReadable(firstRequest, nowMs) ? [firstRequest] : NO_READERS;
   const readers: Request[] = [];
   for (const request of peer.requests.values()) {
-    if (!request.canReadOrigin || request.originRefusedUntilMs > nowMs) continue;
+    if (!isReadable(request, nowMs)) continue;
     if (request.isOriginOpen) readers.unshift(request);
     else readers.push(request);
   }
   return readers;
+}
+
+const NO_READERS: readonly Request[] = [];
+
+function isReadable(request: Request, nowMs: number): boolean {
+  return request.canReadOrigin && request.originRefusedUntilMs <= nowMs;
 }
 
 /** Has any children read pieces from the origin of which there is no copy, whoever comes into question. */
@@ -42,9 +52,12 @@ export function releaseFromOrigin(view: MatchView): void {
  * @returns whether it was given a lease.
  */
 export function readOrigin(view: MatchView, child: number): boolean {
-  const { swarm, nowMs } = view;
+  const { swarm, policy, nowMs } = view;
   const peer = swarm.peers[child];
   if (peer === undefined || !swarm.needy.has(child)) return false;
+  // Asked of every child that something happened to, and seldom the case: a piece lacks a copy, or none has come for long.
+  const isCopied = swarm.rarity.startOf(1) === 0 && peer.avoided === undefined;
+  if (isCopied && nowMs - swarm.progressAtMs < policy.originRescueMs) return false;
   const readers = originReaders(peer, nowMs);
   return (
     readers.some((reader) => readFirstCopy(view, child, peer, reader)) ||

@@ -58,14 +58,15 @@ export function waitForSlot(view: MatchView, source: number): void {
   const peer = view.swarm.peers[source];
   if (host === undefined || peer === undefined) return;
   view.swarm.setActivity(source, ACTIVITY.waiting);
-  host.slotWaiters ??= new Set();
-  host.slotWaiters.add(peer);
+  const { slotWaiters } = host;
+  if (slotWaiters.length === 0) host.slotWaiters = [peer];
+  else if (!slotWaiters.includes(peer)) host.slotWaiters = slotWaiters.concat([peer]);
 }
 
 /** Whether a peer of the same host in another task waits and has had less of its uploads. */
 function isAnothersTurn(view: MatchView, peer: Peer): boolean {
   const host = view.swarm.hosts[peer.ordinal];
-  if (host?.slotWaiters === undefined || host.slotWaiters.size === 0) return false;
+  if (host === undefined || host.slotWaiters.length === 0) return false;
   for (const other of host.slotWaiters) {
     if (other.taskId !== peer.taskId && other.uploadShare < peer.uploadShare) return true;
   }

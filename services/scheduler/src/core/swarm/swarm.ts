@@ -1,5 +1,6 @@
 import type { Host, Peer } from "../state.ts";
 import { Groups } from "./groups.ts";
+import { Offers } from "./offers.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
 import { Rows } from "./rows.ts";
@@ -52,6 +53,8 @@ export class Swarm {
   /** Peers in activity "idle", by zone and all. */
   readonly idleByZone = new Groups();
   readonly idle = new Groups();
+  /** What the idle ones of each zone hold together. */
+  readonly offers: Offers;
   /** Peers in activity "ready", in the order in which they became so; may hold some that no longer are. */
   ready: number[] = [];
   /** Peers that may be given something by an idle source or the origin; may hold some that cannot. */
@@ -82,6 +85,7 @@ export class Swarm {
     this.pieceCount = pieceCount;
     this.rows = new Rows(pieceCount);
     this.words = this.rows.words;
+    this.offers = new Offers(this.rows, this.idleByZone);
     this.rarity = new Rarity(pieceCount, prngSeed);
     this.inFlight = new Uint32Array(pieceCount);
     this.known = new Uint32Array(this.words);
@@ -199,10 +203,12 @@ export class Swarm {
     if (before === ACTIVITY.idle) {
       this.idle.delete(0, ordinal);
       this.idleByZone.delete(this.zoneOf(ordinal), ordinal);
+      this.offers.remove(this.zoneOf(ordinal));
     }
     if (activity === ACTIVITY.idle) {
       this.idle.add(0, ordinal);
       this.idleByZone.add(this.zoneOf(ordinal), ordinal);
+      this.offers.add(this.zoneOf(ordinal), ordinal);
     }
     if (activity === ACTIVITY.ready) this.ready.push(ordinal);
   }
