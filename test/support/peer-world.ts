@@ -14,6 +14,7 @@ import { parseBootId, parseHostId } from "@lacewing/contracts/ids.ts";
 import { type PieceLayout, pieceSpan, rangesOf } from "@lacewing/contracts/pieces.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import type { ControlPlane, FactJournal } from "@lacewing/peer/app/control-plane.ts";
+import { Background } from "@lacewing/peer/app/background.ts";
 import { DownloadService } from "@lacewing/peer/app/download-service.ts";
 import { EventOutbox } from "@lacewing/peer/app/event-outbox.ts";
 import { FetchTracer } from "@lacewing/peer/app/fetch-tracer.ts";
@@ -210,7 +211,18 @@ export class PeerWorld {
     const { link, pieceClient, tracer } = this;
     const selfToken = (parent: string): string => `self-${parent}`;
     const poisoned = new PoisonedTasks(clock);
-    const services = { link, pieceClient, clock, log, tracer, random, selfToken, poisoned };
+    const background = new Background(clock);
+    const services = {
+      link,
+      pieceClient,
+      clock,
+      log,
+      tracer,
+      random,
+      selfToken,
+      poisoned,
+      background,
+    };
     this.registry = new TaskRegistry(store, services);
     store.onDropped(({ taskId, incarnation, reason }) =>
       link.peerDropped(taskId, incarnation, reason),

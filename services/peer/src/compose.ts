@@ -18,11 +18,13 @@ import { openPieceStore } from "./adapters/piece-store/piece-store.ts";
 import { createPieceClient } from "./adapters/piece-transfer/piece-client.ts";
 import { startPieceServer } from "./adapters/piece-transfer/piece-server.ts";
 import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
+import { Background } from "./app/background.ts";
 import { DownloadService } from "./app/download-service.ts";
 import { EventOutbox } from "./app/event-outbox.ts";
 import { paceOf } from "./app/pace.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
 import { PoisonedTasks } from "./app/poisoned-tasks.ts";
+import type { PieceClient } from "./app/ports.ts";
 import { SchedulerLink } from "./app/scheduler-link.ts";
 import { TaskRegistry } from "./app/task-registry.ts";
 import type { PeerSettings } from "./config.ts";
@@ -114,27 +116,44 @@ async function openLink(
   };
 }
 
+/** What all downloads of this host share. */
+function sharedServices(
+  { hostId, settings, clock, log, random }: PeerSurroundings,
+  clusterSecret: Parameters<typeof signSelfToken>[0],
+  link: SchedulerLink,
+  pieceClient: PieceClient,
+) {
+  return {
+    link,
+    pieceClient,
+    clock,
+    log,
+    random,
+    tracer: new FetchTracer(hostId, clock),
+    poisoned: new PoisonedTasks(clock),
+    background: new Background(clock),
+    paces: {
+      download: paceOf(settings.LACEWING_PEER_DOWNLOAD_BYTES_PER_SECOND, clock),
+      backToSource: paceOf(settings.LACEWING_PEER_BACK_TO_SOURCE_BYTES_PER_SECOND, clock),
+    },
+    selfToken: (parentHostId: string, taskId: string, pieceCount: number): string =>
+      signSelfToken(clusterSecret, clock.now(), {
+        childHostId: hostId,
+        parentHostId,
+        taskId,
+        pieceCount,
+      }),
+  };
+}
+
 /** Puts the parts of a peer together and opens its doors; the only place that knows all of them. */
 export async function composePeer(surroundings: PeerSurroundings): Promise<RunningService> {
-  const { settings, file, hostId, log, clock, random, newId } = surroundings;
+  const { settings, file, hostId, log, clock, newId } = surroundings;
   const storage = await openStorage(surroundings);
-  const { store, pieceServer, clusterSecret } = storage;
+  const { store, pieceServer } = storage;
   const { link, close: closeLink } = await openLink(surroundings, storage);
   const pieceClient = createPieceClient();
-  const tracer = new FetchTracer(hostId, clock);
-  const selfToken = (parentHostId: string, taskId: string, pieceCount: number): string =>
-    signSelfToken(clusterSecret, clock.now(), {
-      childHostId: hostId,
-      parentHostId,
-      taskId,
-      pieceCount,
-    });
-  const poisoned = new PoisonedTasks(clock);
-  const paces = {
-    download: paceOf(settings.LACEWING_PEER_DOWNLOAD_BYTES_PER_SECOND, clock),
-    backToSource: paceOf(settings.LACEWING_PEER_BACK_TO_SOURCE_BYTES_PER_SECOND, clock),
-  };
-  const services = { poisoned, link, pieceClient, paces, clock, log, tracer, random, selfToken };
+  const services = sharedServices(surroundings, storage.clusterSecret, link, pieceClient);
   const registry = new TaskRegistry(store, services);
   link.start(registry);
 
@@ -179,7 +198,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
       await Promise.all([proxy.close(), api.close()]);
       await closeLink();
       await pieceServer.close();
-      tracer.close();
+      services.tracer.close();
       pieceClient.close();
       origin.close();
       await store.close();

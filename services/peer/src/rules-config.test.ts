@@ -83,6 +83,8 @@ proxy:
       tag: nightly
       application: ci
       priority: 0
+      keepOnAbort: true
+      prefetch: true
     - regex: example
       direct: true
 store:
@@ -101,6 +103,8 @@ store:
     tag: "nightly",
     application: "ci",
     priority: 0,
+    keepOnAbort: true,
+    prefetch: true,
     direct: false,
   });
   expect(matchRule(settings.rules, new URL("http://other.example/x"))?.direct).toBe(true);

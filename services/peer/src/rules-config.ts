@@ -98,6 +98,18 @@ const ruleSchema = z.strictObject({
     .max(PRIORITY.max)
     .default(PRIORITY.default)
     .describe(`${PRIORITY.min} is served first, ${PRIORITY.max} last.`),
+  keepOnAbort: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Fetch what a client had begun to get to its end although the client left: four contents at once, for four hours at most, giving way to clients.",
+    ),
+  prefetch: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Fetch the whole content when a client has got a part of it, bounded and giving way as with keepOnAbort.",
+    ),
 });
 
 /** The peer's settings file. Every key may be left out. */

@@ -1,5 +1,5 @@
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { piecesCovering } from "@lacewing/contracts/pieces.ts";
+import { type ByteSpan, piecesCovering } from "@lacewing/contracts/pieces.ts";
 import { missingPieces } from "../core/fetch-plan.ts";
 import type { OriginAccess } from "./origin-access.ts";
 import type { StoredTask } from "./ports.ts";
@@ -13,6 +13,11 @@ export interface AttachedRequest {
   readonly asked: TaskRequested;
   /** It stands for a client that has not come: nothing is done for it that was not granted. */
   readonly isPlace?: boolean;
+  /** Its client is gone; what it wanted, or more, is fetched all the same. */
+  readonly isBackground?: boolean;
+  /** What its rule says of a client that breaks off, and of one that wants a part. */
+  readonly keepOnAbort?: boolean;
+  readonly prefetch?: boolean;
   /** Whether the scheduler was asked yet: content that is held here needs no scheduler. */
   isAsked: boolean;
   readonly traceparent: string;
@@ -46,6 +51,30 @@ export class AttachedRequests {
   add(request: AttachedRequest): void {
     this.#requests.set(request.reader, request);
     this.settle();
+  }
+
+  get(reader: TaskReader): AttachedRequest | undefined {
+    return this.#requests.get(reader);
+  }
+
+  /** Another request takes over the account and the name of one that leaves. */
+  replace(left: AttachedRequest, heir: AttachedRequest): void {
+    this.#requests.delete(left.reader);
+    this.#requests.set(heir.reader, heir);
+  }
+
+  /** Whether there are requests, and none of a client that is here. */
+  get isBackground(): boolean {
+    for (const { isBackground } of this.#requests.values()) if (isBackground !== true) return false;
+    return this.#requests.size > 0;
+  }
+
+  /** Whether the background brings these spans already. */
+  isBequeathed(spans: readonly ByteSpan[]): boolean {
+    return [...this.#requests.values()].some(
+      ({ isBackground, reader }) =>
+        isBackground === true && spans.every((span) => isWithin(span, reader.spans)),
+    );
   }
 
   /** @returns the request, when it was attached; it pays for what still arrives if it is the last one. */
@@ -113,4 +142,8 @@ export class AttachedRequests {
   dropOpenAnswers(): void {
     for (const { access } of this.#requests.values()) access.dropOpen();
   }
+}
+
+function isWithin({ start, end }: ByteSpan, spans: readonly ByteSpan[]): boolean {
+  return spans.some((span) => span.start <= start && end <= span.end);
 }

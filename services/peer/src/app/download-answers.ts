@@ -119,6 +119,8 @@ export class DownloadAnswers {
       access: flow.access,
       asked,
       isAsked: how.first !== undefined,
+      keepOnAbort: flow.target.rule.keepOnAbort,
+      prefetch: flow.target.rule.prefetch && !isWhole,
       traceparent: record.traceparent,
       fetched: record.fetched,
       onDegraded: () => {

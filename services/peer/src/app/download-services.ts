@@ -1,6 +1,7 @@
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { Background } from "./background.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import type { Paces } from "./pace.ts";
 import type { PieceClient } from "./ports.ts";
@@ -21,6 +22,7 @@ export interface DownloadServices {
   /** Signs a token for reading a task of `pieceCount` pieces from a parent without a lease. */
   readonly selfToken: (parentHostId: string, taskId: string, pieceCount: number) => string;
   readonly poisoned: PoisonedTasks;
+  readonly background: Background;
   /** Gives up every byte of a task. */
   readonly forget: (taskId: TaskId) => void;
 }

@@ -13,6 +13,7 @@ import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
 import { openSpan } from "./origin-access.ts";
 import type { Paces } from "./pace.ts";
+import { PaceWatch } from "./pace-watch.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
 import { patienceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
@@ -31,6 +32,8 @@ export interface FetchBoardEvents {
   held(pieceIndex: number, order: FetchOrder): void;
   /** More bytes can be read. */
   progressed(): void;
+  /** Asked before bytes are written: how long to wait for others first. */
+  giveWay(): Promise<void> | undefined;
 }
 
 interface ActiveFetch {
@@ -73,6 +76,7 @@ export class FetchBoard {
   readonly #brokenOff = new Map<number, number>();
   /** Pieces got free, or are held. */
   readonly #released = new Progress();
+  readonly #watch: PaceWatch;
   #originReadCount = 0;
   #secondLook: NodeJS.Timeout | undefined;
 
@@ -89,6 +93,7 @@ export class FetchBoard {
     this.#stored = stored;
     this.#services = services;
     this.#events = events;
+    this.#watch = new PaceWatch(services.clock);
   }
 
   get isIdle(): boolean {
@@ -279,10 +284,13 @@ export class FetchBoard {
     const { layout } = this.#stored;
     const isFromOrigin = how.source.kind === "origin";
     const waitMs = patienceMs(layout.pieceLengthBytes, order.lease?.durationMs ?? 0);
-    const patience = setTimeout(() => {
-      const text = `no piece came for ${waitMs} ms`;
-      fetch.abort.abort(new TransferError("stalled", text));
-    }, waitMs);
+    // A slow origin is the only one there is: its pace is watched, not its pieces.
+    const patience = isFromOrigin
+      ? undefined
+      : setTimeout(() => {
+          const text = `no piece came for ${waitMs} ms`;
+          fetch.abort.abort(new TransferError("stalled", text));
+        }, waitMs);
     if (isFromOrigin) this.#originReadCount++;
     try {
       return await runFetch({
@@ -292,11 +300,13 @@ export class FetchBoard {
         writtenBefore: (index) => this.#brokenOff.get(index),
         pieceClient: this.#services.pieceClient,
         paces: this.#services.paces,
+        watch: this.#watch,
         signal: fetch.abort.signal,
         events: {
           received: (bytes) => this.#events.received(order, bytes),
+          giveWay: () => this.#events.giveWay(),
           held: (index) => {
-            patience.refresh();
+            patience?.refresh();
             this.#held(index, fetch);
           },
           partial: (index, endOffset) => {

@@ -1,3 +1,4 @@
+import { systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
@@ -9,6 +10,7 @@ import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { aTask } from "../../../../test/support/task-builders.ts";
 import { runFetch } from "./lease-fetch.ts";
+import { PaceWatch } from "./pace-watch.ts";
 import { OriginAccess } from "./origin-access.ts";
 import { type PieceClient, TransferError } from "./ports.ts";
 
@@ -30,9 +32,10 @@ test("a fetch that failed is over only when its last write is: no late bytes lan
     source: { kind: "parent", hostId: "b", address: "b", token: "", digests: new Map() },
     run: { start: 0, count: 1 },
     writtenBefore: () => undefined,
+    watch: new PaceWatch(systemClock),
     pieceClient,
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {} },
+    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
     signal: new AbortController().signal,
   }).finally(() => (isOver = true));
   await new Promise(setImmediate);
@@ -64,6 +67,7 @@ test("bytes wait for their turn before they are written, and what waits when the
     source: { kind: "parent", hostId: "b", address: "b", token: "", digests: new Map() },
     run: { start: 0, count: 1 },
     writtenBefore: () => undefined,
+    watch: new PaceWatch(systemClock),
     pieceClient,
     paces: {
       download: async (bytes) => {
@@ -73,7 +77,7 @@ test("bytes wait for their turn before they are written, and what waits when the
       backToSource: undefined,
     },
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {} },
+    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
     signal: stop.signal,
   });
   await new Promise(setImmediate);
@@ -107,9 +111,10 @@ test("a disk that fails while the origin is read is not the origin's failure", a
     source: { kind: "origin", access },
     run: { start: 0, count: 1 },
     writtenBefore: () => undefined,
+    watch: new PaceWatch(systemClock),
     pieceClient: new MemoryPieceClient(),
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {} },
+    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
     signal: new AbortController().signal,
   });
   expect(end).toMatchObject({ ok: false, reason: "storage", bytes: 100 });

@@ -4,7 +4,8 @@ import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import { runSpan } from "../core/fetch-plan.ts";
 import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
-import type { Pace, Paces } from "./pace.ts";
+import type { Paces } from "./pace.ts";
+import type { PaceWatch } from "./pace-watch.ts";
 import { type PieceClient, type StoredTask, TransferError, type TransferSink } from "./ports.ts";
 
 /** Where a fetch reads. */
@@ -32,6 +33,8 @@ export interface FetchEvents {
   held(pieceIndex: number): void;
   /** Bytes of the origin are on disk below this absolute offset, in a piece that is not complete yet. */
   partial(pieceIndex: number, endOffset: number): void;
+  /** Asked before bytes are written: how long to wait for others first. */
+  giveWay(): Promise<void> | undefined;
 }
 
 export type FetchEnd =
@@ -70,6 +73,7 @@ export async function runFetch(options: {
   readonly writtenBefore: (pieceIndex: number) => number | undefined;
   readonly pieceClient: PieceClient;
   readonly paces?: Paces | undefined;
+  readonly watch: PaceWatch;
   readonly traceparent: string;
   readonly events: FetchEvents;
   readonly signal: AbortSignal;
@@ -97,6 +101,15 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
   const signal = AbortSignal.any([options.signal, wrong.signal]);
   const commits: Promise<void>[] = [];
   const writes = new Set<Promise<void>>();
+  const watched = options.watch.begin(
+    source.kind === "parent" ? source.hostId : "",
+    () => writes.size > 0,
+    (reason) => wrong.abort(reason),
+  );
+  const received = (bytes: number): void => {
+    watched.received(bytes);
+    events.received(bytes);
+  };
   let next = run.start;
   let writtenEnd = span.start;
   const commit = async (pieceIndex: number): Promise<void> => {
@@ -108,17 +121,16 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     if (result.ok) events.held(pieceIndex);
     else wrong.abort(new WrongPiece(pieceIndex));
   };
-  const pace = source.kind === "parent" ? options.paces?.download : options.paces?.backToSource;
   const sink: TransferSink = {
     write: (buffer, offset) => {
-      const writing = writeInTurn(task, pace, signal, { buffer, offset });
+      const writing = writeInTurn(options, signal, { buffer, offset });
       writes.add(writing);
       const ended = (): boolean => writes.delete(writing);
       writing.then(ended, ended);
       return writing;
     },
     written: (endOffset) => {
-      if (source.kind === "parent") events.received(endOffset - writtenEnd);
+      if (source.kind === "parent") received(endOffset - writtenEnd);
       writtenEnd = endOffset;
       while (next < run.start + run.count && pieceSpan(task.layout, next).end <= endOffset) {
         const committing = commit(next);
@@ -130,28 +142,11 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     },
   };
   try {
-    if (source.kind === "origin") {
-      const { description } = task;
-      if (span.start > pieceSpan(task.layout, run.start).start)
-        events.partial(run.start, span.start);
-      await readFromOrigin({
-        access: source.access,
-        description,
-        answer: source.answer,
-        start: span.start,
-        end: () => runSpan(task.layout, run).end,
-        sink,
-        received: (bytes) => events.received(bytes),
-        signal,
-      });
-    } else {
-      const { address, token } = source;
-      const { taskId } = task.description;
-      const isWhole = span.start === 0 && span.end === task.layout.lengthBytes;
-      const read = { address, taskId, span, isWhole, token, traceparent: options.traceparent };
-      await options.pieceClient.read(read, sink, signal);
-    }
+    if (source.kind === "origin" && span.start > pieceSpan(task.layout, run.start).start)
+      events.partial(run.start, span.start);
+    await transfer({ ...options, signal }, span, sink, received);
   } finally {
+    watched.stop();
     // What has arrived in full is kept, however the read ended. And no write may outlive the claim on its piece: it would
     // land on top of what the next source brings, whose bytes a client may see before they are hashed.
     await Promise.allSettled(writes);
@@ -162,17 +157,40 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
 
 /** Bytes that wait for their turn hold the socket up, as bytes that wait for the disk do. */
 async function writeInTurn(
-  task: StoredTask,
-  pace: Pace | undefined,
+  { task, source, paces, events }: Parameters<typeof runFetch>[0],
   signal: AbortSignal,
   { buffer, offset }: { readonly buffer: Uint8Array; readonly offset: number },
 ): Promise<void> {
-  const pause = pace?.(buffer.length);
-  if (pause !== undefined) {
+  const pace = source.kind === "parent" ? paces?.download : paces?.backToSource;
+  for (const pause of [events.giveWay(), pace?.(buffer.length)]) {
+    if (pause === undefined) continue;
     await pause;
     signal.throwIfAborted();
   }
   return task.write(buffer, offset);
+}
+
+/** Reads from the source into the sink, whatever the source is. */
+async function transfer(
+  options: Parameters<typeof runFetch>[0],
+  span: ByteSpan,
+  sink: TransferSink,
+  received: (bytes: number) => void,
+): Promise<void> {
+  const { task, source, run, signal } = options;
+  const { description, layout } = task;
+  if (source.kind === "origin") {
+    const { access, answer } = source;
+    const end = (): number => runSpan(layout, run).end;
+    const { start } = span;
+    await readFromOrigin({ access, description, answer, start, end, sink, received, signal });
+    return;
+  }
+  const { address, token } = source;
+  const { taskId } = description;
+  const isWhole = span.start === 0 && span.end === layout.lengthBytes;
+  const read = { address, taskId, span, isWhole, token, traceparent: options.traceparent };
+  await options.pieceClient.read(read, sink, signal);
 }
 
 /** A parent's bytes count by whole pieces only; the origin's go on where an earlier read was broken off. */

@@ -5,13 +5,15 @@ import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import { leaseMisfit } from "../core/lease-fit.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
-import { AnchorMismatch, DownloadFailure } from "./download-errors.ts";
+import { ContentCheck } from "./content-check.ts";
+import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
 import { type EndedFetch, type FetchOrder, isForClients, trafficOf } from "./fetch-order.ts";
 import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
 import type { FetchSource } from "./lease-fetch.ts";
+import { Heirs } from "./heirs.ts";
 import { KnownParents } from "./known-parents.ts";
 import { OriginPatience } from "./origin-patience.ts";
 import type { StoredTask } from "./ports.ts";
@@ -37,10 +39,11 @@ export class TaskDownload implements ReadableTask {
   readonly #knownParents = new KnownParents();
   readonly #originPatience: OriginPatience;
   readonly #endedLeases = new EndedLeases();
+  readonly #check: ContentCheck;
+  readonly #heirs: Heirs;
   #failure: Error | undefined;
   #unleasedFetches = 0;
   #isDescribed = false;
-  #isVerifying = false;
   #isClosed = false;
 
   constructor(stored: StoredTask, services: DownloadServices, onIdle: () => void) {
@@ -48,12 +51,24 @@ export class TaskDownload implements ReadableTask {
     this.#services = services;
     this.#onIdle = onIdle;
     this.#requests = new AttachedRequests(stored);
+    this.#heirs = new Heirs(this, this.#requests, services);
     this.#unpin = stored.pin();
     this.#originPatience = new OriginPatience(services.clock, services.random);
     this.#board = new FetchBoard(stored, services, {
       received: (order, bytes) => this.#received(order, bytes),
       held: (pieceIndex, order) => this.#pieceHeld(pieceIndex, order),
       progressed: () => this.#progress.notify(),
+      giveWay: () =>
+        this.#requests.isBackground ? this.#services.background.giveWay() : undefined,
+    });
+    this.#check = new ContentCheck(stored, services, {
+      // Found damaged while it was hashed: what was given up is fetched again.
+      failed: (error) => (stored.held.isFull ? this.#break(error) : this.#askAgain()),
+      mismatched: (error) => this.fail(error),
+      ended: () => {
+        this.#progress.notify();
+        this.#settle();
+      },
     });
     this.#watch = new AnswerWatch({
       clock: services.clock,
@@ -96,11 +111,18 @@ export class TaskDownload implements ReadableTask {
     this.#board.keepGoing();
     if (isSilent) this.#watch.expectNothing();
     else this.#watch.joined();
-    this.#verifyWhenComplete();
+    this.#checkWhenComplete();
   }
 
-  /** The fetch ends with the last client that wants it; what a seed host was given for itself goes on. */
+  /**
+   * The fetch ends with the last client that wants it, unless its rule says otherwise; what a seed host was given for itself
+   * goes on.
+   */
   detach(reader: TaskReader, isComplete: boolean): void {
+    if (this.#heirs.takeOver(reader, isComplete)) {
+      this.#watch.joined();
+      return;
+    }
     const request = this.#requests.remove(reader);
     if (request === undefined) return;
     if (request.isAsked) {
@@ -164,11 +186,12 @@ export class TaskDownload implements ReadableTask {
     this.#watch.expectNothing();
   }
 
+  /** A read of the origin that brings pieces more slowly than leases live goes on: its pace is watched here. */
   revoke(leaseId: string, reason: string): void {
-    this.#board.abort(
-      new Error(`lease ended by the scheduler: ${reason}`),
-      (order) => order.leaseId === leaseId,
-    );
+    this.#board.abort(new Error(`lease ended by the scheduler: ${reason}`), (order) => {
+      const isJustSlow = reason === "expired" && order.source.kind === "origin";
+      return order.leaseId === leaseId && !isJustSlow;
+    });
   }
 
   /** Ends every reader with `error`; nothing more is fetched. */
@@ -176,6 +199,7 @@ export class TaskDownload implements ReadableTask {
     this.#failure ??= error;
     this.#board.abort(error);
     this.#progress.notify();
+    this.#heirs.settle();
     this.#settle();
   }
 
@@ -196,7 +220,7 @@ export class TaskDownload implements ReadableTask {
   changed(pieceIndex: number, signal: AbortSignal): Promise<void> {
     if (this.#board.isClaimed(pieceIndex)) this.#board.hurry(pieceIndex);
     else if (!this.stored.held.has(pieceIndex)) this.#watch.check();
-    return this.#progress.wait(signal);
+    return this.#services.background.clientWaits(this.#progress.wait(signal));
   }
 
   #sourceOf(lease: Lease): FetchSource | undefined {
@@ -256,7 +280,8 @@ export class TaskDownload implements ReadableTask {
     if (isFromOrigin) this.#originPatience.succeeded();
     this.#services.link.pieceHeld(this.stored.description.taskId, pieceIndex, isFromOrigin);
     this.#progress.notify();
-    this.#verifyWhenComplete();
+    this.#heirs.settle();
+    this.#checkWhenComplete();
   }
 
   /** A failed origin is asked again, later each time and not for ever; a failed parent not without a new lease. */
@@ -334,44 +359,8 @@ export class TaskDownload implements ReadableTask {
     this.#start({ leaseId, source, pieces, lease: undefined, traceparent });
   }
 
-  /** Hashes the whole content once it is complete. */
-  #verifyWhenComplete(): void {
-    const { held, isVerified } = this.stored;
-    if (!held.isFull || isVerified || this.#isVerifying || this.#failure !== undefined) return;
-    this.#isVerifying = true;
-    this.#verify()
-      .catch((error: unknown) => {
-        // Found damaged while it was hashed: what was given up is fetched again.
-        if (held.isFull) this.#break(error);
-        else this.#askAgain();
-      })
-      .finally(() => {
-        this.#isVerifying = false;
-        this.#progress.notify();
-        this.#settle();
-      });
-  }
-
-  /** Gives the content up when it is not what its anchor says. */
-  async #verify(): Promise<void> {
-    const { stored } = this;
-    const { taskId, anchor } = stored.description;
-    const digest = await stored.contentDigest();
-    if (anchor === undefined || digest === anchor) {
-      await stored.markVerified();
-      this.#services.poisoned.forgive(taskId);
-      this.#services.link.taskVerified(stored, digest);
-      return;
-    }
-    this.#services.log.error("content does not agree with its anchor", {
-      task: taskId,
-      anchor,
-      digest,
-    });
-    this.#services.poisoned.note(taskId);
-    this.#services.link.taskPoisoned(taskId, anchor, digest);
-    this.fail(new AnchorMismatch(`the content has digest ${digest}, its anchor is ${anchor}`));
-    this.#services.forget(taskId);
+  #checkWhenComplete(): void {
+    if (this.#failure === undefined) this.#check.whenComplete();
   }
 
   /** Something that nobody expected: the clients are told, and what is wrong in us ends the process. */
@@ -384,7 +373,7 @@ export class TaskDownload implements ReadableTask {
   #settle(): void {
     if (this.#requests.size > 0) return;
     if (!this.#board.some(isForClients)) this.#requests.settle();
-    if (this.#isClosed || !this.#board.isIdle || this.#isVerifying) return;
+    if (this.#isClosed || !this.#board.isIdle || this.#check.isRunning) return;
     this.#isClosed = true;
     this.#watch.stop();
     this.#unpin();

@@ -24,6 +24,10 @@ export interface Rule {
   readonly application: string;
   /** Smaller is more urgent. */
   readonly priority: number;
+  /** Whether what a client had begun to get is fetched to its end after the client has left. */
+  readonly keepOnAbort: boolean;
+  /** Whether a client's part of the content has this host fetch the whole. */
+  readonly prefetch: boolean;
 }
 
 /** A rule as it is written: only the regex is needed. */
@@ -75,6 +79,8 @@ export function ruleOf(spec: RuleSpec): Rule {
     tag: spec.tag ?? "",
     application: spec.application ?? "",
     priority: spec.priority ?? PRIORITY.default,
+    keepOnAbort: spec.keepOnAbort ?? false,
+    prefetch: spec.prefetch ?? false,
   };
 }
 
