@@ -1,15 +1,13 @@
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { parseBootId, parseHostId } from "@lacewing/contracts/ids.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
-import { systemClock } from "@lacewing/runtime/clock.ts";
+import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import { afterEach, beforeEach, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { MemoryControlPlane } from "../../../../test/support/peer-world.ts";
 import { EventOutbox } from "./event-outbox.ts";
 
-/** Slice 3. */
-const TASK_ID = "03".repeat(32);
 const SUBJECT = "lw.v1.ev.3.host-a";
 
 let controlPlane: MemoryControlPlane;
@@ -18,26 +16,31 @@ let lossCount: number;
 beforeEach(() => {
   controlPlane = new MemoryControlPlane();
   lossCount = 0;
-  const hostId = parseHostId("host-a");
-  const bootId = parseBootId("boot-1");
-  if (hostId === undefined || bootId === undefined) throw new InvariantViolation("test ids");
-  outbox = new EventOutbox({
-    controlPlane,
-    identity: { hostId, bootId },
-    // Waits between two tries are not what is tested here.
-    clock: { ...systemClock, sleep: async (_ms, signal) => systemClock.sleep(1, signal) },
-    log: createMemoryLog(),
-    random: () => 0,
-    onLoss: () => lossCount++,
+  // Waits between two tries are not what is tested here.
+  outbox = outboxOn({
+    ...systemClock,
+    sleep: async (_ms, signal) => systemClock.sleep(1, signal),
   });
 });
 afterEach(async () => outbox.close(0));
 
-function ended(requestId: string): Event {
-  return {
-    traceparent: "",
-    kind: { $case: "requestEnded", value: { taskId: TASK_ID, requestId } },
-  };
+function outboxOn(clock: Clock): EventOutbox {
+  const hostId = parseHostId("host-a");
+  const bootId = parseBootId("boot-1");
+  if (hostId === undefined || bootId === undefined) throw new InvariantViolation("test ids");
+  return new EventOutbox({
+    controlPlane,
+    identity: { hostId, bootId },
+    clock,
+    log: createMemoryLog(),
+    random: () => 0,
+    onLoss: () => lossCount++,
+  });
+}
+
+function ended(requestId: string, slice = 3): Event {
+  const taskId = `0${slice}`.repeat(32);
+  return { traceparent: "", kind: { $case: "requestEnded", value: { taskId, requestId } } };
 }
 
 function storedRequestIds(): string[] {
@@ -56,10 +59,48 @@ test("events of one slice that come together travel in one message", async () =>
   ]);
 });
 
+test("what may come later is published soon at first, and then seldom while there is more of it", async () => {
+  let nowMs = 1_000;
+  const clock = { ...systemClock, monotonic: () => nowMs };
+  const timed = outboxOn(clock);
+  timed.add(3, ended("a"), "later");
+  nowMs += 25;
+  timed.flush();
+  timed.add(3, ended("b"), "later");
+  nowMs += 100;
+  timed.add(4, ended("c", 4), "later");
+  timed.flush();
+  await expect.poll(storedRequestIds).toEqual(["a"]);
+  expect(controlPlane.tries).toHaveLength(1);
+  nowMs += 150;
+  timed.flush();
+  await expect.poll(storedRequestIds).toEqual(["a", "b", "c"]);
+  await timed.close(0);
+});
+
+test("an urgent event takes along what waits for the same slice, and leaves the others in peace", async () => {
+  outbox.add(3, ended("a"));
+  outbox.add(4, ended("b", 4));
+  outbox.addTogether([[3, ended("c")]]);
+  expect(controlPlane.tries.map(({ subject }) => subject)).toEqual([SUBJECT]);
+  await expect.poll(storedRequestIds).toEqual(["a", "c", "b"]);
+});
+
+test("what is kept as state is collected when it is due, and asked for again when there was no room", async () => {
+  const states = ["a", "b"];
+  outbox.beforePublish = (target) => {
+    if (target !== 3) return true;
+    outbox.add(3, ended(states.shift() ?? "none"));
+    return states.length === 0;
+  };
+  outbox.expect(3, "soon");
+  await expect.poll(storedRequestIds).toEqual(["a", "b"]);
+});
+
 test("a message that was not acknowledged is sent again under the same id", async () => {
   let tries = 0;
   controlPlane.beforeStore = () => (++tries < 4 ? refused() : undefined);
-  outbox.add(3, ended("a"), true);
+  outbox.add(3, ended("a"), "now");
   await expect.poll(storedRequestIds).toEqual(["a"]);
   expect(new Set(controlPlane.tries.map(({ id }) => id))).toEqual(new Set(["host-a:boot-1:1"]));
   expect(lossCount).toBe(0);
@@ -69,14 +110,14 @@ test("a repeated message never comes after its successor of the same slice", asy
   let tries = 0;
   controlPlane.beforeStore = (_subject, id) =>
     id === "host-a:boot-1:1" && ++tries < 4 ? refused() : undefined;
-  for (const id of ["a", "b", "c"]) outbox.add(3, ended(id), true);
+  for (const id of ["a", "b", "c"]) outbox.add(3, ended(id), "now");
   await expect.poll(storedRequestIds).toEqual(["a", "b", "c"]);
 });
 
 test("a slice whose message hangs does not hold up another", async () => {
   controlPlane.beforeStore = (subject) => (subject === SUBJECT ? new Promise(() => {}) : undefined);
-  outbox.add(3, ended("a"), true);
-  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } }, true);
+  outbox.add(3, ended("a"), "now");
+  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } }, "now");
   await expect.poll(() => controlPlane.all("hostLeft").length).toBe(1);
 });
 
@@ -84,7 +125,7 @@ test("what was tried while the connection was away is stored under its id when i
   controlPlane.beforeStore = () => {
     controlPlane.isConnected = false;
   };
-  outbox.add(3, ended("a"), true);
+  outbox.add(3, ended("a"), "now");
   await expect.poll(() => controlPlane.tries.length).toBeGreaterThan(20);
   controlPlane.beforeStore = () => {};
   controlPlane.isConnected = true;
@@ -98,7 +139,7 @@ test("an overflow is followed by one full announce, once the broker takes messag
   for (let count = 0; count < 20_001; count++) outbox.add(3, ended("old"));
   expect(lossCount).toBe(0);
   controlPlane.isConnected = true;
-  outbox.add(3, ended("new"), true);
+  outbox.add(3, ended("new"), "now");
   await expect.poll(() => lossCount).toBe(1);
   expect(storedRequestIds()).toEqual(["old", "new"]);
 });
@@ -106,23 +147,23 @@ test("an overflow is followed by one full announce, once the broker takes messag
 test("messages that the broker refuses for good cause one full announce, not one each", async () => {
   controlPlane.beforeStore = (subject) => (subject === SUBJECT ? refused() : undefined);
   for (const id of ["a", "b", "c"]) {
-    outbox.add(3, ended(id), true);
+    outbox.add(3, ended(id), "now");
     const triesBefore = controlPlane.tries.length;
     await expect.poll(() => controlPlane.tries.length - triesBefore).toBeGreaterThan(4);
   }
   await expect.poll(() => controlPlane.tries.length).toBeGreaterThanOrEqual(16);
   expect(lossCount).toBe(0);
   controlPlane.beforeStore = () => {};
-  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } }, true);
+  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } }, "now");
   await expect.poll(() => lossCount).toBe(1);
 });
 
 test("a closed outbox gives up quietly", async () => {
   controlPlane.beforeStore = refused;
-  outbox.add(3, ended("a"), true);
+  outbox.add(3, ended("a"), "now");
   await outbox.close(5);
   const { length } = controlPlane.tries;
-  outbox.add(3, ended("b"), true);
+  outbox.add(3, ended("b"), "now");
   await new Promise(setImmediate);
   expect(controlPlane.tries.length).toBe(length);
   expect(lossCount).toBe(0);

@@ -10,6 +10,8 @@ import type { ControlPlane } from "./control-plane.ts";
 
 /** What waits longer than this is published with whatever else waits for the same subject. */
 const PACK_MS = 25;
+/** What may come later is published this often while there is more and more of it: a batch of small files makes hundreds of messages less. */
+const BURST_PACK_MS = 250;
 /** Messages published and not yet acknowledged, one for each subject; more wait, packed. */
 const UNACKNOWLEDGED_COUNT_MAX = 64;
 /** Events that wait while the broker is away; beyond this they are dropped and a full announce repairs the rest. */
@@ -35,6 +37,18 @@ interface Packed {
 export type EventTarget = number | "host";
 
 /**
+ * When an event is published at the latest: at once with everything queued before it, after {@link PACK_MS}, or, when others
+ * of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
+ */
+export type Urgency = "now" | "soon" | "later";
+
+/** What is to be published on one subject, and when. */
+interface Waiting {
+  readonly events: Event[];
+  dueAtMs: number;
+}
+
+/**
  * Packs events by subject and repeats a message under the same id until it is acknowledged. One message of a subject is
  * under way at a time, so that a repeated one never comes after its successor; what comes meanwhile is packed into the next.
  * What overflows or cannot be delivered is dropped; once the broker takes messages again it is reported through `onLoss`,
@@ -47,7 +61,7 @@ export class EventOutbox {
   readonly #log: Log;
   readonly #onLoss: () => void;
   readonly #random: () => number;
-  readonly #waiting = new Map<EventTarget, Event[]>();
+  readonly #waiting = new Map<EventTarget, Waiting>();
   #waitingCount = 0;
   /** Targets with a message under way. */
   readonly #inFlight = new Set<EventTarget>();
@@ -56,7 +70,10 @@ export class EventOutbox {
   #hasLost = false;
   #sequence = 0;
   #timer: NodeJS.Timeout | undefined;
-  #beforeFlush: () => void = () => {};
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  /** When events that may come later are published next, or were the last time. */
+  #laterAtMs = Number.NEGATIVE_INFINITY;
+  #collect: (target: EventTarget) => boolean = () => true;
   #isClosed = false;
 
   constructor(options: {
@@ -75,9 +92,12 @@ export class EventOutbox {
     this.#onLoss = options.onLoss;
   }
 
-  /** Called right before each flush, to add what is kept as state rather than as events. */
-  set beforeFlush(collect: () => void) {
-    this.#beforeFlush = collect;
+  /**
+   * Called right before something is published on a subject, to add what is kept as state rather than as events. It says
+   * whether that is all.
+   */
+  set beforePublish(collect: (target: EventTarget) => boolean) {
+    this.#collect = collect;
   }
 
   /** Whether more events can be queued without dropping any: half of the room is left to what cannot be said again. */
@@ -85,21 +105,20 @@ export class EventOutbox {
     return this.#waitingCount < WAITING_EVENT_COUNT_MAX / 2;
   }
 
-  /** Queues an event; an urgent one goes out at once with everything queued before it. */
-  add(target: EventTarget, event: Event, isUrgent = false): void {
-    if (this.#isClosed) return;
-    if (this.#waitingCount >= WAITING_EVENT_COUNT_MAX) {
-      this.#waiting.clear();
-      this.#waitingCount = 0;
-      this.#hasLost = true;
-      this.#log.warn("outbox overflow", { waitingEventCountMax: WAITING_EVENT_COUNT_MAX });
-    }
-    const events = this.#waiting.get(target);
-    if (events === undefined) this.#waiting.set(target, [event]);
-    else events.push(event);
-    this.#waitingCount++;
-    if (isUrgent) this.flush();
-    else this.schedule();
+  /** Queues an event. */
+  add(target: EventTarget, event: Event, urgency: Urgency = "soon"): void {
+    if (this.#queue(target, event, urgency) && urgency === "now") this.flush();
+  }
+
+  /** Queues events that leave at once, those of one subject together. */
+  addTogether(events: Iterable<readonly [EventTarget, Event]>): void {
+    for (const [target, event] of events) this.#queue(target, event, "now");
+    this.flush();
+  }
+
+  /** Something will be collected for this subject: it is asked for in time. */
+  expect(target: EventTarget, urgency: Urgency): void {
+    if (!this.#isClosed) this.#waitingOn(target, urgency);
   }
 
   /** The connection is back: what failed is tried again now. */
@@ -112,23 +131,19 @@ export class EventOutbox {
     this.#hasLost = false;
   }
 
-  /** Makes sure that a flush comes within the packing time. */
-  schedule(): void {
-    if (this.#isClosed) return;
-    this.#timer ??= setTimeout(() => this.flush(), PACK_MS);
-  }
-
-  /** Publishes what waits, as far as the window allows; the rest follows with the acknowledgements. */
+  /** Publishes what is due, as far as the window allows; the rest follows with the acknowledgements. */
   flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
     if (this.#isClosed || !this.#controlPlane.isConnected) return;
-    this.#beforeFlush();
-    for (const target of this.#waiting.keys()) this.#publishNext(target);
+    const nowMs = this.#clock.monotonic();
+    for (const [target, waiting] of this.#waiting) {
+      if (waiting.dueAtMs <= nowMs) this.#publishNext(target, waiting);
+    }
+    this.#watch();
   }
 
   /** Gives what waits one last chance. */
   async close(deadlineMs: number): Promise<void> {
+    for (const waiting of this.#waiting.values()) waiting.dueAtMs = Number.NEGATIVE_INFINITY;
     this.flush();
     const until = this.#clock.monotonic() + deadlineMs;
     const isBusy = (): boolean =>
@@ -139,16 +154,79 @@ export class EventOutbox {
     this.resume();
   }
 
-  #publishNext(target: EventTarget): void {
-    const events = this.#waiting.get(target);
-    if (events === undefined || this.#inFlight.has(target)) return;
-    if (this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
+  /** @returns whether there was room for it. */
+  #queue(target: EventTarget, event: Event, urgency: Urgency): boolean {
+    if (this.#isClosed) return false;
+    if (this.#waitingCount >= WAITING_EVENT_COUNT_MAX) {
+      this.#waiting.clear();
+      this.#waitingCount = 0;
+      this.#hasLost = true;
+      this.#log.warn("outbox overflow", { waitingEventCountMax: WAITING_EVENT_COUNT_MAX });
+    }
+    this.#waitingOn(target, urgency).events.push(event);
+    this.#waitingCount++;
+    return true;
+  }
+
+  #waitingOn(target: EventTarget, urgency: Urgency): Waiting {
+    const dueAtMs = this.#dueAtMs(urgency);
+    let waiting = this.#waiting.get(target);
+    if (waiting === undefined) {
+      waiting = { events: [], dueAtMs };
+      this.#waiting.set(target, waiting);
+    }
+    waiting.dueAtMs = Math.min(waiting.dueAtMs, dueAtMs);
+    if (urgency !== "now" && dueAtMs < this.#timerAtMs) this.#wakeAt(dueAtMs);
+    return waiting;
+  }
+
+  #dueAtMs(urgency: Urgency): number {
+    const nowMs = this.#clock.monotonic();
+    if (urgency === "now") return nowMs;
+    if (urgency === "soon") return nowMs + PACK_MS;
+    if (this.#laterAtMs <= nowMs) {
+      this.#laterAtMs = Math.max(nowMs + PACK_MS, this.#laterAtMs + BURST_PACK_MS);
+    }
+    return this.#laterAtMs;
+  }
+
+  /** Comes back for what is not due yet. What has a message under way, or no room in the window, is looked at when one is acknowledged. */
+  #watch(): void {
+    let dueAtMs = Number.POSITIVE_INFINITY;
+    if (this.#inFlight.size < UNACKNOWLEDGED_COUNT_MAX) {
+      for (const [target, waiting] of this.#waiting) {
+        if (!this.#inFlight.has(target)) dueAtMs = Math.min(dueAtMs, waiting.dueAtMs);
+      }
+    }
+    this.#wakeAt(dueAtMs);
+  }
+
+  #wakeAt(atMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timerAtMs = atMs;
+    if (atMs === Number.POSITIVE_INFINITY || this.#isClosed) return;
+    const waitMs = Math.max(0, atMs - this.#clock.monotonic());
+    this.#timer = setTimeout(() => {
+      this.#timerAtMs = Number.POSITIVE_INFINITY;
+      this.flush();
+    }, waitMs);
+  }
+
+  #publishNext(target: EventTarget, waiting: Waiting): void {
+    if (this.#inFlight.has(target) || this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
+    const isAll = this.#collect(target);
+    const { events } = waiting;
+    if (events.length === 0) {
+      if (isAll) this.#waiting.delete(target);
+      else waiting.dueAtMs = this.#dueAtMs("soon");
+      return;
+    }
     const countBefore = events.length;
     this.#inFlight.add(target);
     // Takes what fits from the front before it waits for anything.
     const delivery = this.#deliver(target, events);
     this.#waitingCount -= countBefore - events.length;
-    if (events.length === 0) this.#waiting.delete(target);
+    if (events.length === 0 && isAll) this.#waiting.delete(target);
     delivery
       .catch((error: unknown) => {
         this.#hasLost = true;
@@ -156,9 +234,7 @@ export class EventOutbox {
       })
       .finally(() => {
         this.#inFlight.delete(target);
-        if (this.#isClosed || !this.#controlPlane.isConnected) return;
-        this.#publishNext(target);
-        if (this.#waitingCount > 0) this.schedule();
+        this.flush();
       });
   }
 

@@ -22,7 +22,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { type HostFacts, announcement, availability, description } from "./announce.ts";
 import type { ControlPlane, FactJournal } from "./control-plane.ts";
-import type { EventOutbox } from "./event-outbox.ts";
+import type { EventOutbox, EventTarget, Urgency } from "./event-outbox.ts";
 import { FactResends } from "./fact-resends.ts";
 import type { PieceStore, StoredTask } from "./ports.ts";
 
@@ -41,6 +41,8 @@ export interface AssignmentTarget {
 
 /** After a silence nobody waits for the scheduler for this long; what it says later is still used. */
 const SILENCE_REMEMBERED_MS = 10_000;
+/** Nobody waits for news of a content up to this length: while many come in, it is told less often. */
+const UNHURRIED_BYTES_MAX = 128 * 1024;
 /** Facts without a receipt are looked at this often. */
 const FACT_RESEND_MS = 10_000;
 
@@ -63,7 +65,8 @@ export class SchedulerLink {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #resends: FactResends;
-  readonly #dirty = new Map<TaskId, DirtyTask>();
+  /** By slice: each is told on a subject of its own. */
+  readonly #dirty = new Map<EventTarget, Map<TaskId, DirtyTask>>();
   /** Highest epoch heard of, by slice: lower ones come from a paused old owner. */
   readonly #epochs = new Map<number, number>();
   #target: AssignmentTarget | undefined;
@@ -88,7 +91,7 @@ export class SchedulerLink {
     this.#clock = options.clock;
     this.#resends = new FactResends(options.clock);
     this.#log = options.log;
-    this.#outbox.beforeFlush = () => this.#collectAvailability();
+    this.#outbox.beforePublish = (target) => this.#collectAvailability(target);
   }
 
   start(target: AssignmentTarget): void {
@@ -125,65 +128,67 @@ export class SchedulerLink {
   request(
     asked: readonly { readonly request: TaskRequested; readonly traceparent: string }[],
   ): void {
-    for (const { request, traceparent } of asked) {
-      this.#add(request.taskId, { traceparent, kind: { $case: "taskRequested", value: request } });
-    }
-    if (asked.length > 0) this.#outbox.flush();
+    this.#outbox.addTogether(
+      asked.map(({ request, traceparent }) => [
+        targetOf(request.taskId),
+        { traceparent, kind: { $case: "taskRequested", value: request } },
+      ]),
+    );
   }
 
   endRequest(taskId: TaskId, requestId: string): void {
-    this.#add(taskId, {
-      traceparent: "",
-      kind: { $case: "requestEnded", value: { taskId, requestId } },
-    });
+    const kind = { $case: "requestEnded", value: { taskId, requestId } } as const;
+    this.#add(taskId, { traceparent: "", kind }, this.#paceOf(taskId));
   }
 
   /** `last` is published with it, in order: a request whose wanted range is known only now. */
   describe(task: StoredTask, traceparent: string, last?: TaskRequested): void {
-    const taskId = task.description.taskId;
+    const { taskId, lengthBytes } = task.description;
+    const pace = paceFor(lengthBytes);
     if (last !== undefined) {
-      this.#outbox.add(sliceOf(taskId), {
-        traceparent,
-        kind: { $case: "taskRequested", value: last },
-      });
+      this.#add(taskId, { traceparent, kind: { $case: "taskRequested", value: last } }, pace);
     }
-    this.#add(taskId, { ...description(task), traceparent });
+    this.#add(taskId, { ...description(task), traceparent }, pace);
   }
 
   pieceHeld(taskId: TaskId, pieceIndex: number, isFromOrigin: boolean): void {
     const dirty = this.#dirtyOf(taskId);
     if (isFromOrigin) dirty.originPieces.add(pieceIndex);
-    this.#outbox.schedule();
   }
 
   leaseEnded(taskId: TaskId, ended: LeaseEnded): void {
     this.#dirtyOf(taskId).leasesEnded.push(ended);
-    this.#outbox.schedule();
   }
 
   piecesFailed(failed: PiecesFailed, traceparent: string): void {
-    this.#add(failed.taskId, { traceparent, kind: { $case: "piecesFailed", value: failed } }, true);
+    this.#add(
+      failed.taskId,
+      { traceparent, kind: { $case: "piecesFailed", value: failed } },
+      "now",
+    );
   }
 
   taskVerified(task: StoredTask, digest: string): void {
-    const { taskId } = task.description;
+    const { taskId, lengthBytes } = task.description;
     const value = { taskId, incarnation: task.incarnation, digest };
-    this.#add(taskId, { traceparent: "", kind: { $case: "taskVerified", value } });
+    const kind = { $case: "taskVerified", value } as const;
+    this.#add(taskId, { traceparent: "", kind }, paceFor(lengthBytes));
   }
 
   taskPoisoned(taskId: TaskId, expectedDigest: string, actualDigest: string): void {
     const value = { taskId, expectedDigest, actualDigest, reason: "anchor_mismatch" };
-    this.#add(taskId, { traceparent: "", kind: { $case: "taskPoisoned", value } }, true);
+    this.#add(taskId, { traceparent: "", kind: { $case: "taskPoisoned", value } }, "now");
   }
 
   /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
     const value = { taskId, incarnation, reason };
-    this.#add(taskId, { traceparent: "", kind: { $case: "peerDropped", value } });
     const task = this.#store.get(taskId);
-    if (task === undefined || task.held.count === 0) this.#dirty.delete(taskId);
-    else this.#dirtyOf(taskId).isFull = true;
-    this.#outbox.flush();
+    if (task === undefined || task.held.count === 0)
+      this.#dirty.get(sliceOf(taskId))?.delete(taskId);
+    else this.#dirtyOf(taskId, "soon").isFull = true;
+    // What it still holds is collected when this is published, and follows in the same message.
+    this.#add(taskId, { traceparent: "", kind: { $case: "peerDropped", value } }, "now");
   }
 
   downloadBegan(fact: DownloadFinished): void {
@@ -205,14 +210,13 @@ export class SchedulerLink {
       isFull,
     });
     if (isFull) this.#outbox.repaired();
-    this.#outbox.add("host", announced, true);
+    this.#outbox.add("host", announced, "now");
     if (!isFull) return;
     this.request(requests);
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
     for (const task of this.#store.list())
-      if (task.held.count > 0) this.#dirtyOf(task.description.taskId).isFull = true;
+      if (task.held.count > 0) this.#dirtyOf(task.description.taskId, "soon").isFull = true;
     this.#resendFacts();
-    this.#outbox.schedule();
   }
 
   #receive(message: AssignmentMessage): void {
@@ -257,14 +261,19 @@ export class SchedulerLink {
     }
   }
 
-  #add(taskId: string, event: Event, isUrgent = false): void {
-    const parsed = parseTaskId(taskId);
-    this.#outbox.add(parsed === undefined ? HOST_SLICE : sliceOf(parsed), event, isUrgent);
+  #add(taskId: string, event: Event, urgency: Urgency): void {
+    this.#outbox.add(targetOf(taskId), event, urgency);
   }
 
   #addFact(fact: DownloadFinished, traceparent: string): void {
     this.#resends.sent(fact.downloadId);
-    this.#add(fact.taskId, { traceparent, kind: { $case: "downloadFinished", value: fact } });
+    const kind = { $case: "downloadFinished", value: fact } as const;
+    this.#add(fact.taskId, { traceparent, kind }, paceFor(fact.contentLengthBytes));
+  }
+
+  #paceOf(taskId: TaskId): Urgency {
+    const task = this.#store.get(taskId);
+    return task === undefined ? "soon" : paceFor(task.description.lengthBytes);
   }
 
   #resendFacts(): void {
@@ -272,32 +281,49 @@ export class SchedulerLink {
     for (const fact of this.#resends.due(this.#journal.pending())) this.#addFact(fact, "");
   }
 
-  #dirtyOf(taskId: TaskId): DirtyTask {
-    let dirty = this.#dirty.get(taskId);
+  #dirtyOf(taskId: TaskId, urgency = this.#paceOf(taskId)): DirtyTask {
+    const slice = sliceOf(taskId);
+    let tasks = this.#dirty.get(slice);
+    if (tasks === undefined) {
+      tasks = new Map();
+      this.#dirty.set(slice, tasks);
+    }
+    let dirty = tasks.get(taskId);
     if (dirty === undefined) {
       dirty = { isFull: false, originPieces: new Set(), leasesEnded: [] };
-      this.#dirty.set(taskId, dirty);
+      tasks.set(taskId, dirty);
     }
+    this.#outbox.expect(slice, urgency);
     return dirty;
   }
 
-  #collectAvailability(): void {
-    for (const [taskId, dirty] of this.#dirty) {
-      if (!this.#outbox.hasRoom) {
-        this.#outbox.schedule();
-        return;
-      }
-      this.#dirty.delete(taskId);
+  /** @returns whether there was room for everything. */
+  #collectAvailability(slice: EventTarget): boolean {
+    const tasks = this.#dirty.get(slice);
+    for (const [taskId, dirty] of tasks ?? []) {
+      if (!this.#outbox.hasRoom) return false;
+      tasks?.delete(taskId);
       const task = this.#store.get(taskId);
       if (task !== undefined) this.#addAvailability(task, dirty);
     }
+    return true;
   }
 
   #addAvailability(task: StoredTask, { isFull, originPieces, leasesEnded }: DirtyTask): void {
-    const { taskId, anchor } = task.description;
-    if (isFull) this.#add(taskId, description(task));
+    const { taskId, anchor, lengthBytes } = task.description;
+    const pace = paceFor(lengthBytes);
+    if (isFull) this.#add(taskId, description(task), pace);
     const pieces = isFull ? task.held : originPieces;
-    for (const event of availability(task, pieces, leasesEnded)) this.#add(taskId, event);
+    for (const event of availability(task, pieces, leasesEnded)) this.#add(taskId, event, pace);
     if (isFull && task.isVerified) this.taskVerified(task, anchor ?? "");
   }
+}
+
+function targetOf(taskId: string): EventTarget {
+  const parsed = parseTaskId(taskId);
+  return parsed === undefined ? HOST_SLICE : sliceOf(parsed);
+}
+
+function paceFor(lengthBytes: number): Urgency {
+  return lengthBytes <= UNHURRIED_BYTES_MAX ? "later" : "soon";
 }
