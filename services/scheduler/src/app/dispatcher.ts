@@ -46,20 +46,15 @@ export class Dispatcher {
 
   /** Call it when the decisions that the answers rest on are in the log. */
   send(slice: number, epoch: number, answers: readonly Answer[]): void {
-    const packs = new Map<
-      string,
-      { readonly hostId: string; traceparent: string; list: Assignment[] }
-    >();
+    const packs = new Map<string, Assignment[]>();
     for (const answer of answers) {
       const assignment = this.#assignment(answer);
       if (assignment === undefined) continue;
-      const traceparent = answer.kind === "lease" ? answer.lease.traceparent : "";
-      const key = `${answer.hostId} ${traceparent}`;
-      const pack = packs.get(key) ?? { hostId: answer.hostId, traceparent, list: [] };
-      packs.set(key, pack);
-      pack.list.push(assignment);
+      const pack = packs.get(answer.hostId);
+      if (pack === undefined) packs.set(answer.hostId, [assignment]);
+      else pack.push(assignment);
     }
-    for (const pack of packs.values()) this.#sendPack(slice, epoch, pack);
+    for (const [hostId, list] of packs) this.#sendPack(slice, epoch, hostId, list);
     for (const answer of answers) this.#spans.end(answer);
   }
 
@@ -72,37 +67,31 @@ export class Dispatcher {
           .slice(at, at + RECEIPTS_PER_MESSAGE_MAX)
           .map((row) => row.download.downloadId);
         const list: Assignment[] = [{ kind: { $case: "receipts", value: { downloadIds } } }];
-        this.#sendPack(HOST_SLICE, epoch, { hostId, traceparent: "", list });
+        this.#sendPack(HOST_SLICE, epoch, hostId, list);
       }
     }
   }
 
-  #sendPack(
-    slice: number,
-    epoch: number,
-    pack: {
-      readonly hostId: string;
-      readonly traceparent: string;
-      readonly list: readonly Assignment[];
-    },
-  ): void {
-    const hostId = parseHostId(pack.hostId);
+  /** A message travels under the trace of its first lease; each lease names its own. */
+  #sendPack(slice: number, epoch: number, to: string, list: readonly Assignment[]): void {
+    const hostId = parseHostId(to);
     if (hostId === undefined) return;
     const message: AssignmentMessage = {
       version: ASSIGNMENT_VERSION,
       slice,
       epoch,
-      assignments: [...pack.list],
+      assignments: [...list],
     };
     const isSmall =
+      list.length < 2 ||
       AssignmentMessage.encode(message).finish().length <= ASSIGNMENT_MESSAGE_BYTES_MAX;
-    if (isSmall || pack.list.length < 2) {
-      this.#ports.sender.send(hostId, message, pack.traceparent);
+    if (isSmall) {
+      this.#ports.sender.send(hostId, message, traceparentOf(list));
       return;
     }
-    const middle = pack.list.length >> 1;
-    this.#sendPack(slice, epoch, { ...pack, list: pack.list.slice(0, middle) });
-    this.#sendPack(slice, epoch, { ...pack, list: pack.list.slice(middle) });
+    const middle = list.length >> 1;
+    this.#sendPack(slice, epoch, to, list.slice(0, middle));
+    this.#sendPack(slice, epoch, to, list.slice(middle));
   }
 
   #assignment(answer: Answer): Assignment | undefined {
@@ -183,4 +172,9 @@ export class Dispatcher {
 function taskInfo(task: Task): TaskInfo {
   const { url, sharingDomain, anchor, etag, contentType, tag, application, priority } = task;
   return { url, sharingDomain, anchor, etag, contentType, tag, application, priority };
+}
+
+function traceparentOf(list: readonly Assignment[]): string {
+  const lease = list.find(({ kind }) => kind?.$case === "lease" && kind.value.traceparent !== "");
+  return lease?.kind?.$case === "lease" ? lease.kind.value.traceparent : "";
 }
