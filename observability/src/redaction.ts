@@ -18,12 +18,22 @@ const CAUSE_DEPTH_MAX = 4;
 const SECRET_KEY =
   /authorization|cookie|password|passwd|passphrase|secret|signature|credential|privatekey|apikey|accesskey|tokens?$|^(?:auth|jwt|sig)$/;
 
+/** Without these a URL has no user, query or fragment. */
+const BEFORE_HIDDEN_PARTS = /[?#@\\]/;
 const URL_KEY = /(?:^|[a-z_.-])ur[il]$/i;
 const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'<>`\\]+/gi;
 
+/** Keys of log lines are few and come again: looked at once, but not kept without bound when somebody logs a map. */
+const KNOWN_KEY_COUNT_MAX = 1_000;
+const knownKeys = new Map<string, boolean>();
+
 /** Whether a value under this key is never shown. */
 export function isSecretKey(key: string): boolean {
-  return SECRET_KEY.test(key.toLowerCase().replaceAll(/[-_.\s]/g, ""));
+  const known = knownKeys.get(key);
+  if (known !== undefined) return known;
+  const isSecret = SECRET_KEY.test(key.toLowerCase().replaceAll(/[-_.\s]/g, ""));
+  if (knownKeys.size < KNOWN_KEY_COUNT_MAX) knownKeys.set(key, isSecret);
+  return isSecret;
 }
 
 /**
@@ -31,6 +41,8 @@ export function isSecretKey(key: string): boolean {
  * permission in the query. A text that is no URL is cut at the first `?` or `#`.
  */
 export function urlForLog(url: string | URL): string {
+  if (typeof url === "string" && !BEFORE_HIDDEN_PARTS.test(url))
+    return truncated(url, URL_LENGTH_MAX);
   const parsed = url instanceof URL ? new URL(url) : URL.parse(url);
   if (parsed === null) {
     const text = String(url)
@@ -47,6 +59,7 @@ export function urlForLog(url: string | URL): string {
 
 /** A text as logs may show it: every URL in it as {@link urlForLog} shows it, and cut at a limit. */
 export function textForLog(text: string): string {
+  if (!text.includes("://")) return truncated(text, TEXT_LENGTH_MAX);
   return truncated(
     text.replace(URL_IN_TEXT, (url) => urlForLog(url)),
     TEXT_LENGTH_MAX,

@@ -15,7 +15,8 @@ export type ServiceName = (typeof SERVICE)[keyof typeof SERVICE];
 /**
  * Span names. A normal download makes at most eight: `download` (the proxy's request, server) → `origin.open` (the opening
  * request, client) and `task.request` (client, through NATS) → `schedule` (scheduler, consumer) → `piece.fetch` per lease from a parent or `origin.fetch`
- * per lease from the origin (client) → `serve` (the parent, server). Pieces are attributes, not spans.
+ * per lease from the origin (client) → `serve` (the parent, server). Pieces are attributes, not spans. A content up to 128 KiB comes
+ * in one go and has no span of its fetch unless that failed: lease, reason and parent stand on `schedule` and `serve`.
  */
 export const SPAN = {
   download: "download",

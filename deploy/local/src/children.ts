@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readSync, renameSync, statSync } from "node:fs";
+import { setPriority } from "node:os";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { z } from "zod";
@@ -17,6 +18,8 @@ export interface ChildSpec {
   readonly cwd: string;
   /** Run as this user; only root may ask. */
   readonly user?: { readonly uid: number; readonly gid: number } | undefined;
+  /** How far it gives way to the others when all want the processor, 0 (as they) to 19. */
+  readonly niceness?: number;
   readonly logFile: string;
   /** `ipc`: the child says so itself. Else a probe that resolves when the child answers and rejects when aborted. */
   readonly readiness: "ipc" | ((signal: AbortSignal) => Promise<void>);
@@ -223,12 +226,23 @@ export class SupervisedChild {
     } finally {
       closeSync(log);
     }
+    if (spec.niceness !== undefined) giveWay(this.#process, spec.niceness);
     return this.#process;
   }
 
   #killGroup(): void {
     const running = this.#process;
     if (running?.pid !== undefined && isRunning(running)) sendSignal(-running.pid, "SIGKILL");
+  }
+}
+
+/** A child that could not be started, or is gone already, needs none. */
+function giveWay({ pid }: ChildProcess, niceness: number): void {
+  if (pid === undefined) return;
+  try {
+    setPriority(pid, niceness);
+  } catch {
+    // It works all the same.
   }
 }
 

@@ -35,6 +35,8 @@ export interface ServicesPlan {
 export const SCHEDULER = "scheduler";
 /** The services cut themselves off after 10 s; the supervisor only acts when even that failed. */
 const STOP_TIMEOUT_MS = 12_000;
+/** Looking at what happened must not slow down what happens: on one machine the trace store works when the others leave it time. */
+const TRACES_NICENESS = 10;
 /** Length of `sun_path` on Linux without its closing zero; macOS has 103. */
 const SOCKET_PATH_BYTES_MAX = process.platform === "darwin" ? 103 : 107;
 
@@ -94,11 +96,12 @@ export function schedulerChildren(plan: ServicesPlan, count: number): readonly C
 }
 
 export function tracesChild(plan: ServicesPlan): ChildSpec {
-  return serviceChild(plan, "traces", "traces", {
+  const child = serviceChild(plan, "traces", "traces", {
     LACEWING_DATABASE_URL: plan.databaseUrl,
     LACEWING_TRACES_OTLP_ADDRESS: loopback(plan.ports["otlp"]),
     LACEWING_TRACES_QUERY_ADDRESS: loopback(plan.ports["traces"]),
   });
+  return { ...child, niceness: TRACES_NICENESS };
 }
 
 export function peerChild(plan: ServicesPlan, peer: PeerPlan): ChildSpec {

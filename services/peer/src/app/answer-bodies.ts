@@ -11,10 +11,10 @@ export function plannedBody(
   record: DownloadRecord,
 ): PullBody {
   const segments = plan.parts.flatMap(({ prefix }, spanIndex) => [
-    textSegment(prefix),
+    ...textSegments(prefix),
     { kind: "span", spanIndex } as const,
   ]);
-  segments.push(textSegment(plan.suffix));
+  segments.push(...textSegments(plan.suffix));
   let index = 0;
   let isEntered = false;
   return {
@@ -47,12 +47,9 @@ interface TextSegment {
   at: number;
 }
 
-function textSegment(text: string): TextSegment {
-  return {
-    kind: "text",
-    bytes: Uint8Array.from(text, (character) => character.charCodeAt(0) & 0xff),
-    at: 0,
-  };
+/** Most answers are one part without text around it. */
+function textSegments(text: string): readonly TextSegment[] {
+  return text === "" ? [] : [{ kind: "text", bytes: Buffer.from(text, "latin1"), at: 0 }];
 }
 
 function takeText(segment: TextSegment, into: Uint8Array): number {

@@ -325,6 +325,9 @@ export class DownloadService {
   }
 
   async #ask(flow: Flow, asked: TaskRequested): Promise<FirstAnswer> {
+    // Told ahead: the span of that request is above this one's in the trace.
+    const known = this.#options.registry.firstAnswerTo(asked.requestId);
+    if (known !== undefined) return known;
     const span = startSpan(SPAN.taskRequest, {
       parent: flow.record.span,
       side: "client",

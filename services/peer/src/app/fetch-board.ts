@@ -240,11 +240,10 @@ export class FetchBoard {
       // Its bytes may come to lie over those of the origin.
       if (order.source.kind === "parent") this.#brokenOff.delete(index);
     }
-    const { taskId } = this.#stored.description;
     const traced = this.#services.tracer.fetchBegan(
       order.source,
       order.traceparent,
-      taskId,
+      this.#stored.description,
       order.lease,
     );
     const stretches = runs.map((run) => new Stretch(this.#stored.layout, run));

@@ -12,6 +12,8 @@ import type { FetchEnd, FetchSource } from "./lease-fetch.ts";
 
 /** A span ends when its source had nothing to do for this long. */
 const IDLE_MS = 1000;
+/** A content up to this length comes in one go: what is to be told of it stands on the spans around (`schedule`, `serve`). */
+const UNTRACED_BYTES_MAX = 128 * 1024;
 
 /** One fetch as its tracer follows it. */
 export interface TracedFetch {
@@ -48,9 +50,16 @@ export class FetchTracer {
   fetchBegan(
     source: FetchSource,
     traceparent: string,
-    taskId: string,
+    { taskId, lengthBytes }: { readonly taskId: string; readonly lengthBytes: number },
     lease: Lease | undefined,
   ): TracedFetch {
+    if (lengthBytes <= UNTRACED_BYTES_MAX && lease !== undefined) {
+      const failed = (end: FetchEnd): void => {
+        if (end.ok || end.reason === "cancelled") return;
+        this.#fail(this.#startSpan(source, traceparent, taskId, lease), end);
+      };
+      return { traceparent, ended: failed };
+    }
     const parentHostId = source.kind === "parent" ? source.hostId : "";
     const key = `${traceparent}|${taskId}|${parentHostId}`;
     const open = this.#open.get(key) ?? this.#start(key, source, traceparent, taskId, lease);
@@ -82,7 +91,27 @@ export class FetchTracer {
     taskId: string,
     lease: Lease | undefined,
   ): OpenSpan {
-    const span = startSpan(source.kind === "origin" ? SPAN.originFetch : SPAN.pieceFetch, {
+    const open: OpenSpan = {
+      span: this.#startSpan(source, traceparent, taskId, lease),
+      running: 0,
+      fetches: 0,
+      pieces: 0,
+      bytes: 0,
+      failure: undefined,
+      lastAtMs: this.#clock.monotonic(),
+      timer: undefined,
+    };
+    this.#open.set(key, open);
+    return open;
+  }
+
+  #startSpan(
+    source: FetchSource,
+    traceparent: string,
+    taskId: string,
+    lease: Lease | undefined,
+  ): Span {
+    return startSpan(source.kind === "origin" ? SPAN.originFetch : SPAN.pieceFetch, {
       parent: contextFromTraceparent(traceparent),
       side: "client",
       attributes: {
@@ -94,18 +123,17 @@ export class FetchTracer {
           : { [ATTRIBUTE.leaseId]: lease.leaseId, [ATTRIBUTE.leaseReason]: lease.reason }),
       },
     });
-    const open: OpenSpan = {
-      span,
-      running: 0,
-      fetches: 0,
-      pieces: 0,
-      bytes: 0,
-      failure: undefined,
-      lastAtMs: this.#clock.monotonic(),
-      timer: undefined,
-    };
-    this.#open.set(key, open);
-    return open;
+  }
+
+  /** A failure of what needed no span as long as it went well. */
+  #fail(span: Span, end: FetchEnd & { readonly ok: false }): void {
+    endSpan(span, {
+      attributes: {
+        [ATTRIBUTE.httpResponseBodySize]: end.bytes,
+        [ATTRIBUTE.outcome]: end.reason,
+      },
+      error: new Error(end.detail),
+    });
   }
 
   #end(key: string, open: OpenSpan): void {

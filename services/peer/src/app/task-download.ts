@@ -128,7 +128,7 @@ export class TaskDownload implements ReadableTask {
     if (request.isAsked) {
       this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
     }
-    if (this.#requests.size === 0) {
+    if (this.#requests.size === 0 && !this.#board.isIdle) {
       const reason = new Error("no client waits for it any more");
       if (isComplete) this.#board.windDown(reason, isForClients);
       else this.#board.abort(reason, isForClients);

@@ -30,9 +30,12 @@ export type FirstAnswer =
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
-/** A copy of a content up to this length, for the host's own keeping, waits so long for others: they travel together. */
+/** A copy of a content up to this length, for the host's own keeping, waits for others: they travel together. */
 const UNHURRIED_BYTES_MAX = 128 * 1024;
-const UNHURRIED_MS = 1_000;
+/** They are taken when no more of them came for so long: while clients read a batch of files, those come first. */
+const UNHURRIED_QUIET_MS = 1_000;
+/** And so long after the first of them at the latest: well before a lease runs out (15 s). */
+const UNHURRIED_MS_MAX = 4_000;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
@@ -60,6 +63,8 @@ export class TaskRegistry implements AssignmentTarget {
   readonly #parked = new ParkedLeases();
   /** Leases for the host's own keeping that wait to travel together, by id. */
   readonly #unhurried = new Map<string, { readonly taskId: TaskId; readonly lease: Lease }>();
+  #unhurriedSinceMs = 0;
+  #unhurriedTimer: NodeJS.Timeout | undefined;
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
@@ -72,29 +77,16 @@ export class TaskRegistry implements AssignmentTarget {
    * {@link attach}ed or {@link abandon}ed; one of these must follow.
    */
   async ask(request: TaskRequested, traceparent: string): Promise<FirstAnswer> {
-    const { link, clock } = this.#services;
+    const { link } = this.#services;
     const asked = this.#openings.get(request.requestId);
     const opening = asked ?? this.#begin({ request, traceparent, expected: undefined });
     if (opening.first !== undefined) return opening.first;
-    const patience = new AbortController();
-    const silence = async (): Promise<FirstAnswer> => {
-      await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
-      link.request([opening]);
-      await clock.sleep(SECOND_ANSWER_MS, patience.signal);
-      return "silence";
-    };
-    try {
-      const isWorthWaiting = link.isResponsive;
-      if (asked === undefined) link.request([opening]);
-      const first = await Promise.race<FirstAnswer>([
-        opening.answered.promise,
-        isWorthWaiting ? silence() : "silence",
-      ]);
-      if (first === "silence" && isWorthWaiting) link.concludeSilence();
-      return first;
-    } finally {
-      patience.abort();
-    }
+    const isWorthWaiting = link.isResponsive;
+    if (asked === undefined) link.request([opening]);
+    if (!isWorthWaiting) return opening.first ?? "silence";
+    const first = await this.#firstWordOrSilence(opening);
+    if (first === "silence") link.concludeSilence();
+    return first;
   }
 
   /**
@@ -107,6 +99,11 @@ export class TaskRegistry implements AssignmentTarget {
       return this.#begin({ request, traceparent, expected });
     });
     this.#services.link.request(openings);
+  }
+
+  /** What the scheduler has said already about a request that was asked ahead of its client. */
+  firstAnswerTo(requestId: string): FirstAnswer | undefined {
+    return this.#openings.get(requestId)?.first;
   }
 
   /** What was held before something was fetched ahead of the client of this request. */
@@ -232,6 +229,7 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** Breaks everything off, so that it is accounted for before the process ends. */
   async stop(): Promise<void> {
+    clearTimeout(this.#unhurriedTimer);
     this.#unhurried.clear();
     for (const { place } of this.#openings.values()) place?.giveUp();
     for (const download of this.#downloads.values()) download.fail(new Error("the host stops"));
@@ -249,6 +247,23 @@ export class TaskRegistry implements AssignmentTarget {
     return opening;
   }
 
+  async #firstWordOrSilence(opening: Opening): Promise<FirstAnswer> {
+    const { link, clock } = this.#services;
+    const patience = new AbortController();
+    const silence = async (): Promise<FirstAnswer> => {
+      await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
+      link.request([opening]);
+      await clock.sleep(SECOND_ANSWER_MS, patience.signal);
+      return "silence";
+    };
+    try {
+      return await Promise.race([opening.answered.promise, silence()]);
+    } finally {
+      // With a reason: without one an exception with a stack is made for every request.
+      patience.abort("answered");
+    }
+  }
+
   #inBackground(lease: Lease, work: Promise<void>): void {
     work.catch((error: unknown) => {
       if (error instanceof InvariantViolation) throw error;
@@ -262,12 +277,18 @@ export class TaskRegistry implements AssignmentTarget {
       this.#inBackground(lease, this.#acceptForItself(taskId, lease));
       return;
     }
-    const isFirst = this.#unhurried.size === 0;
+    const nowMs = this.#services.clock.monotonic();
+    if (this.#unhurried.size === 0) this.#unhurriedSinceMs = nowMs;
     this.#unhurried.set(lease.leaseId, { taskId, lease });
-    if (isFirst) setTimeout(() => this.#takeUnhurried(), UNHURRIED_MS);
+    if (this.#unhurriedTimer === undefined) {
+      this.#unhurriedTimer = setTimeout(() => this.#takeUnhurried(), UNHURRIED_QUIET_MS);
+    } else if (nowMs - this.#unhurriedSinceMs <= UNHURRIED_MS_MAX - UNHURRIED_QUIET_MS) {
+      this.#unhurriedTimer.refresh();
+    }
   }
 
   #takeUnhurried(): void {
+    this.#unhurriedTimer = undefined;
     const waiting = [...this.#unhurried.values()];
     this.#unhurried.clear();
     for (const { taskId, lease } of waiting) {

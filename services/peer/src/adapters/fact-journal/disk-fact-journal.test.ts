@@ -54,6 +54,19 @@ test("a receipted fact is not found again", async () => {
   expect(await afterCrash(journal)).toEqual([["b", "finished"]]);
 });
 
+test("a download that ends before its beginning was written takes one line", async () => {
+  const journal = await reopened();
+  journal.begin(aFact("quick", "interrupted"));
+  journal.begin(aFact("slow", "interrupted"));
+  journal.end(aFact("quick"));
+  await journal.close();
+  const lines = (await readFile(path, "utf8")).trimEnd().split("\n");
+  expect(lines.map((line) => line.split(" ").slice(0, 2))).toEqual([
+    ["end", "quick"],
+    ["begin", "slow"],
+  ]);
+});
+
 test("a torn line is skipped and the whole ones around it are read", async () => {
   const journal = await reopened();
   journal.end(aFact("a"));

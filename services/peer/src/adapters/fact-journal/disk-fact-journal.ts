@@ -30,6 +30,8 @@ export class DiskFactJournal implements FactJournal {
   readonly #compactBytes: number;
   #file: FileHandle;
   #buffer = "";
+  /** Begun since the last write; whatever ends before the next one needs no line for its beginning. */
+  readonly #begun = new Map<string, DownloadFinished>();
   #sizeBytes: number;
   #writing: Promise<void> = Promise.resolve();
   #compactAtBytes: number;
@@ -77,10 +79,12 @@ export class DiskFactJournal implements FactJournal {
   }
 
   begin(fact: DownloadFinished): void {
-    this.#append({ kind: "begin", id: fact.downloadId, fact: encodeFact(fact) });
+    this.#begun.set(fact.downloadId, fact);
+    this.#writeSoon();
   }
 
   end(fact: DownloadFinished): void {
+    this.#begun.delete(fact.downloadId);
     if (this.#pending.size < PENDING_COUNT_MAX) this.#pending.set(fact.downloadId, fact);
     this.#append({ kind: "end", id: fact.downloadId, fact: encodeFact(fact) });
   }
@@ -100,12 +104,20 @@ export class DiskFactJournal implements FactJournal {
 
   #append(line: FactLine): void {
     this.#buffer += formatLine(line, checksum);
+    this.#writeSoon();
+  }
+
+  #writeSoon(): void {
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
 
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    for (const [id, fact] of this.#begun) {
+      this.#buffer += formatLine({ kind: "begin", id, fact: encodeFact(fact) }, checksum);
+    }
+    this.#begun.clear();
     const text = this.#buffer;
     this.#buffer = "";
     if (text === "") return;

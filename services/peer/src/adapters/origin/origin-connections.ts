@@ -7,8 +7,8 @@ import { OPEN_GUARD, type OutboundGuard } from "./outbound-guard.ts";
 const SOCKETS_PER_ORIGIN_MAX = 256;
 /** Connections to all origins together. */
 const SOCKETS_MAX = 2048;
-/** Kept open per origin for the next request. */
-const IDLE_SOCKETS_PER_ORIGIN_MAX = 16;
+/** Kept open per origin for the next request: with fewer, more clients than that at once would have a new connection made for each. */
+const IDLE_SOCKETS_PER_ORIGIN_MAX = 64;
 /** Many servers close idle connections after 5 s or more; what they announce by `Keep-Alive` shortens this. */
 const IDLE_SOCKET_MS = 4_000;
 /** TCP probes find a peer that vanished without a word. */

@@ -69,13 +69,18 @@ async function headOf(
         const message = `${url.host} did not answer within ${HEAD_TIMEOUT_MS} ms`;
         request.destroy(new OriginError("origin_timeout", message));
       }, HEAD_TIMEOUT_MS);
-      request.once("response", resolve);
+      let isAnswered = false;
+      request.once("response", (message) => {
+        isAnswered = true;
+        resolve(message);
+      });
       // Stays for the life of the request: an error after the head also ends the body, which its reader sees.
       request.on("error", (error) => {
         reject(signal.aborted ? error : originErrorOf(error, url, "origin_unreachable"));
       });
       // An answer that is none (an unasked 101) closes the connection without an error.
       request.once("close", () => {
+        if (isAnswered) return;
         const message = `cannot reach ${url.host}: it did not answer in HTTP`;
         reject(new OriginError("origin_unreachable", message));
       });
