@@ -5,6 +5,7 @@ import type {
   OriginRequest,
   OriginResponse,
 } from "@lacewing/peer/app/ports.ts";
+import { parseRange } from "@lacewing/peer/core/ranges.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 
 const CHUNK_BYTES = 16 * 1024;
@@ -67,12 +68,13 @@ export class ScriptedOrigin implements OriginClient {
     if (file === undefined) return this.#refusal(404, signal);
     if (file.isDown) throw new PortError("origin_unreachable", "refused", { retryable: true });
     if (file.status !== undefined) return this.#refusal(file.status, signal);
-    const isRanged = request.range !== undefined && file.hasRanges;
+    const range = request.range ?? spanOf(request.clientRange, file.bytes.length);
+    const isRanged = range !== undefined && file.hasRanges;
     const isSame = request.ifRange === undefined || request.ifRange === file.etag;
     if (!isRanged || !isSame) return this.#answer(request, file, signal, undefined);
-    const start = request.range?.start ?? 0;
+    const { start } = range;
     if (start >= file.bytes.length) return this.#refusal(416, signal);
-    const end = Math.min(file.bytes.length, request.range?.end ?? file.bytes.length);
+    const end = Math.min(file.bytes.length, range.end ?? file.bytes.length);
     return this.#answer(request, file, signal, { start, end });
   }
 
@@ -145,10 +147,19 @@ export class ScriptedOrigin implements OriginClient {
     return {
       status,
       headers,
+      isElsewhere: false,
       header: (name) => headers.find(([known]) => known.toLowerCase() === name)?.[1],
       bodyLength: length === undefined ? undefined : Number(length),
       body: chunks.call(this),
       discard: breakOff,
     };
   }
+}
+
+/** A client's own field is understood when it is one span. */
+function spanOf(field: string | undefined, lengthBytes: number): OriginRequest["range"] {
+  const selection = parseRange(field, lengthBytes);
+  return selection.kind === "spans" && selection.spans.length === 1
+    ? selection.spans[0]
+    : undefined;
 }

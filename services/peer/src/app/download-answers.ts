@@ -3,7 +3,12 @@ import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { withheldFrom } from "../core/fetch-plan.ts";
 import { headerOf, withoutHeaders } from "../core/http-headers.ts";
-import { planResponse, type ResponsePlan, wantedSpan } from "../core/ranges.ts";
+import {
+  planResponse,
+  type Representation,
+  type ResponsePlan,
+  wantedSpan,
+} from "../core/ranges.ts";
 import { originBody, plannedBody } from "./answer-bodies.ts";
 import type { DownloadRecord } from "./download-record.ts";
 import type { DownloadTarget } from "./download-target.ts";
@@ -14,7 +19,6 @@ import type {
   DownloadAnswer,
   HeaderList,
   OriginClient,
-  OriginRequest,
   OriginResponse,
   StoredTask,
 } from "./ports.ts";
@@ -28,6 +32,9 @@ const REPLACED_HEADERS: ReadonlySet<string> = new Set([
   "content-length",
   "content-range",
   "content-type",
+  // Digests of the body of that one answer, which may have been a single byte (RFC 9530 section 2).
+  "content-digest",
+  "content-md5",
   "accept-ranges",
   "etag",
   "last-modified",
@@ -36,6 +43,18 @@ const REPLACED_HEADERS: ReadonlySet<string> = new Set([
   "keep-alive",
   "date",
 ]);
+
+/** What is told of a stored content. @param originHeaders of the origin's answer to this very client. */
+export function representationOf(stored: StoredTask, originHeaders: HeaderList): Representation {
+  const { lengthBytes, etag, lastModified, contentType, taskId } = stored.description;
+  const extraHeaders: HeaderList = [
+    ...withoutHeaders(originHeaders, REPLACED_HEADERS),
+    ["lacewing-task", taskId],
+    // Ranges of a task that was not hashed as a whole yet are verified piece by piece only.
+    ["lacewing-verified", stored.isVerified ? "content" : "pieces"],
+  ];
+  return { lengthBytes, etag, lastModified, contentType, extraHeaders };
+}
 
 /** One request on its way through the download service. */
 export interface Flow {
@@ -62,17 +81,10 @@ export class DownloadAnswers {
   }
 
   plan(flow: Flow, stored: StoredTask, originHeaders: HeaderList): ResponsePlan {
-    const { lengthBytes, etag, lastModified, contentType, taskId } = stored.description;
-    const extraHeaders: HeaderList = [
-      ...withoutHeaders(originHeaders, REPLACED_HEADERS),
-      ["lacewing-task", taskId],
-      // Ranges of a task that was not hashed as a whole yet are verified piece by piece only.
-      ["lacewing-verified", stored.isVerified ? "content" : "pieces"],
-    ];
     return planResponse({
       method: flow.request.method,
       requestHeaders: flow.request.headers,
-      representation: { lengthBytes, etag, lastModified, contentType, extraHeaders },
+      representation: representationOf(stored, originHeaders),
       boundary: flow.record.requestId.replaceAll("-", ""),
     });
   }
@@ -197,7 +209,8 @@ export class DownloadAnswers {
         method: "GET",
         url,
         headers: request.headers,
-        range: singleRange(headerOf(request.headers, "range")),
+        range: undefined,
+        clientRange: headerOf(request.headers, "range"),
         ifRange: headerOf(request.headers, "if-range"),
         useTls: rule.useTls,
       },
@@ -229,16 +242,6 @@ export function requestOf(
     canReadOrigin: true,
     originOpen,
   };
-}
-
-/** A client's range that has a start; others are answered with the whole, as RFC 9110 section 14.2 allows. */
-function singleRange(field: string | undefined): OriginRequest["range"] {
-  const match = /^\s*bytes\s*=\s*(\d{1,15})-(\d{0,15})\s*$/i.exec(field ?? "");
-  if (match === null) return undefined;
-  const end = match[2] === "" ? undefined : Number(match[2]) + 1;
-  return end !== undefined && end <= Number(match[1])
-    ? undefined
-    : { start: Number(match[1]), end };
 }
 
 function outcomeOf(

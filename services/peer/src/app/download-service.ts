@@ -3,7 +3,7 @@ import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/e
 import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
-import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
 import { isCovered } from "../core/fetch-plan.ts";
 import { headerOf } from "../core/http-headers.ts";
 import { strongValidatorOf } from "../core/identity.ts";
@@ -12,9 +12,15 @@ import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
 import { AnchorMismatch } from "./download-errors.ts";
-import { answerHead } from "./head-answer.ts";
+import { headOf, originHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
-import { describe, type DownloadTarget, targetOf } from "./download-target.ts";
+import {
+  describe,
+  type DownloadTarget,
+  mayServeUnasked,
+  targetOf,
+  wantsWhole,
+} from "./download-target.ts";
 import { ForetoldDownloads } from "./foretold-downloads.ts";
 import { OriginAccess } from "./origin-access.ts";
 import type {
@@ -82,8 +88,22 @@ export class DownloadService {
    */
   async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
     const target = targetOf(request, rule, this.#options.sha256);
-    if (request.method === "HEAD") return answerHead(this.#options.origin, request, target);
+    if (request.method === "HEAD") return this.#answerHead(request, target);
     return this.#answerGet(request, target);
+  }
+
+  async #answerHead(request: ClientRequest, target: DownloadTarget): Promise<DownloadAnswer> {
+    const { store, origin } = this.#options;
+    const stored =
+      target.anchoredTaskId === undefined ? undefined : store.get(target.anchoredTaskId);
+    const known = stored !== undefined && stored.held.count > 0 ? stored : undefined;
+    if (known !== undefined && this.#mayRead(target)) return headOf(known, request);
+    try {
+      return await originHead(origin, request, target);
+    } catch (error) {
+      if (known === undefined || !mayServeUnasked(target, request, error)) throw error;
+      return headOf(known, request);
+    }
   }
 
   /** Like {@link answer} for GET, with the account of the download. */
@@ -194,8 +214,7 @@ export class DownloadService {
     try {
       probe = await this.#open(flow, PROBE);
     } catch (error) {
-      const mayServe = target.rule.whenOriginDown === "serve" && target.anchor !== undefined;
-      if (!mayServe || request.signal.aborted || !(error instanceof PortError)) throw error;
+      if (!mayServeUnasked(target, request, error)) throw error;
       if (this.#options.store.get(stored.description.taskId) !== stored) throw error;
       this.#options.services.log.warn("origin down, serving held content", {
         task: stored.description.taskId,
@@ -244,10 +263,7 @@ export class DownloadService {
     let isAttached = false;
     try {
       const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;
-      const isWhole =
-        first !== "from_others" &&
-        holdsNothing &&
-        headerOf(flow.request.headers, "range") === undefined;
+      const isWhole = first !== "from_others" && holdsNothing && wantsWhole(flow.request);
       const response = await this.#open(flow, isWhole ? undefined : PROBE);
       const answer = await this.#answerFrom(
         flow,
@@ -272,7 +288,7 @@ export class DownloadService {
   /** Only the origin's answer says which content it is. */
   async #openThenAsk(flow: Flow): Promise<DownloadAnswer> {
     const isKnown = this.#knownUrls.has(flow.target.canonicalUrl);
-    const isWhole = !isKnown && headerOf(flow.request.headers, "range") === undefined;
+    const isWhole = !isKnown && wantsWhole(flow.request);
     const response = await this.#open(flow, isWhole ? undefined : PROBE);
     return this.#answerFrom(flow, response, async (stored) => {
       const { taskId } = stored.description;

@@ -1,5 +1,8 @@
 import { type Digest, type Sha256Hex, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
+import { PortError } from "@lacewing/runtime/errors.ts";
+import { CONDITIONS, isConditional } from "../core/conditions.ts";
+import { credentialsIn } from "../core/credentials.ts";
 import { headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
   anchorFromHeaders,
@@ -18,14 +21,7 @@ import type { Rule } from "../core/rules.ts";
 import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
 
 /** Not sent with an opening request: ranges and conditions are answered here, from the content itself. */
-const OPENING_OMITS: ReadonlySet<string> = new Set([
-  "range",
-  "if-range",
-  "if-match",
-  "if-none-match",
-  "if-modified-since",
-  "if-unmodified-since",
-]);
+const OPENING_OMITS: ReadonlySet<string> = new Set(["range", "if-range", ...CONDITIONS]);
 
 /** What a client's request is about: which content, whose, and with what credentials. */
 export interface DownloadTarget {
@@ -53,12 +49,11 @@ export function targetOf(
   const url = redirected(request.url, rule);
   const canonical = canonicalUrl(url, rule);
   const credential = [
-    headerOf(request.headers, "authorization") ?? "",
-    headerOf(request.headers, "cookie") ?? "",
     url.username,
     url.password,
     // A signature is a credential: content that one signature opened is not open to another.
     url.search,
+    ...credentialsIn(request.headers),
   ];
   const sharingDomain = sharingDomainOf(url, rule);
   const anchor = anchorFromUrl(url);
@@ -85,6 +80,21 @@ function redirected(url: URL, rule: Rule): URL {
   return target;
 }
 
+/** Whether the client surely takes the whole content: it asked for no part, and its conditions cannot spare it the content. */
+export function wantsWhole({ headers }: ClientRequest): boolean {
+  return headerOf(headers, "range") === undefined && !isConditional(headers);
+}
+
+/** Whether held content is served although the origin could not be asked: only what is named by a digest cannot be stale. */
+export function mayServeUnasked(
+  { rule, anchor }: DownloadTarget,
+  { signal }: ClientRequest,
+  error: unknown,
+): boolean {
+  const isAllowed = rule.whenOriginDown === "serve" && anchor !== undefined;
+  return isAllowed && !signal.aborted && error instanceof PortError;
+}
+
 /** What the origin's opening answer makes of a target. */
 export type Described =
   | { readonly kind: "task"; readonly description: TaskDescription }
@@ -96,7 +106,7 @@ export function describe(
   nowMs: number,
   sha256: Sha256Hex,
 ): Described {
-  const anchor = target.anchor ?? anchorFromHeaders(target.url, response.headers);
+  const anchor = target.anchor ?? anchorFromHeaders(target.url, response);
   const reason = whyNotShareable(response, anchor !== undefined);
   if (reason !== undefined) return { kind: "not_shareable", reason };
   const lengthBytes = contentLengthOf(response);

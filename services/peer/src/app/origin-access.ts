@@ -1,5 +1,6 @@
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
+import { isEncoded } from "../core/identity.ts";
 import type {
   HeaderList,
   OriginClient,
@@ -229,6 +230,12 @@ function problemOf(
   if (description.etag !== "" && etag !== undefined && etag !== description.etag) {
     return new TransferError("origin_changed", "the origin's validator is no longer the task's");
   }
+  if (isEncoded(response.headers)) {
+    return new TransferError(
+      "malformed",
+      "the origin answered with an encoding that was not asked for",
+    );
+  }
   if (response.status === 206) {
     const range = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.header("content-range") ?? "");
     if (range === null || Number(range[1]) !== span.start) {
@@ -238,6 +245,10 @@ function problemOf(
     return total === description.lengthBytes ? undefined : lengthChanged(total, description);
   }
   if (response.status === 200) {
+    // A 206 repeats what `If-Range` asked for; a whole answer has to say itself that it is still the same.
+    if (description.etag !== "" && etag === undefined) {
+      return new TransferError("origin_changed", "the origin no longer says which content it is");
+    }
     const length = response.bodyLength;
     return length === undefined || length === description.lengthBytes
       ? undefined

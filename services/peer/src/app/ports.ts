@@ -166,6 +166,8 @@ export interface OriginRequest {
   readonly headers: HeaderList;
   /** Replaces any `Range` of the client: bytes [start, end), or to the end of the content; `undefined`: the whole content. */
   readonly range: { readonly start: number; readonly end: number | undefined } | undefined;
+  /** The client's own `Range` field, sent as it is in place of `range`: the origin is to answer it. */
+  readonly clientRange?: string | undefined;
   /** Sent with a range so that changed content comes back whole and can be noticed. */
   readonly ifRange: string | undefined;
   /** Whether a plain-http URL is to be asked by TLS: "auto" tries TLS first on port 80 and remembers per host. */
@@ -175,7 +177,10 @@ export interface OriginRequest {
 /** The origin's answer, redirects followed. */
 export interface OriginResponse {
   readonly status: number;
+  /** Without what names content, when it came from elsewhere; what the asked server said of the content is added. */
   readonly headers: HeaderList;
+  /** It came from another authority than the one that was asked, by a redirect. */
+  readonly isElsewhere: boolean;
   /** The first value of a header, by lower-case name. */
   header(name: string): string | undefined;
   /** Length of this answer's body when it says so. */

@@ -8,6 +8,19 @@ export interface Validators {
   readonly lastModified: string;
 }
 
+/** Fields that make a request conditional, `If-Range` apart (RFC 9110 section 13.1). */
+export const CONDITIONS: ReadonlySet<string> = new Set([
+  "if-match",
+  "if-none-match",
+  "if-modified-since",
+  "if-unmodified-since",
+]);
+
+/** Whether a request may end without content because of what its client has already. */
+export function isConditional(headers: HeaderList): boolean {
+  return headers.some(([name]) => CONDITIONS.has(name.toLowerCase()));
+}
+
 /**
  * Judges the preconditions of a GET or HEAD in the order of RFC 9110 section 13.2.2.
  *

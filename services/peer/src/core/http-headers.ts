@@ -34,17 +34,39 @@ const NEVER_CONNECTION_OPTIONS: ReadonlySet<string> = new Set([
   "via",
 ]);
 
-/** Fields that may not come as trailers: framing, routing, authentication and content format (RFC 9110 section 6.5.1). */
+/**
+ * Fields that may not come as trailers: framing, routing, conditions, authentication, content format and control of the answer
+ * (RFC 9110 section 6.5.1). Whoever merges trailers into the head would be told something else than we were.
+ */
 const NEVER_TRAILERS: ReadonlySet<string> = new Set([
+  "age",
   "authorization",
+  "cache-control",
   "content-encoding",
   "content-length",
   "content-range",
   "content-type",
   "cookie",
+  "date",
+  "expect",
+  "expires",
   "host",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "if-unmodified-since",
+  "last-modified",
+  "location",
+  "max-forwards",
+  "pragma",
+  "range",
+  "retry-after",
   "set-cookie",
   "trailer",
+  "vary",
+  "via",
+  "www-authenticate",
 ]);
 
 /** The first value of a header, by lower-case name. */

@@ -29,13 +29,30 @@ describe("the canonical URL", () => {
     ["Azure", "sv=2023&sr=b&sp=r&st=A&se=B&spr=https&skoid=C&sig=D"],
     ["CloudFront", "Expires=1&Signature=A&Key-Pair-Id=B&Policy=C"],
     ["GitHub LFS", "actor_id=1&key_id=2&repo_id=3&token=4"],
-    ["containerd", "ns=docker.io"],
+    ["S3 V2", "AWSAccessKeyId=A&Expires=1&Signature=B&x-amz-security-token=C"],
+    ["S3 with GitHub LFS", "X-Amz-Signature=A&actor_id=1&key_id=0&repo_id=3&x-id=GetObject"],
   ])("is without the parameters of a %s signature", (_store, query) => {
     expect(canonical(`https://s.example/file?${query}`)).toBe("https://s.example/file");
   });
 
-  test("keeps short parameters that are an Azure signature elsewhere", () => {
-    expect(canonical("https://s.example/file?sp=2&sr=1")).toBe("https://s.example/file?sp=2&sr=1");
+  test("is without the registry that containerd names, on the paths of registries only", () => {
+    const blob = `https://r.example/v2/a/blobs/sha256:${OID}`;
+    expect(canonical(`${blob}?ns=docker.io`)).toBe(blob);
+    expect(canonical("https://s.example/file?ns=b")).toBe("https://s.example/file?ns=b");
+  });
+
+  test.each([
+    "sp=2&sr=1",
+    "token=alice",
+    "expires=never",
+    "policy=a&signature=b",
+    "key_id=7",
+    "x-id=1",
+    "accesskeyid=1",
+  ])("keeps %s: part of a signature elsewhere, and the name of content here", (query) => {
+    expect(canonical(`https://s.example/file?${query}`)).toContain(
+      query.split("&").toSorted().join("&"),
+    );
   });
 
   test("keeps parameters that change the bytes", () => {
@@ -104,7 +121,8 @@ describe("the anchor that a URL names", () => {
 
 describe("the anchor that an answer names", () => {
   const url = new URL("https://huggingface.co/org/model/resolve/main/weights");
-  const from = (headers: HeaderList, at = url) => anchorFromHeaders(at, headers);
+  const from = (headers: HeaderList, at = url, isElsewhere = false) =>
+    anchorFromHeaders(at, { headers, isElsewhere });
 
   test("is the SHA-256 among the digests of the representation", () => {
     // SHA-256 of nothing.
@@ -134,6 +152,12 @@ describe("the anchor that an answer names", () => {
         ["X-Xet-Hash", OID],
       ]),
     ).toBeUndefined();
+  });
+
+  test("is not a hub's ETag when another server sent it", () => {
+    const hub = new URL("https://huggingface.co/o/m/resolve/main/f");
+    expect(from([["ETag", `"${OID}"`]], hub)).toBe(`sha256:${OID}`);
+    expect(from([["ETag", `"${OID}"`]], hub, true)).toBeUndefined();
   });
 
   test("is the content digest of a registry's blob, not of a manifest", () => {

@@ -72,19 +72,28 @@ export function anchorFromUrl(url: UrlParts): Digest | undefined {
 const HUB_HOST = /^(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.(?:cn|ai))$/;
 const HEX_64 = /^[0-9a-f]{64}$/i;
 
+/** Fields by which a server names the digest of content. */
+export const NAMES_DIGEST = ["x-linked-etag", "docker-content-digest", "repr-digest"] as const;
+
 /**
  * The digest of the whole content that an answer names: `Repr-Digest` (RFC 9530 section 3), `Docker-Content-Digest` of a
  * blob, a hub's `X-Linked-Etag`, or a hub's own `ETag` when it has the form of a SHA-256 and is not a chunk store's hash.
+ *
+ * @param url what the client asked for; the server behind it is the one whose word counts, not one that it redirected to.
  */
-export function anchorFromHeaders(url: UrlParts, headers: HeaderList): Digest | undefined {
+export function anchorFromHeaders(
+  url: UrlParts,
+  answer: { readonly headers: HeaderList; readonly isElsewhere: boolean },
+): Digest | undefined {
+  const { headers, isElsewhere } = answer;
   const fromDigest = sha256OfReprDigest(headers);
   if (fromDigest !== undefined) return fromDigest;
   const ofBlob = headerOf(headers, "docker-content-digest");
   if (ofBlob !== undefined && /\/blobs\//.test(url.pathname)) return parseDigest(ofBlob.trim());
   const linked = opaqueTag(headerOf(headers, "x-linked-etag"));
   if (linked !== undefined && HEX_64.test(linked)) return digestOfHex(linked);
-  if (!HUB_HOST.test(url.hostname) || headerOf(headers, "x-xet-hash") !== undefined)
-    return undefined;
+  if (isElsewhere || !HUB_HOST.test(url.hostname)) return undefined;
+  if (headerOf(headers, "x-xet-hash") !== undefined) return undefined;
   const tag = opaqueTag(strongValidatorOf(headers));
   return tag !== undefined && HEX_64.test(tag) ? digestOfHex(tag) : undefined;
 }
@@ -177,7 +186,8 @@ export function whyNotShareable(answer: AnswerHead, isAnchored: boolean): ShareR
 /** We always ask for the identity encoding, and `Origin` changes CORS headers, not content. */
 const VARY_HARMLESS: ReadonlySet<string> = new Set(["accept-encoding", "origin"]);
 
-function isEncoded(headers: HeaderList): boolean {
+/** Whether the content was encoded for the way (`Content-Encoding` other than identity). */
+export function isEncoded(headers: HeaderList): boolean {
   return headerItems(headers, "content-encoding").some((item) => item.toLowerCase() !== "identity");
 }
 

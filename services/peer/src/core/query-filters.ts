@@ -6,62 +6,56 @@ import { queryParamsOf, type QueryParam, type UrlParts } from "./url-parts.ts";
  *
  * Not filtered on purpose: parameters that change the bytes (`versionId`, `partNumber`, `x-oss-process`, `x-image-process`).
  */
-const FILTERED: ReadonlySet<string> = new Set([
-  // Google Cloud Storage, V2 signatures; S3 V2 signatures.
-  "googleaccessid",
-  "awsaccesskeyid",
-  // The operation's name, which S3 SDKs add.
-  "x-id",
-  // Alibaba OSS, V1 and V4 signatures.
-  "ossaccesskeyid",
-  "expires",
-  "signature",
-  "securitytoken",
-  "security-token",
-  "x-oss-signature-version",
-  "x-oss-signature",
-  "x-oss-credential",
-  "x-oss-date",
-  "x-oss-expires",
-  "x-oss-security-token",
-  "x-oss-additional-headers",
-  // Huawei OBS.
-  "accesskeyid",
-  "x-obs-date",
-  "x-obs-security-token",
-  // Tencent COS.
-  "q-sign-algorithm",
-  "q-ak",
-  "q-sign-time",
-  "q-key-time",
-  "q-header-list",
-  "q-url-param-list",
-  "q-signature",
-  "x-cos-security-token",
-  // CloudFront, also in front of model hubs.
-  "policy",
-  "key-pair-id",
-  // GitHub LFS.
-  "actor_id",
-  "key_id",
-  "repo_id",
-  "token",
-  // containerd tells a mirror the registry it stands for.
-  "ns",
-]);
+const FILTERED: ReadonlySet<string> = new Set(
+  [
+    // Alibaba OSS, V4 signatures.
+    "x-oss-signature-version x-oss-signature x-oss-credential x-oss-date x-oss-expires",
+    "x-oss-security-token x-oss-additional-headers",
+    // Huawei OBS.
+    "x-obs-date x-obs-security-token",
+    // Tencent COS.
+    "q-sign-algorithm q-ak q-sign-time q-key-time q-header-list q-url-param-list q-signature",
+    "x-cos-security-token",
+  ].flatMap((names) => names.split(" ")),
+);
 
 /** S3 presigned URLs (SigV4) and Google Cloud Storage V4 signatures. */
 const FILTERED_PREFIXES = ["x-amz-", "x-goog-"] as const;
 
 /**
- * Azure SAS. Its names are two or three letters long and mean other things elsewhere (`sp=2`), so they are filtered only
- * where a SAS is: every one has a version `sv` and a signature `sig`.
+ * Names that mean other things elsewhere (`token`, `expires`, `sp`): there they may well tell contents apart that have equal
+ * validators. So they are filtered only in the company that they keep in a signature.
  */
-const AZURE_SAS: ReadonlySet<string> = new Set(
-  "sv ss srt sp se st spr sig sr si sip skoid sktid skt ske sks skv sdd ses saoid suoid scid".split(
-    " ",
-  ),
-);
+const FILTERED_TOGETHER: readonly {
+  /** All of them are there: then it is this signature. */
+  readonly marks: readonly string[];
+  readonly also: readonly string[];
+}[] = [
+  // S3 V2.
+  { marks: ["awsaccesskeyid", "signature"], also: ["expires"] },
+  // Google Cloud Storage V2.
+  { marks: ["googleaccessid", "signature"], also: ["expires"] },
+  // Alibaba OSS V1.
+  { marks: ["ossaccesskeyid", "signature"], also: ["expires", "security-token", "securitytoken"] },
+  // Huawei OBS.
+  { marks: ["accesskeyid", "signature"], also: ["expires"] },
+  // CloudFront, also in front of model hubs.
+  { marks: ["key-pair-id", "signature"], also: ["expires", "policy"] },
+  // GitHub LFS.
+  { marks: ["actor_id", "repo_id"], also: ["key_id", "token"] },
+  // Azure SAS.
+  {
+    marks: ["sv", "sig"],
+    also: "ss srt sp se st spr sr si sip skoid sktid skt ske sks skv sdd ses saoid suoid scid".split(
+      " ",
+    ),
+  },
+  // The operation's name, which S3 SDKs add.
+  { marks: ["x-id", "x-amz-signature"], also: [] },
+];
+
+/** containerd tells a mirror by `ns` the registry it stands for. */
+const REGISTRY_PATH = /^\/v2\//;
 
 /**
  * The parameters that name the content, in the order they were written.
@@ -73,15 +67,19 @@ export function identifyingParams(
   alsoFiltered: readonly string[],
 ): readonly QueryParam[] {
   const params = queryParamsOf(url);
+  if (params.length === 0) return params;
   const names = new Set(params.map((param) => param.name.toLowerCase()));
-  const isSas = names.has("sv") && names.has("sig");
   const added = new Set(alsoFiltered.map((name) => name.toLowerCase()));
+  for (const { marks, also } of FILTERED_TOGETHER) {
+    if (!marks.every((mark) => names.has(mark))) continue;
+    for (const name of [...marks, ...also]) added.add(name);
+  }
+  if (REGISTRY_PATH.test(url.pathname)) added.add("ns");
   return params.filter(({ name }) => {
     const lower = name.toLowerCase();
     return !(
       FILTERED.has(lower) ||
       FILTERED_PREFIXES.some((prefix) => lower.startsWith(prefix)) ||
-      (isSas && AZURE_SAS.has(lower)) ||
       added.has(lower)
     );
   });

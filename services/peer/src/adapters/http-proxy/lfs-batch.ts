@@ -4,6 +4,7 @@ import { gunzip } from "node:zlib";
 import { type Digest, parseDigest } from "@lacewing/contracts/ids.ts";
 import { z } from "zod";
 import type { ForetoldContent } from "../../app/ports.ts";
+import { mayBeCredential } from "../../core/credentials.ts";
 import {
   endToEndHeaders,
   type HeaderList,
@@ -83,18 +84,6 @@ export function readBatchAnswer(
 
 /** What a client shows to the server that answers its batch, and again to the same server for each object. */
 const CREDENTIALS: ReadonlySet<string> = new Set(["authorization", "cookie"]);
-/** Headers that cannot be what earned a client its answer. Anything else may be a token that is not sent with the objects. */
-const HARMLESS: ReadonlySet<string> = new Set([
-  "accept",
-  "accept-encoding",
-  "accept-language",
-  "content-length",
-  "content-type",
-  "traceparent",
-  "tracestate",
-  "user-agent",
-  "via",
-]);
 /** Not the answering server's to say. */
 const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "range", "expect"]);
 
@@ -129,7 +118,7 @@ export function foretoldContent(
 }
 
 function isKnown(name: string): boolean {
-  return CREDENTIALS.has(name.toLowerCase()) || HARMLESS.has(name.toLowerCase());
+  return CREDENTIALS.has(name.toLowerCase()) || !mayBeCredential(name);
 }
 
 function objectsOf(body: Uint8Array): readonly OfferedObject[] {

@@ -15,7 +15,7 @@ import {
 import { authorityOf } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
-import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import { limitConnectTime, limitInterimAnswers, startRequest } from "../origin/origin-exchange.ts";
 import { bodyProblem } from "./client-access.ts";
 import { pacedStream } from "./client-paces.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
@@ -73,6 +73,7 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
     timeout: PASS_THROUGH_IDLE_TIMEOUT_MS,
   });
   limitConnectTime(originRequest, url);
+  limitInterimAnswers(originRequest, url);
   let isAnswered = false;
   let isFailed = false;
   const giveUp = (): void => {

@@ -32,13 +32,22 @@ export function answerWithText(
   response.end(response.req.method === "HEAD" ? undefined : body);
 }
 
+/** Answers an OPTIONS that is meant for this proxy (RFC 9110 section 9.3.7). */
+export function answerOptions(response: ServerResponse): void {
+  response.writeHead(204, {
+    allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE, CONNECT",
+    ...(isRead(response.req) ? {} : { connection: "close" }),
+  });
+  response.end();
+}
+
 /** A request without content has nothing left to come, although the parser tells so only after its handler. */
 function isRead({ complete, headers }: IncomingMessage): boolean {
   const length = Number(headers["content-length"] ?? 0);
   return complete || (length === 0 && headers["transfer-encoding"] === undefined);
 }
 
-/** The same on a connection that has no `ServerResponse`; the connection ends with it. */
+/** {@link answerWithText} on a connection that has no `ServerResponse`; the connection ends with it. */
 export function endWithText(
   socket: Duplex,
   status: number,

@@ -23,8 +23,13 @@ import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-acc
 import { ClientPaces } from "./client-paces.ts";
 import { foretoldContent, isLfsBatch, readBatchAnswer } from "./lfs-batch.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
-import { answerWithText, endWithText, USAGE } from "./plain-answers.ts";
-import { browserProblem, isByPrefix } from "./request-checks.ts";
+import { answerOptions, answerWithText, endWithText, USAGE } from "./plain-answers.ts";
+import {
+  browserProblem,
+  isByPrefix,
+  isOptionsOfProxy,
+  withOneForwardLess,
+} from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
 import { redirectedUrl, ruledUrl } from "./ruled-url.ts";
 import { openTunnel, openUpgrade } from "./tunnel.ts";
@@ -81,8 +86,9 @@ export async function startHttpProxy(options: HttpProxyOptions): Promise<HttpPro
     noDelay: true,
     // Checked by the admission, which tells the client why.
     requireHostHeader: false,
-    // h2c is an offer that may be ignored; other upgrades become tunnels.
-    shouldUpgradeCallback: (request) => !/h2c|^http/i.test(request.headers.upgrade ?? ""),
+    // h2c is an offer that may be ignored, and HTTP/1.0 knows no upgrade (RFC 9110 section 7.8); others become tunnels.
+    shouldUpgradeCallback: ({ headers, httpVersion }) =>
+      httpVersion === "1.1" && !/h2c|^http/i.test(headers.upgrade ?? ""),
   });
   // Node would drop the fields above its limit without a word; the admission refuses such a request.
   server.maxHeadersCount = 0;
@@ -178,6 +184,10 @@ class ProxyDoor {
       answerWithText(response, problem.status, `lacewing: ${problem.reason}`, problem.headers);
       return;
     }
+    if (isOptionsOfProxy(request.method ?? "", request.url ?? "", received)) {
+      answerOptions(response);
+      return;
+    }
     if (target.kind === "origin" && isByPrefix(request.url)) {
       const page = browserProblem(received, isLoopback(this.#options.address.host));
       if (page !== undefined) {
@@ -193,6 +203,7 @@ class ProxyDoor {
         answerWithText(response, 404, USAGE);
         return;
       case "malformed":
+        response.shouldKeepAlive = false;
         answerWithText(response, 400, `lacewing: ${target.reason}`);
         return;
       case "origin":
@@ -326,7 +337,7 @@ class ProxyDoor {
     const onAnswer = isLfsBatch(request, target.path)
       ? (answer: IncomingMessage) => this.#readBatch(answer, url, headers)
       : undefined;
-    const { path } = target;
+    const path = request.method === "OPTIONS" && target.isWholeServer ? "*" : target.path;
     const requestBodyBytesMax = this.#options.access?.requestBodyBytesMax;
     const exchange = { request, response, url, path, headers, connections, viaName, log, onAnswer };
     passThrough({ ...exchange, pace, requestBodyBytesMax });
@@ -352,7 +363,7 @@ class ProxyDoor {
     target: Extract<RequestTarget, { kind: "origin" }>,
   ): HeaderList {
     const headers = withVia(
-      withoutHeaders(endToEndHeaders(received), HOST),
+      withOneForwardLess(withoutHeaders(endToEndHeaders(received), HOST), request.method ?? ""),
       request.httpVersion,
       this.#options.viaName,
     );

@@ -19,12 +19,18 @@ export function requestProblem(request: {
   readonly headerCountMax: number;
 }): RequestProblem | undefined {
   const { headers, httpVersion, method, viaName, headerCountMax } = request;
+  if (httpVersion !== "1.1" && httpVersion !== "1.0") {
+    return { status: 505, reason: `HTTP/${httpVersion} is not understood here` };
+  }
   if (headers.length > headerCountMax) {
     return { status: 431, reason: `${headers.length} header fields; at most ${headerCountMax}` };
   }
   const hosts = headerValues(headers, "host");
   if (hosts.length > 1) return { status: 400, reason: "more than one Host header" };
   if (hosts.length === 0 && httpVersion === "1.1") return { status: 400, reason: "no Host header" };
+  if (!HOST_FIELD.test(hosts[0] ?? "")) {
+    return { status: 400, reason: "the Host header is not a host and port" };
+  }
   const codings = headerItems(headers, "transfer-encoding");
   if (codings.length > 0) {
     if (httpVersion !== "1.1") {
@@ -43,11 +49,39 @@ export function requestProblem(request: {
       reason: `the request came back to this proxy (${viaName}): check that no proxy setting or URL points it to itself`,
     };
   }
-  const isCounted = method === "TRACE" || method === "OPTIONS";
-  if (isCounted && headerValues(headers, "max-forwards")[0]?.trim() === "0") {
-    return { status: 501, reason: `${method} ends here: Max-Forwards is 0` };
+  if (isCounted(method)) {
+    const forwards = headerValues(headers, "max-forwards");
+    if (forwards.length > 1 || !/^\s*\d*\s*$/.test(forwards[0] ?? "")) {
+      return { status: 400, reason: "Max-Forwards is not a number" };
+    }
+    if (method === "TRACE" && Number(forwards[0] ?? 1) === 0) {
+      return { status: 501, reason: `${method} ends here: Max-Forwards is 0` };
+    }
   }
   return undefined;
+}
+
+/** RFC 9110 section 7.2; empty for a target without authority. Whether it agrees with the target does not matter: that one counts. */
+const HOST_FIELD = /^\s*(?:\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+,;=-]*)(?::\d{0,5})?\s*$/i;
+
+/** Methods whose way through proxies is counted (RFC 9110 section 7.6.2). */
+function isCounted(method: string): boolean {
+  return method === "TRACE" || method === "OPTIONS";
+}
+
+/** Whether an OPTIONS asks what this proxy itself can do. */
+export function isOptionsOfProxy(method: string, target: string, headers: HeaderList): boolean {
+  if (method !== "OPTIONS") return false;
+  const forwards = headerValues(headers, "max-forwards")[0];
+  return target === "*" || (forwards !== undefined && Number(forwards) === 0);
+}
+
+/** The headers with one forward less left, for the methods that count them. */
+export function withOneForwardLess(headers: HeaderList, method: string): HeaderList {
+  if (!isCounted(method)) return headers;
+  return headers.map(([name, value]) =>
+    name.toLowerCase() === "max-forwards" ? [name, String(Number(value) - 1)] : [name, value],
+  );
 }
 
 /** `127.0.0.1:65001`, `[::1]`, `localhost:65001`, `proxy.localhost`: names that nobody else can answer for. */

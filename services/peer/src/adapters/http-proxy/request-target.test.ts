@@ -38,8 +38,21 @@ test.each([
   ["http://[/", "malformed"],
   ["file:///etc/passwd", "malformed"],
   ["h.example/a", "malformed"],
+  ["http:///h.example/a", "malformed"],
+  ["http://?h.example", "malformed"],
+  ["http://a.example\\@b.example/", "malformed"],
+  ["http://a.example/a\\..\\b", "malformed"],
+  ["/url/http://a.example\\b.example/", "malformed"],
 ])("%s is %s", (target, kind) => {
   expect(read(target)).toBe(kind);
+});
+
+test("a target without path and query means the server as a whole", () => {
+  const wholes = ["http://h.example", "http://h.example/", "http://h.example?q"].map((target) => {
+    const parsed = parseRequestTarget(target);
+    return parsed.kind === "origin" && parsed.isWholeServer;
+  });
+  expect(wholes).toEqual([true, false, false]);
 });
 
 test.each([

@@ -6,6 +6,8 @@ export type RequestTarget =
       readonly url: URL;
       /** Path and query as the client wrote them: a signature may cover every character. */
       readonly path: string;
+      /** Neither path nor query: with OPTIONS it means the server as a whole (RFC 9112 section 3.2.4). */
+      readonly isWholeServer: boolean;
       /** `Authorization` for user and password in the URL, which are not sent as part of it (RFC 9110 section 4.2.4). */
       readonly authorization: string | undefined;
     }
@@ -40,14 +42,27 @@ export function parseRequestTarget(rawTarget: string): RequestTarget {
 
 function originTarget(text: string): RequestTarget {
   const url = URL.parse(text);
-  if (url === null || url.hostname === "") return malformed("the URL has no valid host");
-  const written = /^https?:\/\/[^/?#]*([^#]*)/is.exec(text)?.[1] ?? "";
-  const path = written.startsWith("/") ? written : `/${written}`;
+  const [, authority = "", path = "", query = ""] =
+    /^https?:\/\/([^/?#]*)([^?#]*)([^#]*)/is.exec(text) ?? [];
+  if (url === null || authority === "" || url.hostname === "") {
+    return malformed("the URL has no valid host");
+  }
+  // Some programs take it for a slash, others for a letter: rules would look at another host or path than the origin.
+  if (/\\/.test(authority + path)) {
+    return malformed("a backslash in a URL has to be written as %5C");
+  }
+  const written = `${path}${query}`;
   const authorization = authorizationOf(url);
   url.username = "";
   url.password = "";
   url.hash = "";
-  return { kind: "origin", url, path, authorization };
+  return {
+    kind: "origin",
+    url,
+    path: written.startsWith("/") ? written : `/${written}`,
+    isWholeServer: written === "",
+    authorization,
+  };
 }
 
 function authorizationOf(url: URL): string | undefined {

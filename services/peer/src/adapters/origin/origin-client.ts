@@ -9,6 +9,7 @@ import {
   withoutHeaders,
   type HeaderList,
 } from "../../core/http-headers.ts";
+import { NAMES_DIGEST } from "../../core/identity.ts";
 import { authorityOf } from "../../core/url-parts.ts";
 import { readBody } from "./origin-body.ts";
 import type { OriginConnections } from "./origin-connections.ts";
@@ -57,13 +58,9 @@ const OURS: ReadonlySet<string> = new Set([
   "range",
 ]);
 /** What a hub or registry says about content when it redirects to the storage that sends it; the storage does not repeat it. */
-const CARRIED_OVER_REDIRECTS = [
-  "x-linked-etag",
-  "x-linked-size",
-  "x-repo-commit",
-  "docker-content-digest",
-  "repr-digest",
-] as const;
+const CARRIED_OVER_REDIRECTS = [...NAMES_DIGEST, "x-linked-size", "x-repo-commit"] as const;
+/** Not believed when another server than the one that was asked says it: its word would name content of the asked one's. */
+const ONLY_OF_THE_ASKED: ReadonlySet<string> = new Set(CARRIED_OVER_REDIRECTS);
 
 /** Reads origins over `node:http` and `node:https`; see the port for what it promises. */
 export function createOriginClient(options: {
@@ -107,11 +104,13 @@ async function openFollowing(context: {
       signal,
     );
     const next = redirectTarget(message, target, request.url);
+    const isElsewhere = authorityOf(target) !== authorityOf(request.url);
     // Where we must not go ourselves, the client may: it is told of the redirect as of any other answer.
     if (next === undefined || connections.problemOf(next) !== undefined) {
-      return responseOf({ message, carried, url: target, method: request.method, signal });
+      const { method } = request;
+      return responseOf({ message, carried, url: target, isElsewhere, method, signal });
     }
-    carry(message, carried);
+    if (!isElsewhere) carry(message, carried);
     discardRedirect(message);
     if (redirectCount === REDIRECT_COUNT_MAX) {
       const from = request.url.host;
@@ -126,14 +125,19 @@ async function openFollowing(context: {
 }
 
 function headersToSend(request: OriginRequest): HeaderList {
-  const { range, ifRange } = request;
-  const last = range?.end === undefined ? "" : range.end - 1;
+  const { ifRange } = request;
+  const range = rangeField(request);
   return [
     ...withoutHeaders(endToEndHeaders(request.headers), OURS),
     ["Accept-Encoding", "identity"],
-    ...(range === undefined ? [] : ([["Range", `bytes=${range.start}-${last}`]] as const)),
+    ...(range === undefined ? [] : ([["Range", range]] as const)),
     ...(range === undefined || ifRange === undefined ? [] : ([["If-Range", ifRange]] as const)),
   ];
+}
+
+function rangeField({ range, clientRange }: OriginRequest): string | undefined {
+  if (clientRange !== undefined || range === undefined) return clientRange;
+  return `bytes=${range.start}-${range.end === undefined ? "" : range.end - 1}`;
 }
 
 /**
@@ -172,11 +176,13 @@ function responseOf(answer: {
   readonly message: IncomingMessage;
   readonly carried: ReadonlyMap<string, string>;
   readonly url: URL;
+  readonly isElsewhere: boolean;
   readonly method: "GET" | "HEAD";
   readonly signal: AbortSignal;
 }): OriginResponse {
-  const { message, carried, url, method, signal } = answer;
-  const own = endToEndHeaders(headersOfFlat(message.rawHeaders));
+  const { message, carried, url, isElsewhere, method, signal } = answer;
+  const all = endToEndHeaders(headersOfFlat(message.rawHeaders));
+  const own = isElsewhere ? withoutHeaders(all, ONLY_OF_THE_ASKED) : all;
   const added = [...carried].filter(([name]) => headerOf(own, name) === undefined);
   const headers: HeaderList = [...own, ...added];
   const length = /^\d{1,16}$/.exec(message.headers["content-length"] ?? "")?.[0];
@@ -185,6 +191,7 @@ function responseOf(answer: {
   return {
     status: message.statusCode ?? 0,
     headers,
+    isElsewhere,
     header: (name) => headerOf(headers, name),
     bodyLength,
     ...readBody({ message, url, expectedBytes: hasBody ? bodyLength : 0, signal }),

@@ -3,6 +3,24 @@ import { request as httpsRequest, type RequestOptions } from "node:https";
 import { CONNECT_TIMEOUT_MS, HEAD_TIMEOUT_MS } from "./origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "./origin-error.ts";
 
+/**
+ * Interim answers (1xx) before the answer itself. A server that works for long may say so now and then; one that says nothing
+ * else would keep a client for ever.
+ */
+const INTERIM_ANSWER_COUNT_MAX = 64;
+
+/** Destroys the request with an `OriginError` when the origin sends more than {@link INTERIM_ANSWER_COUNT_MAX} interim answers. */
+export function limitInterimAnswers(request: ClientRequest, url: URL): void {
+  let count = 0;
+  const counted = (): void => {
+    count += 1;
+    if (count <= INTERIM_ANSWER_COUNT_MAX) return;
+    const text = `${url.host} sent more than ${INTERIM_ANSWER_COUNT_MAX} interim answers and no answer`;
+    request.destroy(new OriginError("origin_unreachable", text));
+  };
+  request.on("information", counted);
+}
+
 /** Starts a request by the URL's scheme; nothing is sent before its body is ended or its headers are flushed. */
 export function startRequest(url: URL, options: RequestOptions): ClientRequest {
   return url.protocol === "https:" ? httpsRequest(options) : httpRequest(options);
@@ -59,6 +77,7 @@ async function headOf(
 ): Promise<IncomingMessage> {
   signal.throwIfAborted();
   limitConnectTime(request, url);
+  limitInterimAnswers(request, url);
   let onAbort: () => void = () => {};
   let timer: NodeJS.Timeout | undefined;
   try {
