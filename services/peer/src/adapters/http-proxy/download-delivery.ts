@@ -126,7 +126,7 @@ async function deliver(
           client.abort(reason),
         );
   if (response.destroyed) return "client_gone";
-  const headers = sandboxed(headersOf(exchange, answer), exchange.request.url);
+  const headers = sandboxed(headersOf(exchange, answer), exchange.request.url, exchange.url);
   response.writeHead(answer.status, flatOfHeaders(headers));
   if (body?.whole !== undefined) return deliverWhole(response, body.whole, pace);
   if (body !== undefined) {

@@ -15,7 +15,12 @@ import {
 import { authorityOf } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
-import { limitConnectTime, limitInterimAnswers, startRequest } from "../origin/origin-exchange.ts";
+import {
+  codingProblem,
+  limitConnectTime,
+  limitInterimAnswers,
+  startRequest,
+} from "../origin/origin-exchange.ts";
 import { bodyProblem } from "./client-access.ts";
 import { pacedStream } from "./client-paces.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
@@ -86,6 +91,13 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
   });
   originRequest.on("information", (information) => relayInformation(exchange, information));
   originRequest.once("response", (answer) => {
+    // Given up in the middle of a packet that goes on with it.
+    if (originRequest.destroyed) return;
+    const problem = codingProblem(answer, url);
+    if (problem !== undefined) {
+      originRequest.destroy(problem);
+      return;
+    }
     isAnswered = true;
     void relayAnswer(exchange, answer);
   });
@@ -193,7 +205,7 @@ async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Prom
     response.writeHead(
       answer.statusCode ?? 502,
       answer.statusMessage ?? "",
-      flatOfHeaders(sandboxed(headers, request.url)),
+      flatOfHeaders(sandboxed(headers, request.url, url)),
     );
     // An answer that trickles, such as events, is known to be coming before its first byte.
     response.flushHeaders();

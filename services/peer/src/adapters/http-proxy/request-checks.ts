@@ -133,9 +133,34 @@ export function isByPrefix(rawTarget: string | undefined): boolean {
   return rawTarget?.startsWith("/") === true;
 }
 
-/** The headers of an answer, sandboxed when it was asked for by the URL prefix. */
-export function sandboxed(headers: HeaderList, rawTarget: string | undefined): HeaderList {
+/**
+ * The headers of an answer as they are handed on: unchanged, or made fit for the URL prefix, where every origin is a path of this port.
+ * It is sandboxed; a path it redirects to is told as a path of this port; and its cookies are dropped, because a client would send
+ * them to every other origin that it asks by the prefix.
+ *
+ * @param url that was asked.
+ */
+export function sandboxed(
+  headers: HeaderList,
+  rawTarget: string | undefined,
+  url: URL,
+): HeaderList {
   if (!isByPrefix(rawTarget)) return headers;
-  const ours = new Set(SANDBOX.map(([name]) => name.toLowerCase()));
-  return [...headers.filter(([name]) => !ours.has(name.toLowerCase())), ...SANDBOX];
+  const kept = headers.flatMap<HeaderList[number]>(([name, value]) => {
+    const lower = name.toLowerCase();
+    if (SET_HERE.has(lower)) return [];
+    return lower === "location" ? [[name, prefixedLocation(value, url)]] : [[name, value]];
+  });
+  return [...kept, ...SANDBOX];
+}
+
+const SET_HERE: ReadonlySet<string> = new Set([
+  ...SANDBOX.map(([name]) => name.toLowerCase()),
+  "set-cookie",
+]);
+
+/** Whole URLs lead where they say; what is relative would lead to a path of this port that means nothing. */
+function prefixedLocation(location: string, url: URL): string {
+  const target = URL.canParse(location) ? null : URL.parse(location, url.href);
+  return target === null ? location : `/url/${target.href}`;
 }

@@ -21,6 +21,17 @@ export function limitInterimAnswers(request: ClientRequest, url: URL): void {
   request.on("information", counted);
 }
 
+/**
+ * Why an answer is not to be read: its transfer coding is one that nobody asked for, and without it the bytes are not the content.
+ * Everything else that could be read in two ways is refused by the parser.
+ */
+export function codingProblem(answer: IncomingMessage, url: URL): OriginError | undefined {
+  const coding = answer.headers["transfer-encoding"];
+  if (coding === undefined || coding.trim().toLowerCase() === "chunked") return undefined;
+  const text = `${url.host} answered with a transfer coding that was not asked for`;
+  return new OriginError("origin_unreachable", text);
+}
+
 /** Starts a request by the URL's scheme; nothing is sent before its body is ended or its headers are flushed. */
 export function startRequest(url: URL, options: RequestOptions): ClientRequest {
   return url.protocol === "https:" ? httpsRequest(options) : httpRequest(options);
@@ -89,9 +100,16 @@ async function headOf(
         request.destroy(new OriginError("origin_timeout", message));
       }, HEAD_TIMEOUT_MS);
       let isAnswered = false;
-      request.once("response", (message) => {
+      request.once("response", (answer) => {
+        // Given up in the middle of a packet that goes on with it.
+        if (request.destroyed) return;
+        const problem = codingProblem(answer, url);
+        if (problem !== undefined) {
+          request.destroy(problem);
+          return;
+        }
         isAnswered = true;
-        resolve(message);
+        resolve(answer);
       });
       // Stays for the life of the request: an error after the head also ends the body, which its reader sees.
       request.on("error", (error) => {
