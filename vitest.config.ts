@@ -11,7 +11,7 @@ export default defineConfig({
         "{contracts,observability,migrations}/src/**/*.test.ts",
         "services/*/src/**/*.test.ts",
         "deploy/local/src/**/*.test.ts",
-        "test/{architecture,support,demo}/**/*.test.ts",
+        "test/{architecture,support,demo,fuzz}/**/*.test.ts",
       ]),
       tier("simulation", ["test/simulation/**/*.test.ts"]),
       tier("integration", ["test/integration/**/*.test.ts"], 120_000),
