@@ -47,6 +47,18 @@ describe("the digest of an inventory", () => {
     );
   });
 
+  test("is the same as by whole numbers of 64 bits", () => {
+    fc.assert(
+      fc.property(entries, (list) => {
+        const whole = list
+          .filter(({ heldPieceCount }) => heldPieceCount > 0)
+          .map((entry) => `${entry.taskId}:${entry.incarnation}:${entry.heldPieceCount}`)
+          .reduce((digest, text) => digest ^ wholeFnv1a64(text), 0n);
+        expect(inventoryDigest(list)).toBe(whole.toString(16).padStart(16, "0"));
+      }),
+    );
+  });
+
   test("of several tasks is the XOR of their hashes", () => {
     const held = [
       { taskId: "a", incarnation: 1, heldPieceCount: 1 },
@@ -62,3 +74,11 @@ describe("the digest of an inventory", () => {
     );
   });
 });
+
+function wholeFnv1a64(text: string): bigint {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of Buffer.from(text)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return hash;
+}
