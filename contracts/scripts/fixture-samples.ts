@@ -225,6 +225,7 @@ const assignmentSamples: Samples<KindOf<Assignment>> = {
         application: "git-lfs",
         priority: 3,
       },
+      delegateTo: { hostId: "seed-1", transferAddress: "10.0.0.9:65002" },
     },
   },
   pending: {

@@ -1,15 +1,20 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import type { RequestListener } from "node:http";
+import { once } from "node:events";
+import { createServer as createTcpServer } from "node:net";
 import { createServer as createTlsServer } from "node:https";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { createOriginClient } from "@lacewing/peer/adapters/origin/origin-client.ts";
 import {
   OriginConnections,
+  SYSTEM_TRUST,
   type OriginTrust,
 } from "@lacewing/peer/adapters/origin/origin-connections.ts";
 import type { OriginClient, OriginRequest, OriginResponse } from "@lacewing/peer/app/ports.ts";
+import { remoteGuard } from "@lacewing/peer/adapters/origin/remote-guard.ts";
+import { ANY_HOST } from "@lacewing/peer/core/host-patterns.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { startLfsOrigin } from "../support/lfs-origin.ts";
 import { seededContent, bytesOf } from "../support/content.ts";
@@ -31,6 +36,52 @@ function openClient(trust?: OriginTrust): OriginClient {
   clients.push(client);
   return client;
 }
+
+test("what is read for other hosts goes to no address that is denied, by a redirect or by a name either", async () => {
+  let insideCount = 0;
+  const inside = createTcpServer((socket) => {
+    insideCount++;
+    socket.destroy();
+  });
+  inside.listen(0, "127.0.0.2");
+  await once(inside, "listening");
+  const address = inside.address();
+  if (address === null || typeof address === "string") throw new TypeError("no TCP address");
+  const target = `http://127.0.0.2:${address.port}/secret`;
+  await using origin = await startOrigin((_request, response) => {
+    response.writeHead(302, { location: target }).end("moved");
+  });
+  const ports = [origin.port, address.port];
+  const guard = remoteGuard(ANY_HOST, [], { allowedNetworks: ["127.0.0.1"], ports });
+  const client = createOriginClient({
+    connections: new OriginConnections(SYSTEM_TRUST, guard),
+    clock: systemClock,
+  });
+  clients.push(client);
+  const redirect = await client.open(asking(`http://127.0.0.1:${origin.port}/a`), NEVER);
+  // It is not followed; whoever delegated the read sees that the origin refused.
+  expect(redirect).toMatchObject({ status: 302 });
+  redirect.discard();
+  for (const url of [
+    target,
+    `http://[::1]:${address.port}/`,
+    `http://[::ffff:127.0.0.2]:${address.port}/`,
+    `http://2130706434:${address.port}/`,
+    "http://127.0.0.1:22/",
+  ]) {
+    await expect(client.open(asking(url), NEVER)).rejects.toMatchObject({
+      code: "origin_denied",
+      retryable: false,
+    });
+  }
+  const named = await client.open(asking(`http://name.localhost:${origin.port}/a`), NEVER);
+  // Of the two addresses of the name only one is allowed.
+  expect(named).toMatchObject({ status: 302 });
+  named.discard();
+  expect(insideCount).toBe(0);
+  inside.close();
+  await once(inside, "close");
+});
 
 const NEVER = new AbortController().signal;
 

@@ -15,6 +15,7 @@ import { type PieceLayout, pieceSpan, rangesOf } from "@lacewing/contracts/piece
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import type { ControlPlane, FactJournal } from "@lacewing/peer/app/control-plane.ts";
 import { Background } from "@lacewing/peer/app/background.ts";
+import type { DownloadServices } from "@lacewing/peer/app/download-services.ts";
 import { DownloadService } from "@lacewing/peer/app/download-service.ts";
 import { EventOutbox } from "@lacewing/peer/app/event-outbox.ts";
 import { FetchTracer } from "@lacewing/peer/app/fetch-tracer.ts";
@@ -182,7 +183,13 @@ export class PeerWorld {
   readonly tracer = new FetchTracer(HOST_ID, systemClock);
 
   /** `isHurried`: waits between two tries, and for the scheduler's first word, take a twentieth of their time. */
-  constructor(options: { readonly quotaBytes?: number; readonly isHurried?: boolean } = {}) {
+  constructor(
+    options: {
+      readonly quotaBytes?: number;
+      readonly isHurried?: boolean;
+      readonly delegate?: DownloadServices["delegate"];
+    } = {},
+  ) {
     this.store = new MemoryPieceStore(options);
     const { controlPlane, log, store, journal } = this;
     const hurry = options.isHurried === true ? 20 : 1;
@@ -212,6 +219,7 @@ export class PeerWorld {
     const selfToken = (parent: string): string => `self-${parent}`;
     const poisoned = new PoisonedTasks(clock);
     const background = new Background(clock);
+    const { delegate } = options;
     const services = {
       link,
       pieceClient,
@@ -222,6 +230,7 @@ export class PeerWorld {
       selfToken,
       poisoned,
       background,
+      ...(delegate === undefined ? {} : { delegate }),
     };
     this.registry = new TaskRegistry(store, services);
     store.onDropped(({ taskId, incarnation, reason }) =>

@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { type HostId, parseBootId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { createMetricRegistry } from "@lacewing/observability/metrics.ts";
+import type { Secret } from "@lacewing/observability/secret.ts";
 import { METRIC } from "@lacewing/observability/semconv.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { readClusterSecret } from "@lacewing/runtime/cluster-secret.ts";
@@ -15,6 +17,8 @@ import { NatsControlPlane } from "./adapters/nats/nats-control-plane.ts";
 import { createOriginClient } from "./adapters/origin/origin-client.ts";
 import { OriginConnections } from "./adapters/origin/origin-connections.ts";
 import { openPieceStore } from "./adapters/piece-store/piece-store.ts";
+import { createDelegationClient } from "./adapters/piece-transfer/delegation-client.ts";
+import { DelegationDoor } from "./adapters/piece-transfer/delegation-door.ts";
 import { createPieceClient } from "./adapters/piece-transfer/piece-client.ts";
 import { startPieceServer } from "./adapters/piece-transfer/piece-server.ts";
 import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
@@ -24,9 +28,12 @@ import { EventOutbox } from "./app/event-outbox.ts";
 import { paceOf } from "./app/pace.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
 import { PoisonedTasks } from "./app/poisoned-tasks.ts";
-import type { PieceClient } from "./app/ports.ts";
+import type { PieceClient, StoredTask } from "./app/ports.ts";
 import { SchedulerLink } from "./app/scheduler-link.ts";
 import { TaskRegistry } from "./app/task-registry.ts";
+import { DelegationOffers } from "./app/delegation-offers.ts";
+import { Delegations } from "./app/delegations.ts";
+import type { AttachedRequest } from "./app/attached-requests.ts";
 import type { PeerSettings } from "./config.ts";
 import { matchRule, ruleOf } from "./core/rules.ts";
 import type { PeerFileSettings } from "./rules-config.ts";
@@ -51,6 +58,8 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
   const dataDir = settings.LACEWING_PEER_DATA_DIR;
   const clusterSecret = readClusterSecret(settings.LACEWING_CLUSTER_SECRET_FILE);
   const metrics = createMetricRegistry();
+  const isTaker = file.delegationGuard !== undefined && settings.LACEWING_PEER_KIND === "seed";
+  const door = isTaker ? new DelegationDoor({ hostId, clusterSecret, clock, log }) : undefined;
   const store = await openPieceStore({
     dataDir,
     quotaBytes: settings.LACEWING_PEER_QUOTA ?? file.storeQuotaBytes,
@@ -69,9 +78,40 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     metrics: () => metrics.render(),
     serveBytes: metrics.counter(METRIC.serveBytes),
     uploadSlotCount: settings.LACEWING_PEER_UPLOAD_SLOTS,
+    delegations: door,
     pace: paceOf(settings.LACEWING_PEER_UPLOAD_BYTES_PER_SECOND, clock),
   });
-  return { dataDir, clusterSecret, store, pieceServer };
+  return { dataDir, clusterSecret, store, pieceServer, door };
+}
+
+/** Takes what other hosts delegate to this one, when it is a seed host that may. @returns how to end that. */
+function openDelegations(
+  { file, clock, log, newId }: PeerSurroundings,
+  { door, store }: Awaited<ReturnType<typeof openStorage>>,
+  registry: TaskRegistry,
+): () => void {
+  if (door === undefined || file.delegationGuard === undefined) return () => {};
+  // Connections of their own: one that a client of this host had opened would lead round the guard.
+  const connections = new OriginConnections(file.trust, file.delegationGuard);
+  const origin = createOriginClient({ connections, clock });
+  const urlProblem = (url: URL): string | undefined => connections.problemOf(url);
+  const delegations = new Delegations({ store, registry, origin, urlProblem, clock, log, newId });
+  door.open((delegation) => delegations.accept(delegation));
+  return () => {
+    delegations.close();
+    origin.close();
+  };
+}
+
+/** Hands to seed hosts what its clients can read, when the operator wants that. */
+function delegateBy({ file, hostId, clock, log }: PeerSurroundings, clusterSecret: Secret) {
+  if (file.delegationGuard === undefined) return {};
+  const sender = createDelegationClient({ clusterSecret, clock });
+  const offers = new DelegationOffers({ sender, hostId, log });
+  return {
+    delegate: (lease: Lease, task: StoredTask, request: AttachedRequest) =>
+      offers.offer(lease, task, request),
+  };
 }
 
 /** The conversation with the scheduler; it may be away for as long as it likes. */
@@ -118,11 +158,12 @@ async function openLink(
 
 /** What all downloads of this host share. */
 function sharedServices(
-  { hostId, settings, clock, log, random }: PeerSurroundings,
-  clusterSecret: Parameters<typeof signSelfToken>[0],
+  surroundings: PeerSurroundings,
+  clusterSecret: Secret,
   link: SchedulerLink,
   pieceClient: PieceClient,
 ) {
+  const { hostId, settings, clock, log, random } = surroundings;
   return {
     link,
     pieceClient,
@@ -132,6 +173,7 @@ function sharedServices(
     tracer: new FetchTracer(hostId, clock),
     poisoned: new PoisonedTasks(clock),
     background: new Background(clock),
+    ...delegateBy(surroundings, clusterSecret),
     paces: {
       download: paceOf(settings.LACEWING_PEER_DOWNLOAD_BYTES_PER_SECOND, clock),
       backToSource: paceOf(settings.LACEWING_PEER_BACK_TO_SOURCE_BYTES_PER_SECOND, clock),
@@ -155,11 +197,11 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
   const pieceClient = createPieceClient();
   const services = sharedServices(surroundings, storage.clusterSecret, link, pieceClient);
   const registry = new TaskRegistry(store, services);
+  const closeDelegations = openDelegations(surroundings, storage, registry);
   link.start(registry);
 
   const connections = new OriginConnections(file.trust, file.guard);
   const origin = createOriginClient({ connections, clock });
-  const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
   const downloads = new DownloadService({
     store,
     origin,
@@ -196,6 +238,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     },
     stop: async () => {
       await Promise.all([proxy.close(), api.close()]);
+      closeDelegations();
       await closeLink();
       await pieceServer.close();
       services.tracer.close();
@@ -204,4 +247,8 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
       await store.close();
     },
   };
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }

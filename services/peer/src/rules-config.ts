@@ -12,6 +12,7 @@ import { readProxyUsers } from "./adapters/http-proxy/proxy-users.ts";
 import { AddressSet, isNetwork } from "./adapters/origin/address-set.ts";
 import type { OriginTrust } from "./adapters/origin/origin-connections.ts";
 import { OutboundGuard } from "./adapters/origin/outbound-guard.ts";
+import { remoteGuard } from "./adapters/origin/remote-guard.ts";
 import { parseHostPattern } from "./core/host-patterns.ts";
 import {
   ACCESS_TTL_MS_DEFAULT,
@@ -157,6 +158,22 @@ export const peerFileSchema = z.strictObject({
       ),
     })
     .prefault({}),
+  delegation: z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          "Hand a seed host, sealed under the cluster's secret, the URL and headers with which a client reads its origin, so that the host can read on when the client is gone; on seed hosts, take them.",
+        ),
+      allowedNetworks: networks
+        .default([])
+        .describe(
+          "Addresses besides the public internet's that a seed host may read for others, e.g. of a storage server of yours.",
+        ),
+      ports: z.array(port).default([80, 443]).describe("Ports that it may read there."),
+    })
+    .prefault({}),
   store: z
     .strictObject({
       quota: byteSize(undefined).describe("Bytes of disk for content, e.g. 200GiB."),
@@ -199,6 +216,8 @@ export interface PeerFileSettings {
   readonly access: ClientAccess;
   /** Where requests may go. */
   readonly guard: OutboundGuard;
+  /** Where a remote host may have this one go; `undefined`: nothing is delegated. */
+  readonly delegationGuard: OutboundGuard | undefined;
   /** `undefined`: the store's own default. */
   readonly storeQuotaBytes: number | undefined;
   readonly trust: OriginTrust;
@@ -226,6 +245,7 @@ export function loadPeerFileSettings(path: string | undefined): PeerFileSettings
     connectPorts: connectPorts === "any" ? undefined : connectPorts,
     access: accessOf(settings.proxy),
     guard: guardOf(settings.origin),
+    delegationGuard: settings.delegation.enabled ? delegationGuardOf(settings) : undefined,
     storeQuotaBytes: settings.store.quota,
     trust: {
       everywhere: caFile === undefined ? [] : [readCertificates(caFile, "origin.caFile")],
@@ -253,6 +273,11 @@ function guardOf(origin: z.infer<typeof peerFileSchema>["origin"]): OutboundGuar
         ? `${address} is in a network that is denied (origin.deniedNetworks)`
         : undefined,
   );
+}
+
+function delegationGuardOf({ origin, delegation }: z.infer<typeof peerFileSchema>): OutboundGuard {
+  const hosts = { allowed: origin.allowedHosts, denied: origin.deniedHosts };
+  return remoteGuard(hosts, origin.deniedNetworks, delegation);
 }
 
 function readCertificates(path: string, key: string): string {

@@ -1,10 +1,12 @@
+import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { AttachedRequest } from "./attached-requests.ts";
 import type { Background } from "./background.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import type { Paces } from "./pace.ts";
-import type { PieceClient } from "./ports.ts";
+import type { PieceClient, StoredTask } from "./ports.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
 
@@ -23,6 +25,8 @@ export interface DownloadServices {
   readonly selfToken: (parentHostId: string, taskId: string, pieceCount: number) => string;
   readonly poisoned: PoisonedTasks;
   readonly background: Background;
+  /** Told of each first lease of the origin: a seed host may be able to read on when its client is gone. */
+  readonly delegate?: (lease: Lease, task: StoredTask, request: AttachedRequest) => void;
   /** Gives up every byte of a task. */
   readonly forget: (taskId: TaskId) => void;
 }

@@ -12,6 +12,8 @@ export interface ExpectedClient {
   readonly asked: TaskRequested;
   readonly access: OriginAccess;
   readonly traceparent: string;
+  /** It is a client of another host, in whose name this one may read the origin: everything it is given is fetched. */
+  readonly isDelegated?: boolean;
 }
 
 /** Holds the place of a client that has not come yet, so that what it was given is fetched before it comes. */

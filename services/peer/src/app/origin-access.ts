@@ -19,9 +19,16 @@ export interface OpenAnswer {
   readonly start: number;
 }
 
+/** What it takes to read an origin in a client's name: secret, all of it. */
+export interface OriginMeans {
+  readonly url: URL;
+  readonly headers: HeaderList;
+  readonly useTls: boolean | "auto";
+}
+
 /**
- * The right to read the origin for one client request: its URL and credentials, which never leave this host. May carry
- * the opening answer, whose body is the first bytes of the download.
+ * The right to read the origin for one client request: its URL and credentials. They leave this host to the origin, and, where
+ * the operator allows it, sealed to one seed host. May carry the opening answer, whose body is the first bytes of the download.
  */
 export class OriginAccess {
   readonly requestId: string;
@@ -82,6 +89,11 @@ export class OriginAccess {
       this.#letGo();
       throw error;
     }
+  }
+
+  /** For handing them to a seed host, and for nothing else. */
+  revealMeans(): OriginMeans {
+    return { url: this.#url, headers: this.#headers, useTls: this.#useTls };
   }
 
   /** The answer is the task's from now on: other clients may read from it when this one is gone. */

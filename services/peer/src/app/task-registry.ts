@@ -136,7 +136,10 @@ export class TaskRegistry implements AssignmentTarget {
     if (opening !== undefined) request.isAsked = true;
     download.attach(request, isSilent);
     opening?.place?.handOver(request);
-    for (const lease of this.#parked.take(stored.description.taskId)) download.accept(lease);
+    for (const lease of this.#parked.take(stored.description.taskId)) {
+      download.accept(lease);
+      this.#services.delegate?.(lease, stored, request);
+    }
     return download;
   }
 
@@ -164,7 +167,8 @@ export class TaskRegistry implements AssignmentTarget {
     const opening = this.#openings.get(lease.requestId);
     answerTo(opening, isOriginFromStart(lease) ? "read_origin" : "from_others");
     const running = this.#downloads.get(taskId);
-    if (opening?.expected !== undefined && lease.parentHostId !== "") {
+    const isFetchedAhead = lease.parentHostId !== "" || opening?.expected?.isDelegated === true;
+    if (opening?.expected !== undefined && isFetchedAhead) {
       this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
     } else if (opening !== undefined) this.#park(taskId, lease);
     else if (running !== undefined) running.accept(lease);

@@ -8,6 +8,7 @@ import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { Answer } from "../core/answer.ts";
+import { delegateOf } from "../core/delegate.ts";
 import type { Lease, State, Task } from "../core/state.ts";
 import {
   ASSIGNMENT_MESSAGE_BYTES_MAX,
@@ -162,6 +163,7 @@ export class Dispatcher {
           traceparent: lease.traceparent,
           requestId: lease.requestId,
           task: task === undefined ? undefined : taskInfo(task),
+          delegateTo: isFromOrigin ? delegateOf(this.#state, lease) : undefined,
         },
       },
     };

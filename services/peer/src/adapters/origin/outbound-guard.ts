@@ -14,19 +14,23 @@ export type AddressCheck = (address: string) => string | undefined;
 export class OutboundGuard {
   readonly #hosts: HostPolicy;
   readonly #addressProblem: AddressCheck;
+  readonly #ports: ReadonlySet<number> | undefined;
   /** For `net`, `tls` and `http` connections. They do not look literal addresses up: those are for {@link problemOf}. */
   readonly lookup: LookupFunction;
 
-  constructor(hosts: HostPolicy, addressProblem: AddressCheck) {
+  /** @param ports `undefined`: any. */
+  constructor(hosts: HostPolicy, addressProblem: AddressCheck, ports?: ReadonlySet<number>) {
     this.#hosts = hosts;
     this.#addressProblem = addressProblem;
+    this.#ports = ports;
     this.lookup = (hostname, options, callback) => this.#lookUp(hostname, options, callback);
   }
 
   /** Why a host and port must not be asked. @param host IPv6 with or without brackets. */
   problemOf(host: string, port: number): string | undefined {
     const literal = host.replace(/^\[|\]$/g, "");
-    const problem = hostProblem(this.#hosts, host, port);
+    const isPort = this.#ports?.has(port) ?? true;
+    const problem = isPort ? hostProblem(this.#hosts, host, port) : `port ${port} is not allowed`;
     return problem ?? (isIP(literal) === 0 ? undefined : this.#addressProblem(literal));
   }
 

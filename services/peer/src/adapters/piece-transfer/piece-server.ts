@@ -17,6 +17,7 @@ import { formatContentRange, parsePieceRange } from "../../core/piece-http-range
 import type { BulkEntry } from "../../core/bulk-frames.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { answerBulk, readBulkRequest } from "./bulk-answer.ts";
+import type { DelegationDoor } from "./delegation-door.ts";
 import { LEASE_HEADER, LeaseCheck } from "./lease-check.ts";
 import { sendBody, SLOW_READER_MS } from "./piece-answer.ts";
 import { ServeSpans } from "./serve-spans.ts";
@@ -38,6 +39,8 @@ export interface PieceServerOptions {
   readonly uploadSlotCount?: number;
   /** See {@link SLOW_READER_MS}. */
   readonly slowReaderMs?: number;
+  /** Takes delegations of other hosts; `undefined`: none are taken here. */
+  readonly delegations?: DelegationDoor | undefined;
   /** Asked before content is sent; default: as fast as it goes. */
   readonly pace?: Pace | undefined;
 }
@@ -138,6 +141,11 @@ class PieceService {
       this.#guarded(this.#serveMany(request, response), response);
       return;
     }
+    const { delegations } = this.#options;
+    if (path === "/v1/delegations" && request.method === "POST" && delegations !== undefined) {
+      this.#guarded(this.#takeDelegation(delegations, request, response), response);
+      return;
+    }
     // A body has no business elsewhere; what comes of one is thrown away.
     request.resume();
     if (request.method !== "GET")
@@ -192,6 +200,16 @@ class PieceService {
     } finally {
       this.uploadCount--;
     }
+  }
+
+  async #takeDelegation(
+    delegations: DelegationDoor,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { status, text } = await delegations.receive(request);
+    if (!request.complete) response.shouldKeepAlive = false;
+    answer(response, status, text);
   }
 
   async #serve(taskId: TaskId, request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -56,7 +56,17 @@ export interface Lease {
   token: string;
   traceparent: string;
   requestId: string;
-  task: TaskInfo | undefined;
+  task:
+    | TaskInfo
+    | undefined;
+  /** With origin leases: a seed host that the child may hand the means to read the origin, from host to host and never through here. */
+  delegateTo: SeedHost | undefined;
+}
+
+export interface SeedHost {
+  hostId: string;
+  /** host:port of its piece server. */
+  transferAddress: string;
 }
 
 /** What a host must know of a task to keep a copy that no client of its own asked for. */
@@ -381,6 +391,7 @@ function createBaseLease(): Lease {
     traceparent: "",
     requestId: "",
     task: undefined,
+    delegateTo: undefined,
   };
 }
 
@@ -430,6 +441,9 @@ export const Lease: MessageFns<Lease> = {
     }
     if (message.task !== undefined) {
       TaskInfo.encode(message.task, writer.uint32(122).fork()).join();
+    }
+    if (message.delegateTo !== undefined) {
+      SeedHost.encode(message.delegateTo, writer.uint32(130).fork()).join();
     }
     return writer;
   },
@@ -567,6 +581,14 @@ export const Lease: MessageFns<Lease> = {
             message.task = TaskInfo.decode(reader, reader.uint32());
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.delegateTo = SeedHost.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -599,6 +621,76 @@ export const Lease: MessageFns<Lease> = {
     message.traceparent = object.traceparent ?? "";
     message.requestId = object.requestId ?? "";
     message.task = (object.task !== undefined && object.task !== null) ? TaskInfo.fromPartial(object.task) : undefined;
+    message.delegateTo = (object.delegateTo !== undefined && object.delegateTo !== null)
+      ? SeedHost.fromPartial(object.delegateTo)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSeedHost(): SeedHost {
+  return { hostId: "", transferAddress: "" };
+}
+
+export const SeedHost: MessageFns<SeedHost> = {
+  encode(message: SeedHost, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hostId !== "") {
+      writer.uint32(10).string(message.hostId);
+    }
+    if (message.transferAddress !== "") {
+      writer.uint32(18).string(message.transferAddress);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SeedHost {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSeedHost();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hostId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.transferAddress = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SeedHost>): SeedHost {
+    return SeedHost.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SeedHost>): SeedHost {
+    const message = createBaseSeedHost();
+    message.hostId = object.hostId ?? "";
+    message.transferAddress = object.transferAddress ?? "";
     return message;
   },
 };

@@ -1,0 +1,137 @@
+import { randomUUID } from "node:crypto";
+import { TaskInfo } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { systemClock } from "@lacewing/runtime/clock.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { layoutOf, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { waitFor } from "../../../../test/support/wait-for.ts";
+import { type Delegation, DELEGATION_MS, Delegations } from "./delegations.ts";
+
+const MIB = 2 ** 20;
+
+let world: PeerWorld;
+let origin: ScriptedOrigin;
+let delegations: Delegations;
+let denial: string | undefined;
+let content: Buffer;
+const time = { ms: 0 };
+beforeEach(async () => {
+  world = new PeerWorld();
+  origin = new ScriptedOrigin();
+  denial = undefined;
+  time.ms = 0;
+  content = await bytesOf(seededContent("delegated", 3 * MIB));
+  origin.add("/file", content, { etag: '"v1"' });
+  delegations = new Delegations({
+    store: world.store,
+    registry: world.registry,
+    origin,
+    urlProblem: () => denial,
+    clock: { ...systemClock, monotonic: () => time.ms },
+    log: world.log,
+    newId: randomUUID,
+  });
+});
+afterEach(async () => {
+  delegations.close();
+  vi.useRealTimers();
+  await world.close();
+});
+
+function taskIdOf(digits: string): TaskId {
+  const taskId = parseTaskId(digits.padEnd(64, "0"));
+  if (taskId === undefined) throw new Error("no task id");
+  return taskId;
+}
+
+function delegationOf(taskId: TaskId): Delegation {
+  return {
+    taskId,
+    fromHostId: "reader",
+    means: {
+      url: new URL("https://origin.test/file?signature=s3cret"),
+      headers: [["Authorization", "Bearer s3cret"]],
+      useTls: "auto",
+    },
+    etag: '"v1"',
+    shown: {
+      url: "https://origin.test/file",
+      sharingDomain: "origin.test",
+      anchor: "",
+      tag: "t",
+      application: "a",
+      priority: 3,
+    },
+  };
+}
+
+const asked = () => world.controlPlane.all("taskRequested");
+const ended = () => world.controlPlane.all("requestEnded");
+
+describe("a delegation", () => {
+  test("becomes a request that may read the origin, and what is granted for it is read with its means", async () => {
+    const taskId = taskIdOf("a");
+    expect(delegations.accept(delegationOf(taskId))).toBe("taken");
+    await waitFor("the request", () => asked().length === 1);
+    const [request] = asked();
+    expect(request).toMatchObject({ taskId, canReadOrigin: true, originOpen: false, tag: "t" });
+    const { lengthBytes, pieceLengthBytes } = layoutOf(content);
+    world.grant({
+      leaseId: "0-1-1",
+      taskId,
+      requestId: request?.requestId ?? "",
+      pieces: [{ start: 1, count: 2 }],
+      lengthBytes,
+      pieceLengthBytes,
+      task: TaskInfo.fromPartial({ sharingDomain: "origin.test", etag: '"v1"' }),
+    });
+    await waitFor("the pieces", () => world.store.get(taskId)?.held.count === 2);
+    expect(origin.requests).toMatchObject([
+      { headers: [["Authorization", "Bearer s3cret"]], range: { start: MIB, end: 3 * MIB } },
+    ]);
+    expect(origin.requests[0]?.url.search).toBe("?signature=s3cret");
+    expect(ended()).toEqual([]);
+    world.grant({
+      leaseId: "0-1-2",
+      taskId,
+      requestId: request?.requestId ?? "",
+      pieces: [{ start: 0, count: 1 }],
+      lengthBytes,
+      pieceLengthBytes,
+    });
+    // Everything is here: nobody needs the credentials any more.
+    await waitFor("the end of the request", () => ended().length === 1);
+    expect(delegations.accept(delegationOf(taskId))).toBe("not_needed");
+  });
+
+  test("ends when its time is over", async () => {
+    const taskId = taskIdOf("b");
+    delegations.accept(delegationOf(taskId));
+    expect(delegations.accept(delegationOf(taskId))).toBe("known");
+    await waitFor("the request", () => asked().length === 1);
+    time.ms = DELEGATION_MS;
+    await waitFor("the end of the request", () => ended().length === 1);
+    expect(delegations.accept(delegationOf(taskId))).toBe("taken");
+  });
+
+  test("that leads where a remote host must not have us go is denied, and nothing is asked", () => {
+    denial = "10.0.0.1 is not read for other hosts";
+    expect(delegations.accept(delegationOf(taskIdOf("c")))).toBe("denied");
+    expect([...world.registry.liveRequests()]).toEqual([]);
+  });
+
+  test("is refused when there are too many", () => {
+    vi.useFakeTimers();
+    const verdicts = Array.from({ length: 257 }, (_, index) =>
+      delegations.accept(delegationOf(taskIdOf(index.toString(16).padStart(4, "0")))),
+    );
+    expect(verdicts.filter((verdict) => verdict === "taken")).toHaveLength(256);
+    expect(verdicts.at(-1)).toBe("busy");
+  });
+});

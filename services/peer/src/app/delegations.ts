@@ -1,0 +1,141 @@
+import type { TaskId } from "@lacewing/contracts/ids.ts";
+import type { Log } from "@lacewing/observability/log.ts";
+import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { ExpectedClient } from "./expected-client.ts";
+import { OriginAccess, type OriginMeans } from "./origin-access.ts";
+import type { OriginClient, PieceStore } from "./ports.ts";
+import { newRequestId } from "./request-id.ts";
+import type { TaskRegistry } from "./task-registry.ts";
+
+/** Credentials of other hosts' clients are kept for so long, in memory only: as long as signed links usually hold. */
+export const DELEGATION_MS = 30 * 60_000;
+/** Delegations held at once: with the longest URL and headers that is 24 MiB. More are refused; their readers need nobody. */
+const DELEGATION_COUNT_MAX = 256;
+/** How often it is looked whether a delegation has served its purpose: credentials should not stay without a reason. */
+const SWEEP_MS = 1_000;
+
+/** What a host hands to a seed host, so that it can read an origin in the name of a client. */
+export interface Delegation {
+  readonly taskId: TaskId;
+  readonly fromHostId: string;
+  /** Secret. */
+  readonly means: OriginMeans;
+  /** The validator under which this origin knows the content; empty when there is none. */
+  readonly etag: string;
+  /** How the scheduler knows the task, without secrets. */
+  readonly shown: {
+    readonly url: string;
+    readonly sharingDomain: string;
+    readonly anchor: string;
+    readonly tag: string;
+    readonly application: string;
+    readonly priority: number;
+  };
+}
+
+/** What becomes of a delegation that was offered. */
+export type DelegationVerdict =
+  | "taken"
+  /** All of the content is held here. */
+  | "not_needed"
+  /** Somebody else has delegated the same task. */
+  | "known"
+  | "busy"
+  /** Where it leads is not read for other hosts. */
+  | "denied";
+
+interface Held {
+  readonly client: ExpectedClient;
+  readonly untilMs: number;
+}
+
+export interface DelegationsOptions {
+  readonly store: PieceStore;
+  readonly registry: TaskRegistry;
+  /** Goes only where a remote host may have us go. */
+  readonly origin: OriginClient;
+  /** Why a URL is not read for other hosts; `undefined` when it is. */
+  readonly urlProblem: (url: URL) => string | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly newId: () => string;
+}
+
+/**
+ * Delegations that this host was given. For each, the scheduler is told of a request that may read the origin; what it grants for
+ * it is fetched. A delegation ends when the content is here, when its time is over, or with the process.
+ */
+export class Delegations {
+  readonly #options: DelegationsOptions;
+  readonly #held = new Map<TaskId, Held>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: DelegationsOptions) {
+    this.#options = options;
+  }
+
+  accept(delegation: Delegation): DelegationVerdict {
+    const { store, registry, urlProblem, clock, log } = this.#options;
+    const { taskId, fromHostId } = delegation;
+    const problem = urlProblem(delegation.means.url);
+    if (problem !== undefined) {
+      log.warn("delegation_denied", { task: taskId, fromHostId, reason: problem });
+      return "denied";
+    }
+    if (store.get(taskId)?.held.isFull === true) return "not_needed";
+    if (this.#held.has(taskId)) return "known";
+    if (this.#held.size >= DELEGATION_COUNT_MAX) return "busy";
+    const client = this.#clientOf(delegation);
+    this.#held.set(taskId, { client, untilMs: clock.monotonic() + DELEGATION_MS });
+    registry.expect([client]);
+    log.info("delegation_taken", { task: taskId, fromHostId });
+    this.#watch();
+    return "taken";
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#held.clear();
+  }
+
+  #clientOf({ taskId, means, etag, shown }: Delegation): ExpectedClient {
+    const requestId = newRequestId(this.#options.newId);
+    const { origin } = this.#options;
+    const access = new OriginAccess({ requestId, origin, ...means });
+    if (etag !== "") access.noteValidator(etag);
+    const wanted = { wantedStart: 0, wantedEnd: 0 };
+    const asked = {
+      taskId,
+      requestId,
+      ...shown,
+      ...wanted,
+      canReadOrigin: true,
+      originOpen: false,
+    };
+    return { taskId, requestId, asked, access, traceparent: "", isDelegated: true };
+  }
+
+  #watch(): void {
+    if (this.#timer !== undefined || this.#held.size === 0) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#sweep();
+      this.#watch();
+    }, SWEEP_MS);
+    // Nobody is kept waiting by it.
+    this.#timer.unref();
+  }
+
+  #sweep(): void {
+    const { store, registry, clock, log } = this.#options;
+    const nowMs = clock.monotonic();
+    for (const [taskId, { client, untilMs }] of this.#held) {
+      const isComplete = store.get(taskId)?.held.isFull === true;
+      if (!isComplete && untilMs > nowMs) continue;
+      this.#held.delete(taskId);
+      const reason = isComplete ? "the content is here" : "the delegation's time is over";
+      log.info("delegation_ended", { task: taskId, reason });
+      registry.abandon(taskId, client.requestId, reason);
+    }
+  }
+}
