@@ -107,6 +107,7 @@ const eventSamples: Samples<KindOf<Event>> = {
       detail: "piece 3: sha256 differs",
       bytes: 2 ** 26,
       durationMs: 94,
+      retryAfterMs: 0,
     },
   },
   peerDropped: {

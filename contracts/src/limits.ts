@@ -18,3 +18,6 @@ export const ASSIGN_TIMEOUT_MS = 200;
 export const PENDING_NEXT_BY_MS_MAX = 5000;
 /** A host announces itself this often. */
 export const ANNOUNCE_INTERVAL_MS = 30_000;
+
+/** The longest that an origin is left alone because it asks for it (`Retry-After`); a host reports a longer time as this. */
+export const RETRY_AFTER_MS_MAX = 3_600_000;

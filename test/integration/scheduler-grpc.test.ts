@@ -117,6 +117,7 @@ async function tellTheStory(): Promise<void> {
         detail: "no byte for 10 s",
         bytes: 3 * MIB,
         durationMs: 100,
+        retryAfterMs: 0,
       },
     },
   ]);

@@ -51,6 +51,7 @@ test("pieces and digests beyond the last, and bits of an oversize bitmap, change
       detail: "",
       bytes: 0,
       durationMs: 1,
+      retryAfterMs: 0,
     },
   });
   world.decide();

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { noteBlockedReader } from "@lacewing/scheduler/core/hints.ts";
 import {
@@ -179,6 +179,88 @@ test.each(["origin_refused", "unreachable", "stalled"] as const)(
     expect(world.grants).toHaveLength(2);
   },
 );
+
+describe("an origin that asks to be left alone", () => {
+  const OTHER_TASK = taskIdOfSlice(9);
+  const ELSEWHERE = taskIdOfSlice(11);
+
+  function refusedWorld(retryAfterMs: number): SchedulerWorld {
+    const world = new SchedulerWorld();
+    for (const hostId of ["a", "b", "c"]) world.announce(hostId);
+    world.request("a");
+    world.decide();
+    const [lease] = world.grants;
+    if (lease === undefined) throw new Error("no lease was granted");
+    world.fail("a", lease, "origin_refused", 0, retryAfterMs);
+    world.decide();
+    return world;
+  }
+
+  const granted = (world: SchedulerWorld) =>
+    world.grants.slice(1).map(({ childHostId, taskId }) => `${childHostId} ${taskId}`);
+
+  test("is left alone by every host, for all its contents, until then", () => {
+    const world = refusedWorld(5_000);
+    world.request("b");
+    world.request("c", {
+      taskId: OTHER_TASK,
+      requestId: "other-of-c",
+      url: "https://ORIGIN.example/other?x",
+    });
+    world.decide();
+    for (let seconds = 0; seconds < 4; seconds++) world.advance(1_000);
+    expect(granted(world)).toEqual([]);
+    for (let seconds = 0; seconds < 3; seconds++) world.advance(1_000);
+    expect(
+      granted(world)
+        .map((text) => text.slice(2))
+        .toSorted(),
+    ).toEqual([TASK, OTHER_TASK]);
+  });
+
+  test("is not read either for a request that waited already", () => {
+    const world = new SchedulerWorld();
+    for (const hostId of ["a", "b"]) world.announce(hostId);
+    world.request("a");
+    world.request("b");
+    world.decide();
+    const [lease] = world.grants;
+    if (lease === undefined) throw new Error("no lease was granted");
+    world.fail(lease.childHostId, lease, "origin_refused", 0, 5_000);
+    world.decide();
+    for (let seconds = 0; seconds < 4; seconds++) world.advance(1_000);
+    expect(granted(world)).toEqual([]);
+  });
+
+  test("is believed also when it said so before there was a lease", () => {
+    const world = new SchedulerWorld();
+    for (const hostId of ["a", "b"]) world.announce(hostId);
+    world.request("a", { canReadOrigin: false });
+    const none = { taskId: TASK, leaseId: "", parentHostId: "", pieces: [] };
+    world.fail("a", none, "origin_refused", 0, 5_000);
+    world.request("b");
+    world.decide();
+    expect(world.grants).toEqual([]);
+  });
+
+  test("is not what another origin is, and an answer that is open is read on", () => {
+    const world = refusedWorld(5_000);
+    const requestId = "elsewhere";
+    world.request("b", { taskId: ELSEWHERE, requestId, url: "https://other.example/file" });
+    world.request("c", { originOpen: true });
+    world.decide();
+    expect(granted(world).toSorted()).toEqual([`b ${ELSEWHERE}`, `c ${TASK}`]);
+  });
+
+  test("is asked again after a while whatever it says: its clients wait, and it answered them", () => {
+    const world = refusedWorld(3_600_000);
+    world.request("b");
+    for (let seconds = 0; seconds < 19; seconds++) world.advance(1_000);
+    expect(granted(world)).toEqual([]);
+    world.advance(2_000);
+    expect(granted(world)).toHaveLength(1);
+  });
+});
 
 test("an origin that breaks off again and again, but always after some bytes, is never left alone for longer than at first", () => {
   const world = new SchedulerWorld();

@@ -181,6 +181,8 @@ export class PeerWorld {
   readonly registry: TaskRegistry;
   readonly downloads: DownloadService;
   readonly tracer = new FetchTracer(HOST_ID, systemClock);
+  /** What was waited for by the clock, milliseconds. */
+  readonly sleeps: number[] = [];
 
   /** `isHurried`: waits between two tries, and for the scheduler's first word, take a twentieth of their time. */
   constructor(
@@ -195,7 +197,10 @@ export class PeerWorld {
     const hurry = options.isHurried === true ? 20 : 1;
     const clock: Clock = {
       ...systemClock,
-      sleep: async (ms, signal) => systemClock.sleep(ms / hurry, signal),
+      sleep: async (ms, signal) => {
+        this.sleeps.push(ms);
+        await systemClock.sleep(ms / hurry, signal);
+      },
     };
     const random = (): number => 0.5;
     const identity = { hostId: HOST_ID, bootId: BOOT_ID };

@@ -167,7 +167,13 @@ export class SchedulerWorld {
   }
 
   /** @param bytes of the lease that did arrive */
-  fail(hostId: string, lease: LeaseGranted, reason: string, bytes = 0): void {
+  fail(
+    hostId: string,
+    lease: Pick<LeaseGranted, "taskId" | "leaseId" | "parentHostId" | "pieces">,
+    reason: string,
+    bytes = 0,
+    retryAfterMs = 0,
+  ): void {
     const value: PiecesFailed = {
       taskId: lease.taskId,
       leaseId: lease.leaseId,
@@ -177,6 +183,7 @@ export class SchedulerWorld {
       detail: "",
       bytes,
       durationMs: 1,
+      retryAfterMs,
     };
     this.tell(hostId, { $case: "piecesFailed", value });
   }

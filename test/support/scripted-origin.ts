@@ -22,6 +22,8 @@ export interface ScriptedFile {
   hasLength: boolean;
   /** Another status than content. */
   status: number | undefined;
+  /** `Retry-After` of such an answer. */
+  retryAfter: string | undefined;
   /** No connection. */
   isDown: boolean;
   /** Each answer breaks off after so many bytes. */
@@ -50,6 +52,7 @@ export class ScriptedOrigin implements OriginClient {
       hasRanges: true,
       hasLength: true,
       status: undefined,
+      retryAfter: undefined,
       isDown: false,
       breaksAfterBytes: Infinity,
       gate: undefined,
@@ -67,7 +70,7 @@ export class ScriptedOrigin implements OriginClient {
     const file = this.#files.get(request.url.pathname);
     if (file === undefined) return this.#refusal(404, signal);
     if (file.isDown) throw new PortError("origin_unreachable", "refused", { retryable: true });
-    if (file.status !== undefined) return this.#refusal(file.status, signal);
+    if (file.status !== undefined) return this.#refusal(file.status, signal, file.retryAfter);
     const range = request.range ?? spanOf(request.clientRange, file.bytes.length);
     const isRanged = range !== undefined && file.hasRanges;
     const isSame = request.ifRange === undefined || request.ifRange === file.etag;
@@ -105,8 +108,12 @@ export class ScriptedOrigin implements OriginClient {
     });
   }
 
-  #refusal(status: number, signal: AbortSignal): OriginResponse {
-    return this.#response(status, [["Content-Length", "4"]], Buffer.from("none"), signal);
+  #refusal(status: number, signal: AbortSignal, retryAfter?: string): OriginResponse {
+    const headers: HeaderList = [
+      ["Content-Length", "4"],
+      ...(retryAfter === undefined ? [] : ([["Retry-After", retryAfter]] as const)),
+    ];
+    return this.#response(status, headers, Buffer.from("none"), signal);
   }
 
   #response(

@@ -8,6 +8,7 @@ import {
   MESSAGE_BYTES_MAX,
   PIECE_COUNT_MAX,
   TEXT_LENGTH_MAX,
+  RETRY_AFTER_MS_MAX,
 } from "../limits.ts";
 import { CONTENT_LENGTH_BYTES_MAX, PIECE_LENGTH_BYTES_MIN } from "../piece-length.ts";
 import { HOST_SLICE } from "../slices.ts";
@@ -168,6 +169,7 @@ const REFUSED_FIELDS: readonly (readonly [Case, object, string])[] = [
     `${PIECE_COUNT_MAX + 1} pieces`,
   ],
   ["piecesFailed", { detail: TOO_LONG }, "a text of"],
+  ["piecesFailed", { retryAfterMs: RETRY_AFTER_MS_MAX + 1 }, "retry after 3600001 ms, more than"],
   ["peerDropped", { taskId: "x" }, "task id is malformed"],
   ["peerDropped", { reason: TOO_LONG }, "a text of"],
   ["taskVerified", { taskId: "x" }, "task id is malformed"],

@@ -23,6 +23,7 @@ import {
   MESSAGE_BYTES_MAX,
   PIECE_COUNT_MAX,
   TEXT_LENGTH_MAX,
+  RETRY_AFTER_MS_MAX,
 } from "../limits.ts";
 import { CONTENT_LENGTH_BYTES_MAX, isPieceLength } from "../piece-length.ts";
 import { sliceOf } from "../slices.ts";
@@ -164,6 +165,8 @@ function failureProblem(value: PiecesFailed): string | undefined {
   if (value.pieceIndexes.length > PIECE_COUNT_MAX) return `${value.pieceIndexes.length} pieces`;
   const strange = value.pieceIndexes.find((index) => index >= PIECE_COUNT_MAX);
   if (strange !== undefined) return `piece ${strange} is beyond ${PIECE_COUNT_MAX - 1}`;
+  if (value.retryAfterMs > RETRY_AFTER_MS_MAX)
+    return `retry after ${value.retryAfterMs} ms, more than ${RETRY_AFTER_MS_MAX} ms`;
   return textProblem(value.detail, value.leaseId);
 }
 

@@ -282,6 +282,7 @@ export class Download {
       detail: "",
       bytes,
       durationMs,
+      retryAfterMs: 0,
     };
     this.#host.say([{ $case: "piecesFailed", value }]);
   }

@@ -22,7 +22,7 @@ import {
   wantsWhole,
 } from "./download-target.ts";
 import { ForetoldDownloads } from "./foretold-downloads.ts";
-import { OriginAccess } from "./origin-access.ts";
+import { OriginAccess, retryAfterOf } from "./origin-access.ts";
 import type {
   ClientRequest,
   DownloadAnswer,
@@ -261,10 +261,12 @@ export class DownloadService {
       return this.#answers.deliver(flow, arriving, [], { first, asked });
     }
     let isAttached = false;
+    let retryAfterMs = 0;
     try {
       const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;
       const isWhole = first !== "from_others" && holdsNothing && wantsWhole(flow.request);
       const response = await this.#open(flow, isWhole ? undefined : PROBE);
+      retryAfterMs = retryAfterOf(response);
       const answer = await this.#answerFrom(
         flow,
         response,
@@ -281,6 +283,7 @@ export class DownloadService {
           taskId,
           asked.requestId,
           "the opening request brought no content",
+          retryAfterMs,
         );
     }
   }

@@ -33,5 +33,7 @@ export function failureReport(
     detail: end.detail.slice(0, DETAIL_LENGTH_MAX),
     bytes: end.bytes,
     durationMs,
+    // Was told at once, see `SchedulerLink.originRests`.
+    retryAfterMs: 0,
   };
 }

@@ -271,7 +271,7 @@ export class FetchBoard {
         fetch.bytes += end?.bytes ?? 0;
         if (end?.ok !== false) continue;
         fetch.failed ??= end;
-        fetch.abort.abort(new TransferError(end.reason, end.detail));
+        fetch.abort.abort(new TransferError(end.reason, end.detail, undefined, end.retryAfterMs));
         return;
       }
     };

@@ -46,6 +46,8 @@ export type FetchEnd =
       readonly detail: string;
       /** The piece that was wrong, when one was. */
       readonly wrongPiece: number | undefined;
+      /** How long the origin asks to be left alone, when it does. */
+      readonly retryAfterMs?: number;
     };
 
 /** Length of a SHA-256. */
@@ -212,14 +214,17 @@ function failureOf(
   readonly reason: FailureReason;
   readonly detail: string;
   readonly wrongPiece: number | undefined;
+  readonly retryAfterMs?: number;
 } {
   const detail = messageOf(error);
   if (signal.aborted && !(signal.reason instanceof TransferError))
     return { reason: "cancelled", detail, wrongPiece: undefined };
   if (error instanceof WrongPiece)
     return { reason: error.reason, detail, wrongPiece: error.pieceIndex };
-  if (error instanceof TransferError)
-    return { reason: error.reason, detail, wrongPiece: undefined };
+  if (error instanceof TransferError) {
+    const { reason, retryAfterMs } = error;
+    return { reason, detail, wrongPiece: undefined, retryAfterMs };
+  }
   if (error instanceof PortError) return { reason: "storage", detail, wrongPiece: undefined };
   throw error;
 }

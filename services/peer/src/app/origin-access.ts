@@ -1,6 +1,7 @@
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import { isEncoded } from "../core/identity.ts";
+import { retryAfterMs } from "../core/retry-after.ts";
 import type {
   HeaderList,
   OriginClient,
@@ -232,6 +233,12 @@ export async function openSpan(
   throw problem;
 }
 
+/** How long an answer of an origin asks to be left alone, milliseconds. */
+export function retryAfterOf(response: OriginResponse): number {
+  const { status } = response;
+  return retryAfterMs(status, response.header("retry-after"), response.header("date"));
+}
+
 /** Why an answer is not the wanted bytes of the task. */
 function problemOf(
   response: OriginResponse,
@@ -266,7 +273,8 @@ function problemOf(
       ? undefined
       : lengthChanged(length, description);
   }
-  return new TransferError("origin_refused", `the origin answered ${response.status}`);
+  const text = `the origin answered ${response.status}`;
+  return new TransferError("origin_refused", text, undefined, retryAfterOf(response));
 }
 
 function lengthChanged(actual: number, description: TaskDescription): TransferError {

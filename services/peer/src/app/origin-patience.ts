@@ -5,6 +5,9 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 const FAILURE_COUNT_MAX = 6;
 const RETRY = { firstMs: 250, maxMs: 4000 };
 
+/** An origin that asks to be left alone for longer is not waited for: clients such as git-lfs give up after 30 s. */
+const REST_MS_MAX = 20_000;
+
 /** A failing origin is asked again, later each time, and not for ever. */
 export class OriginPatience {
   readonly #clock: Clock;
@@ -35,15 +38,17 @@ export class OriginPatience {
   /**
    * A read failed. Waits before the next try, except for the first after progress: a broken connection is common.
    *
+   * @param retryAfterMs how long the origin asks to be left alone.
    * @returns whether there is to be a next try.
    */
-  async failed(bytes: number): Promise<boolean> {
+  async failed(bytes: number, retryAfterMs: number): Promise<boolean> {
     this.#failureCount++;
-    if (this.#failureCount >= FAILURE_COUNT_MAX) return false;
-    if (this.#failureCount === 1 && bytes > 0) return true;
+    if (this.#failureCount >= FAILURE_COUNT_MAX || retryAfterMs > REST_MS_MAX) return false;
+    if (this.#failureCount === 1 && bytes > 0 && retryAfterMs === 0) return true;
     this.#restingCount++;
     try {
-      await this.#clock.sleep(backoffMs(this.#failureCount - 1, RETRY, this.#random()));
+      const ms = backoffMs(this.#failureCount - 1, RETRY, this.#random());
+      await this.#clock.sleep(Math.max(ms, retryAfterMs));
     } finally {
       this.#restingCount--;
     }

@@ -117,10 +117,13 @@ export interface StoredTask {
 /** A transfer from a parent or the origin ended early. */
 export class TransferError extends PortError {
   readonly reason: FailureReason;
-  constructor(reason: FailureReason, message: string, cause?: unknown) {
+  /** How long the origin asks to be left alone; 0 when it does not say. */
+  readonly retryAfterMs: number;
+  constructor(reason: FailureReason, message: string, cause?: unknown, retryAfterMs = 0) {
     super(`transfer_${reason}`, message, { retryable: true, cause });
     this.name = "TransferError";
     this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 

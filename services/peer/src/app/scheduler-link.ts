@@ -168,6 +168,12 @@ export class SchedulerLink {
     );
   }
 
+  /** The origin of a task asks to be left alone: told at once, and apart from whatever lease brought it to light. */
+  originRests(taskId: TaskId, detail: string, retryAfterMs: number): void {
+    const none = { leaseId: "", parentHostId: "", pieceIndexes: [], bytes: 0, durationMs: 0 };
+    this.piecesFailed({ taskId, ...none, reason: "origin_refused", detail, retryAfterMs }, "");
+  }
+
   taskVerified(task: StoredTask, digest: string): void {
     const { taskId, lengthBytes } = task.description;
     const value = { taskId, incarnation: task.incarnation, digest };

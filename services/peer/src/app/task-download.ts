@@ -307,10 +307,13 @@ export class TaskDownload implements ReadableTask {
       return;
     }
     if (hasAdvanced) this.#originPatience.succeeded();
-    if (!(await this.#originPatience.failed(end.bytes))) {
-      const { failureCount } = this.#originPatience;
-      this.fail(new DownloadFailure(`the origin failed ${failureCount} times in a row: ${detail}`));
-    }
+    const { retryAfterMs = 0 } = end;
+    if (retryAfterMs > 0) this.#services.link.originRests(task, detail, retryAfterMs);
+    if (await this.#originPatience.failed(end.bytes, retryAfterMs)) return;
+    const { failureCount } = this.#originPatience;
+    const again = retryAfterMs === 0 ? "" : ` and asks to be left alone for ${retryAfterMs} ms`;
+    const text = `the origin failed ${failureCount} times in a row${again}: ${detail}`;
+    this.fail(new DownloadFailure(text));
   }
 
   #reportFailure(

@@ -143,17 +143,25 @@ export class TaskRegistry implements AssignmentTarget {
     return download;
   }
 
-  /** The client of an asked request will not be attached: what it was given is free for others. */
-  abandon(taskId: TaskId, requestId: string, detail: string): void {
+  /**
+   * The client of an asked request will not be attached: what it was given is free for others.
+   *
+   * @param retryAfterMs how long the origin, which refused it, asks to be left alone.
+   */
+  abandon(taskId: TaskId, requestId: string, detail: string, retryAfterMs = 0): void {
     const opening = this.#openings.get(requestId);
     if (opening === undefined) return;
     this.#openings.delete(requestId);
     opening.place?.giveUp();
     const isOurs = (lease: Lease): boolean => lease.requestId === requestId;
     const running = this.#downloads.get(taskId);
+    const refusal = retryAfterMs > 0 ? "origin_refused" : "cancelled";
+    // Nobody else is to be sent to an origin that asks to be left alone.
+    if (retryAfterMs > 0) this.#services.link.originRests(taskId, detail, retryAfterMs);
     for (const lease of this.#parked.take(taskId, isOurs)) {
       // Other clients of the task can use what this one was given.
-      if (running === undefined) this.#refuse(lease, "cancelled", detail);
+      const isOrigin = lease.parentHostId === "";
+      if (running === undefined) this.#refuse(lease, isOrigin ? refusal : "cancelled", detail);
       else running.accept(lease);
     }
     this.#services.link.endRequest(taskId, requestId);
@@ -350,12 +358,10 @@ export class TaskRegistry implements AssignmentTarget {
     this.#refuse(lease, "cancelled", "too many leases wait for their client");
   }
 
-  #refuse(lease: Lease, reason: "storage" | "cancelled", detail: string): void {
+  #refuse(lease: Lease, reason: "storage" | "cancelled" | "origin_refused", detail: string): void {
     const { taskId, leaseId, parentHostId } = lease;
-    this.#services.link.piecesFailed(
-      { taskId, leaseId, parentHostId, pieceIndexes: [], reason, detail, bytes: 0, durationMs: 0 },
-      lease.traceparent,
-    );
+    const told = { pieceIndexes: [], reason, detail, bytes: 0, durationMs: 0, retryAfterMs: 0 };
+    this.#services.link.piecesFailed({ taskId, leaseId, parentHostId, ...told }, lease.traceparent);
   }
 
   #forget(taskId: TaskId): void {

@@ -23,6 +23,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
+import { originRestOf } from "./origin-rests.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import type { Host, State, Task } from "./state.ts";
 
@@ -133,7 +134,8 @@ function request(
     bootId: context.bootId,
     sequence: Math.max(known?.sequence ?? 0, context.sequence),
     originRefusalCount: known?.originRefusalCount ?? 0,
-    originRefusedUntilMs: known?.originRefusedUntilMs ?? 0,
+    originRefusedUntilMs:
+      known?.originRefusedUntilMs ?? (value.originOpen ? 0 : originRestOf(state, task)),
     needsAnswer: true,
     nextAnswerAtMs: 0,
   });

@@ -26,6 +26,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { halveSlots, noteRate } from "./host-rates.ts";
+import { restOrigin } from "./origin-rests.ts";
 import type { Host, Lease, Peer, State, Task } from "./state.ts";
 import { syncHost, syncPeer } from "./swarm/sync.ts";
 
@@ -73,7 +74,8 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
     lease.bytes = value.bytes;
     lease.transferMs = value.durationMs;
     endLease(state, lease, value.reason, atMs);
-  } else contain(state, "failure of an unknown lease");
+    // Without a lease: the opening request was refused.
+  } else if (value.leaseId !== "") contain(state, "failure of an unknown lease");
   for (const piece of value.pieceIndexes) {
     if (piece < peer.held.size && !peer.held.has(piece)) (peer.retryFirst ??= new Set()).add(piece);
   }
@@ -195,6 +197,7 @@ function blame(
       return;
     case "origin_refused":
       refuseOrigin(peer, lease, atMs);
+      if (value.retryAfterMs > 0) restOrigin(state, task, atMs, value.retryAfterMs);
       return;
     case "storage":
       // A seed without room is no seed; nobody else is to blame.

@@ -26,6 +26,8 @@ export interface State {
   readonly leases: LeaseIndex;
   /** By slice: the number of the next lease. Survives a reload, so that an id is never used twice in an epoch. */
   readonly nextLeaseNumbers: number[];
+  /** By scheme, host and port: until when origins asked to be left alone. */
+  readonly originRests: Map<string, number>;
   /** Observations that did not fit, by reason. */
   readonly contained: Map<string, number>;
   readonly work: Work;
@@ -278,6 +280,7 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
     seedIds: new Set(),
     tasks: new Map(),
     leases: new LeaseIndex(),
+    originRests: new Map(),
     nextLeaseNumbers: [...(nextLeaseNumbers ?? Array.from({ length: SLICE_COUNT }, () => 1))],
     contained: new Map(),
     work: {

@@ -156,6 +156,8 @@ export interface PiecesFailed {
   /** Bytes of the lease that did arrive and were kept. */
   bytes: number;
   durationMs: number;
+  /** How long the origin asks to be left alone (`Retry-After`); 0 when it does not say. */
+  retryAfterMs: number;
 }
 
 /** The host gave pieces up (evicted, found damaged, removed by hand). */
@@ -1499,6 +1501,7 @@ function createBasePiecesFailed(): PiecesFailed {
     detail: "",
     bytes: 0,
     durationMs: 0,
+    retryAfterMs: 0,
   };
 }
 
@@ -1531,6 +1534,9 @@ export const PiecesFailed: MessageFns<PiecesFailed> = {
     }
     if (message.durationMs !== 0) {
       writer.uint32(64).uint64(message.durationMs);
+    }
+    if (message.retryAfterMs !== 0) {
+      writer.uint32(72).uint64(message.retryAfterMs);
     }
     return writer;
   },
@@ -1622,6 +1628,14 @@ export const PiecesFailed: MessageFns<PiecesFailed> = {
             message.durationMs = longToNumber(reader.uint64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.retryAfterMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1647,6 +1661,7 @@ export const PiecesFailed: MessageFns<PiecesFailed> = {
     message.detail = object.detail ?? "";
     message.bytes = object.bytes ?? 0;
     message.durationMs = object.durationMs ?? 0;
+    message.retryAfterMs = object.retryAfterMs ?? 0;
     return message;
   },
 };

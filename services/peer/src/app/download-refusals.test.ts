@@ -1,0 +1,65 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
+import type { ScriptedFile } from "../../../../test/support/scripted-origin.ts";
+
+const MIB = 2 ** 20;
+
+let world: PeerWorld;
+let content: Buffer;
+let url: string;
+let file: ScriptedFile;
+beforeEach(async () => {
+  world = new PeerWorld({ isHurried: true });
+  content = await bytesOf(seededContent("refusals", 2 * MIB + 5));
+  url = `http://origin.test${anchoredPath(content)}`;
+  file = world.origin.add(anchoredPath(content), content);
+});
+afterEach(async () => world.close());
+
+const told = () =>
+  world.controlPlane.all("piecesFailed").map(({ leaseId, reason, retryAfterMs }) => {
+    return `${leaseId} ${reason} ${retryAfterMs}`;
+  });
+
+describe("an origin that asks to be left alone", () => {
+  test("at the opening request: the client gets its answer, the scheduler how long", async () => {
+    file.status = 429;
+    file.retryAfter = "17";
+    world.onRequest((request) => world.grantOrigin(request, "0-1-1"));
+    const { answer, bytes } = await world.get(url);
+    expect([answer.status, bytes.toString()]).toEqual([429, "none"]);
+    expect(answer.headers).toContainEqual(["Retry-After", "17"]);
+    await expect.poll(told).toEqual([" origin_refused 17000", "0-1-1 origin_refused 0"]);
+  });
+
+  test("in the middle, for a moment: it is, and then read on from where it stopped", async () => {
+    world.controlPlane.isConnected = false;
+    file.breaksAfterBytes = MIB;
+    world.origin.beforeAnswer = () => {
+      file.status = world.origin.requests.length === 2 ? 503 : undefined;
+      file.retryAfter = "8";
+    };
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+    expect(world.origin.sentBytes).toBe(content.length);
+    expect(world.sleeps).toContain(8_000);
+  });
+
+  test("in the middle, for longer than clients wait: the client is broken off and told why, at once", async () => {
+    file.breaksAfterBytes = MIB;
+    world.origin.beforeAnswer = () => {
+      file.status = world.origin.requests.length > 1 ? 429 : undefined;
+      file.retryAfter = "3600";
+    };
+    world.onRequest((request) => world.grantOrigin(request));
+    const client = world.client(url);
+    const { error } = await client.done;
+    expect(String(error)).toMatch(/asks to be left alone for 3600000 ms: the origin answered 429/);
+    expect(world.origin.requests).toHaveLength(2);
+    await expect.poll(told).toContainEqual(expect.stringMatching(/ origin_refused 3600000$/));
+  });
+});
