@@ -1,6 +1,7 @@
 import { digestOfHex } from "@lacewing/contracts/ids.ts";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { createHash } from "node:crypto";
+import { systemClock } from "@lacewing/runtime/clock.ts";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { createHash, randomUUID } from "node:crypto";
 import { ruleOf } from "../core/rules.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -8,6 +9,10 @@ import { bytesOf, seededContent } from "../../../../test/support/content.ts";
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
+import { AccessCache } from "./access-cache.ts";
+import { targetOf } from "./download-target.ts";
+import { ForetoldDownloads } from "./foretold-downloads.ts";
+import { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { ForetoldContent } from "./ports.ts";
 
 const HOST = "http://origin.test";
@@ -165,6 +170,49 @@ describe("content that was foretold", () => {
     await waitFor("the request to end", () => world.controlPlane.all("requestEnded").length === 1);
     expect(world.origin.requests).toHaveLength(0);
     expect(world.link.isResponsive).toBe(true);
+  });
+});
+
+describe("a batch whose client goes on with it slowly", () => {
+  let nowMs: number;
+  let foretells: ForetoldDownloads;
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    nowMs = 10_000;
+    const clock = { ...systemClock, monotonic: () => nowMs };
+    const { store, origin, registry } = world;
+    const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+    const [access, poisoned] = [new AccessCache(clock), new PoisonedTasks(clock)];
+    const parts = { store, origin, registry, access, poisoned, clock, sha256, newId: randomUUID };
+    foretells = new ForetoldDownloads(parts);
+    foretells.foretell(
+      contents.map((content) => foretold(content)),
+      "",
+    );
+  });
+  afterEach(() => vi.useRealTimers());
+
+  function claim(content: Buffer | undefined): boolean {
+    if (content === undefined) throw new Error("no content");
+    const target = { url: new URL(urlOf(content)), headers: [] };
+    const { anchoredTaskId } = targetOf(target, ruleOf({ regex: ".*" }), (text) =>
+      createHash("sha256").update(text).digest("hex"),
+    );
+    return anchoredTaskId !== undefined && foretells.claim(anchoredTaskId) !== undefined;
+  }
+
+  function pass(ms: number): void {
+    nowMs += ms;
+    vi.advanceTimersByTime(ms);
+  }
+
+  test("keeps its place while something of it is asked for every two seconds", () => {
+    pass(1_500);
+    expect(claim(contents[0])).toBe(true);
+    pass(1_500);
+    expect(claim(contents[1])).toBe(true);
+    pass(2_500);
+    expect(claim(contents[2])).toBe(false);
   });
 });
 

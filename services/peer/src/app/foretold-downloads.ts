@@ -25,10 +25,12 @@ const FORETOLD_BYTES_MAX = 2 ** 20;
 /** Clients waited for at once: some batches of some clients. More is left to be asked for in its turn. */
 const FORETOLD_COUNT_MAX = 2000;
 /**
- * A client that has not come by then gives up its place, and comes like any other later: what it was given of the origin keeps
- * other hosts waiting. git-lfs asks for a hundred small objects within a second.
+ * When nothing of a batch was asked for in so long, the rest of it is given up, and comes like any other later: what was given of
+ * the origin keeps other hosts waiting. git-lfs asks for a hundred small objects within a second.
  */
 const FORETOLD_MS = 2_000;
+/** And at the latest so long after the batch: a client that goes on with it slowly needs no head start. */
+const FORETOLD_MS_MAX = 20_000;
 
 export interface ForetoldOptions {
   readonly store: PieceStore;
@@ -44,7 +46,14 @@ export interface ForetoldOptions {
 interface Foretold {
   readonly client: ExpectedClient;
   readonly span: Span;
-  readonly untilMs: number;
+  readonly batch: Batch;
+}
+
+/** Contents that one answer named. */
+interface Batch {
+  readonly beganAtMs: number;
+  /** When its client came for one of them the last time. */
+  cameAtMs: number;
 }
 
 /**
@@ -53,7 +62,7 @@ interface Foretold {
  */
 export class ForetoldDownloads {
   readonly #options: ForetoldOptions;
-  /** In the order in which they lapse. */
+  /** In the order of the batches. */
   readonly #foretold = new Map<TaskId, Foretold>();
   #timer: NodeJS.Timeout | undefined;
 
@@ -62,8 +71,10 @@ export class ForetoldDownloads {
   }
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
+    const nowMs = this.#options.clock.monotonic();
+    const batch: Batch = { beganAtMs: nowMs, cameAtMs: nowMs };
     const clients = contents.flatMap((content) => {
-      const client = this.#expected(content, traceparent);
+      const client = this.#expected(content, traceparent, batch);
       return client === undefined ? [] : [client];
     });
     this.#options.registry.expect(clients);
@@ -75,12 +86,17 @@ export class ForetoldDownloads {
     const foretold = this.#foretold.get(taskId);
     if (foretold === undefined) return undefined;
     this.#foretold.delete(taskId);
+    foretold.batch.cameAtMs = this.#options.clock.monotonic();
     endSpan(foretold.span);
     return foretold.client;
   }
 
-  #expected(content: ForetoldContent, traceparent: string): ExpectedClient | undefined {
-    const { store, registry, origin, access, poisoned, sha256, clock } = this.#options;
+  #expected(
+    content: ForetoldContent,
+    traceparent: string,
+    batch: Batch,
+  ): ExpectedClient | undefined {
+    const { store, registry, origin, access, poisoned, sha256 } = this.#options;
     const { rule, lengthBytes, digest, isGranted } = content;
     const target = targetOf(content, rule, sha256);
     if (isGranted) access.grant(target.accessKey, rule.accessTtlMs);
@@ -126,15 +142,18 @@ export class ForetoldDownloads {
       }),
       traceparent: traceparentOf(span) ?? "",
     };
-    this.#foretold.set(taskId, { client, span, untilMs: clock.monotonic() + FORETOLD_MS });
+    this.#foretold.set(taskId, { client, span, batch });
     return client;
   }
 
   /** Gives up the clients that did not come. */
   #watch(): void {
-    const next = this.#foretold.values().next();
-    if (this.#timer !== undefined || next.done === true) return;
-    const waitMs = Math.max(0, next.value.untilMs - this.#options.clock.monotonic());
+    if (this.#timer !== undefined || this.#foretold.size === 0) return;
+    let lapsesAtMs = Number.POSITIVE_INFINITY;
+    for (const { batch } of this.#foretold.values()) {
+      lapsesAtMs = Math.min(lapsesAtMs, lapseOf(batch));
+    }
+    const waitMs = Math.max(0, lapsesAtMs - this.#options.clock.monotonic());
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#lapse();
@@ -146,11 +165,15 @@ export class ForetoldDownloads {
 
   #lapse(): void {
     const nowMs = this.#options.clock.monotonic();
-    for (const [taskId, { client, span, untilMs }] of this.#foretold) {
-      if (untilMs > nowMs) return;
+    for (const [taskId, { client, span, batch }] of this.#foretold) {
+      if (lapseOf(batch) > nowMs) continue;
       this.#foretold.delete(taskId);
       endSpan(span, { attributes: { [ATTRIBUTE.outcome]: "lapsed" } });
       this.#options.registry.abandon(taskId, client.requestId, "the client did not come");
     }
   }
+}
+
+function lapseOf({ beganAtMs, cameAtMs }: Batch): number {
+  return Math.min(cameAtMs + FORETOLD_MS, beganAtMs + FORETOLD_MS_MAX);
 }
