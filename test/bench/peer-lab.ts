@@ -13,6 +13,8 @@ import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 /** A content that the origin offers under its digest, as registries do: peers know what it is from its URL. */
 export interface Blob {
   readonly path: string;
+  /** Where the origin has it on disk. */
+  readonly file: string;
   readonly sizeBytes: number;
 }
 
@@ -42,11 +44,12 @@ export interface Download {
 }
 
 const CHUNK_BYTES = 2 ** 20;
-const BLOBS = "v2/bench/blobs";
+/** Folder of the contents below the root of the origin. */
+export const BLOBS = "v2/bench/blobs";
 /** Content of the origin is for everybody: hits are not to measure the origin's answer to "may he?". */
-const RULES = `proxy:
+export const RULES = `proxy:
   rules:
-    - regex: ^http://127\\.0\\.0\\.1:\\d+/v2/
+    - regex: ^http://[\\d.]+:\\d+/(files/)?v2/
       access: public
 `;
 
@@ -169,7 +172,8 @@ export function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function makeBlob(root: string, seed: string, sizeBytes: number): Promise<Blob> {
+/** @param seed makes it different from all others. */
+export async function makeBlob(root: string, seed: string, sizeBytes: number): Promise<Blob> {
   await using content = await openContent(seededContent(seed, sizeBytes));
   const making = join(root, `making-${seed}`);
   await using file = await open(making, "w");
@@ -180,6 +184,7 @@ async function makeBlob(root: string, seed: string, sizeBytes: number): Promise<
     await file.write(bytes);
   }
   const path = `${BLOBS}/sha256:${hash.digest("hex")}`;
-  await rename(making, join(root, path));
-  return { path: `/${path}`, sizeBytes };
+  const name = join(root, path);
+  await rename(making, name);
+  return { path: `/${path}`, file: name, sizeBytes };
 }

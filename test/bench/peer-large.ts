@@ -1,4 +1,6 @@
 import { besideTarget } from "../support/bench-conditions.ts";
+import { fileContent } from "../support/content.ts";
+import { startLfsOriginProcess } from "../support/lfs-origin-process.ts";
 import { formatRate } from "../support/units.ts";
 import {
   type Blob,
@@ -20,6 +22,8 @@ const LOCAL_CPU_MAX = 1.5;
 const REMOTE_BYTES_PER_SECOND_MIN = 0.5e9;
 const REMOTE_SPEED_MIN = 0.8;
 const COLD_SPEED_MIN = 0.8;
+const COLD_TIME_MAX = 1.02;
+const SLOW_ORIGIN_BYTES_PER_SECOND = 100e6;
 /** Downloads in one measurement of CPU time, which the system counts in steps of 10 ms. */
 const HITS_PER_ROUND = 3;
 
@@ -82,6 +86,34 @@ export async function runColdLarge(sizeBytes: number, rounds: number): Promise<v
   tellSpeed(pairs, "nginx proxy_cache cold");
   tellRatio(pairs, "nginx proxy_cache cold", COLD_SPEED_MIN);
   say(await labConditions());
+}
+
+/** A content that nobody has, from an origin that sends {@link SLOW_ORIGIN_BYTES_PER_SECOND}: the time it takes against direct. */
+export async function runColdFromSlowOrigin(sizeBytes: number, rounds: number): Promise<void> {
+  await using lab = await openPeerLab({ peers: 1 });
+  await using origin = await startLfsOriginProcess({
+    rateBytesPerSecond: SLOW_ORIGIN_BYTES_PER_SECOND,
+  });
+  const [peer] = lab.peers;
+  if (peer === undefined) throw new Error("the cluster has no host");
+  const urls: string[] = [];
+  const urlOf = async (round: number): Promise<string> => {
+    const known = urls[round];
+    if (known !== undefined) return known;
+    const blob = await lab.makeBlob(sizeBytes);
+    await origin.putFile(blob.path.slice(1), await fileContent(blob.file));
+    return (urls[round] = `${origin.url}/files${blob.path}`);
+  };
+  const pairs = await inTurns(
+    rounds,
+    async (round) => curlToNull(await urlOf(round), sizeBytes),
+    async (round) => curlToNull(`${peer.proxyUrl}/url/${await urlOf(round)}`, sizeBytes),
+  );
+  const ratios = pairs.map(({ ours, rival }) => ours.seconds / rival.seconds);
+  const isMet = median(ratios) <= COLD_TIME_MAX;
+  say(`time against direct: ${besideTarget(medianOf(ratios, 3), `≤ ${COLD_TIME_MAX}`, isMet)}`);
+  say(`direct: s ${medianOf(pairs.map(({ rival }) => rival.seconds))}`);
+  say(`${formatRate(SLOW_ORIGIN_BYTES_PER_SECOND)} · ${await labConditions()}`);
 }
 
 /**

@@ -20,12 +20,14 @@ interface Run {
 /**
  * Many small objects, each round with objects of its own: `git lfs pull` direct, cold through one host, then through
  * another host. Rounds interleave the three, and the median of the ratios counts.
+ *
+ * @returns each round's time against direct.
  */
 export async function runSmallObjects(options: {
   readonly objectCount: number;
   readonly size: string;
   readonly rounds: number;
-}): Promise<void> {
+}): Promise<{ readonly cold: readonly number[]; readonly fromTheOtherHost: readonly number[] }> {
   await using folder = await makeTempDir("bench-small");
   await using origin = await startLfsOriginProcess({});
   await using cluster = await startTestCluster({ dataDir: join(folder.path, "cluster") });
@@ -37,8 +39,10 @@ export async function runSmallObjects(options: {
   process.stdout.write(
     `\n${objectCount} objects of ${size}, uncapped origin, real git-lfs, ${availableParallelism()} cores shared by everything (${cpus()[0]?.model.trim() ?? "unknown"})\n`,
   );
+  const ratiosOf = (scenario: Run["scenario"]) =>
+    rounds.map((runs) => secondsOf(runs, scenario) / secondsOf(runs, "direct"));
   for (const scenario of ["cold", "from the other host"] as const) {
-    const ratios = rounds.map((runs) => secondsOf(runs, scenario) / secondsOf(runs, "direct"));
+    const ratios = ratiosOf(scenario);
     const bytes = rounds.map(
       (runs) => runs.find((run) => run.scenario === scenario)?.originBytes ?? 0,
     );
@@ -46,6 +50,7 @@ export async function runSmallObjects(options: {
       `${scenario}: ${median(ratios).toFixed(2)}x the time of direct (each round: ${ratios.map((ratio) => ratio.toFixed(2)).join(", ")}); origin content bytes ${bytes.join(", ")}\n`,
     );
   }
+  return { cold: ratiosOf("cold"), fromTheOtherHost: ratiosOf("from the other host") };
 }
 
 async function runRound(lab: {
