@@ -19,7 +19,7 @@ export async function flipByte(path: string, offset: number): Promise<void> {
   }
 }
 
-/** As {@link flipByte}, but the file looks untouched: only its bytes tell. */
+/** As {@link flipByte}, but with the file's modification time put back. */
 export async function flipByteSilently(path: string, offset: number): Promise<void> {
   // `utimes` of Node rounds to microseconds; `touch -r` keeps the nanoseconds.
   const reference = `${path}.times`;

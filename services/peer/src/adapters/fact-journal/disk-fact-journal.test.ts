@@ -19,7 +19,11 @@ function aFact(downloadId: string, outcome = "finished"): DownloadFinished {
 }
 
 async function reopened(compactBytes?: number): Promise<DiskFactJournal> {
-  return DiskFactJournal.open(path, createMemoryLog(), compactBytes);
+  return DiskFactJournal.open(
+    path,
+    createMemoryLog(),
+    compactBytes === undefined ? {} : { compactBytes },
+  );
 }
 
 /** What a start after a crash finds. */

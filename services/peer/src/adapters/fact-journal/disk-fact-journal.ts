@@ -1,5 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { open, type FileHandle } from "node:fs/promises";
+import { constants } from "node:fs";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
@@ -7,68 +6,86 @@ import type { Log } from "@lacewing/observability/log.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { FactJournal } from "../../app/control-plane.ts";
 import { type FactLine, foldLines, formatLine } from "../../core/fact-log.ts";
+import type { Disk } from "../disk/disk.ts";
+import { nodeDisk } from "../disk/node-disk.ts";
+import { readWholeFile, replaceFile } from "../disk/whole-file.ts";
 
 /** The log is written anew, without what is settled, when it has grown to this size, or to twice what was left the last time. */
 const COMPACT_BYTES = 4 * 1024 * 1024;
 /** Facts kept in memory for sending again; older ones stay on disk until the next start. */
 const PENDING_COUNT_MAX = 50_000;
 
+export interface FactJournalOptions {
+  /** For tests: a disk that fails. */
+  readonly disk?: Disk;
+  /** For tests: written anew at this size. */
+  readonly compactBytes?: number;
+}
+
 const checksum = (text: string): string => crc32(text).toString(16);
 
 /** Lines that come within this are written together: a batch of small files makes hundreds in a second. */
 const GATHER_MS = 10;
+/** Lines kept while the disk refuses them; beyond this they are dropped, and said to be. */
+const REFUSED_BYTES_MAX = 4 * 1024 * 1024;
+
+const APPEND = constants.O_WRONLY | constants.O_CREAT;
 
 /**
  * Download facts in one append-only file. Lines that come close together are written together; nothing on the
  * request path waits for the disk. A process that dies leaves `begin` lines without an end, which the next start turns into
- * `interrupted` downloads.
+ * `interrupted` downloads. What the disk refuses is written with the next lines.
  */
 export class DiskFactJournal implements FactJournal {
+  readonly #disk: Disk;
   readonly #path: string;
   readonly #log: Log;
   readonly #pending = new Map<string, DownloadFinished>();
   readonly #compactBytes: number;
-  #file: FileHandle;
+  /** `undefined`: to be opened. */
+  #fd: number | undefined;
   #buffer = "";
   /** Begun since the last write; whatever ends before the next one needs no line for its beginning. */
   readonly #begun = new Map<string, DownloadFinished>();
+  /** Where the next line goes: what a write that failed left behind is written over. */
   #sizeBytes: number;
   #writing: Promise<void> = Promise.resolve();
   #compactAtBytes: number;
   #timer: NodeJS.Timeout | undefined;
-  /** The last write failed and may have left part of a line. */
-  #isTorn = false;
 
   private constructor(
     path: string,
     log: Log,
-    file: FileHandle,
-    sizes: { readonly sizeBytes: number; readonly compactBytes: number },
+    {
+      disk,
+      compactBytes,
+      sizeBytes,
+    }: Required<FactJournalOptions> & { readonly sizeBytes: number },
   ) {
+    this.#disk = disk;
     this.#path = path;
     this.#log = log;
-    this.#file = file;
-    this.#sizeBytes = sizes.sizeBytes;
-    this.#compactBytes = sizes.compactBytes;
-    this.#compactAtBytes = Math.max(sizes.compactBytes, 2 * sizes.sizeBytes);
+    this.#sizeBytes = sizeBytes;
+    this.#compactBytes = compactBytes;
+    this.#compactAtBytes = Math.max(compactBytes, 2 * sizeBytes);
   }
 
-  /** `compactBytes` is for tests. */
+  /** @throws the system's error when the file cannot be read or written anew. */
   static async open(
     path: string,
     log: Log,
-    compactBytes: number = COMPACT_BYTES,
+    { disk = nodeDisk, compactBytes = COMPACT_BYTES }: FactJournalOptions = {},
   ): Promise<DiskFactJournal> {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const { ended, begun } = foldLines(readIfPresent(path), checksum);
+    disk.makeFolder(dirname(path));
+    const { ended, begun } = foldLines(readText(disk, path), checksum);
     const facts = [...ended, ...begun].map(([id, fact]) => [id, decodeFact(fact)] as const);
-    const lines = facts.map(([id, fact]) =>
-      formatLine({ kind: "end", id, fact: encodeFact(fact) }, checksum),
+    const text = Buffer.from(
+      facts
+        .map(([id, fact]) => formatLine({ kind: "end", id, fact: encodeFact(fact) }, checksum))
+        .join(""),
     );
-    writeAnew(path, lines.join(""));
-    const file = await open(path, "a", 0o600);
-    const sizeBytes = lines.join("").length;
-    const journal = new DiskFactJournal(path, log, file, { sizeBytes, compactBytes });
+    await replaceFile(disk, path, text);
+    const journal = new DiskFactJournal(path, log, { disk, compactBytes, sizeBytes: text.length });
     for (const [id, fact] of facts.slice(0, PENDING_COUNT_MAX)) journal.#pending.set(id, fact);
     if (begun.size > 0) log.warn("downloads were interrupted by a crash", { count: begun.size });
     return journal;
@@ -99,7 +116,7 @@ export class DiskFactJournal implements FactJournal {
   async close(): Promise<void> {
     this.#flush();
     await this.#writing;
-    await this.#file.close();
+    this.#closeFile();
   }
 
   #append(line: FactLine): void {
@@ -121,21 +138,31 @@ export class DiskFactJournal implements FactJournal {
     const text = this.#buffer;
     this.#buffer = "";
     if (text === "") return;
-    this.#writing = this.#writing
-      .then(() => this.#write(text))
-      .catch((error: unknown) =>
-        this.#log.error("download facts cannot be written", { error: messageOf(error) }),
-      );
+    this.#writing = this.#writing.then(() => this.#write(text));
   }
 
   async #write(text: string): Promise<void> {
-    // The rest of a torn line must not swallow the next one.
-    const whole = this.#isTorn ? `\n${text}` : text;
-    this.#isTorn = true;
-    await this.#file.appendFile(whole);
-    this.#isTorn = false;
-    this.#sizeBytes += whole.length;
+    const bytes = Buffer.from(text);
+    try {
+      this.#fd ??= this.#disk.open(this.#path, APPEND);
+      for (let at = 0; at < bytes.length;) {
+        const stretch = { at, length: bytes.length - at, position: this.#sizeBytes + at };
+        at += await this.#disk.write(this.#fd, bytes, stretch);
+      }
+      this.#sizeBytes += bytes.length;
+    } catch (error) {
+      this.#refused(text, error);
+      return;
+    }
     if (this.#sizeBytes >= this.#compactAtBytes) await this.#compact();
+  }
+
+  /** The lines go with the next ones, unless too many wait already. */
+  #refused(text: string, error: unknown): void {
+    const isKept = text.length + this.#buffer.length <= REFUSED_BYTES_MAX;
+    if (isKept) this.#buffer = text + this.#buffer;
+    const [bytes, isLost] = [text.length, !isKept];
+    this.#log.error("download facts cannot be written", { error: messageOf(error), bytes, isLost });
   }
 
   /**
@@ -143,33 +170,39 @@ export class DiskFactJournal implements FactJournal {
    * whatever was written anew.
    */
   async #compact(): Promise<void> {
-    const { ended, begun } = foldLines(readIfPresent(this.#path), checksum);
     const asLines =
       (kind: "begin" | "end") =>
       ([id, fact]: readonly [string, string]): string =>
         formatLine({ kind, id, fact }, checksum);
-    const lines = [...[...begun].map(asLines("begin")), ...[...ended].map(asLines("end"))].join("");
-    writeAnew(this.#path, lines);
-    await this.#file.close();
-    this.#file = await open(this.#path, "a", 0o600);
-    this.#sizeBytes = lines.length;
-    this.#compactAtBytes = Math.max(this.#compactBytes, 2 * lines.length);
+    try {
+      const { ended, begun } = foldLines(readText(this.#disk, this.#path), checksum);
+      const lines = [...[...begun].map(asLines("begin")), ...[...ended].map(asLines("end"))];
+      const text = Buffer.from(lines.join(""));
+      await replaceFile(this.#disk, this.#path, text);
+      this.#closeFile();
+      this.#sizeBytes = text.length;
+    } catch (error) {
+      // Which file lies there now is not known: the next line goes behind all that it holds.
+      this.#closeFile();
+      this.#sizeBytes = this.#disk.lookSync(this.#path)?.sizeBytes ?? 0;
+      this.#log.warn("the log of download facts grows on", { error: messageOf(error) });
+    }
+    this.#compactAtBytes = Math.max(this.#compactBytes, 2 * this.#sizeBytes);
+  }
+
+  #closeFile(): void {
+    if (this.#fd === undefined) return;
+    try {
+      this.#disk.close(this.#fd);
+    } catch (error) {
+      this.#log.warn("the log of download facts did not close", { error: messageOf(error) });
+    }
+    this.#fd = undefined;
   }
 }
 
-function readIfPresent(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return "";
-    throw error;
-  }
-}
-
-/** Replaces the file in one step: a crash leaves the old one or the new one. */
-function writeAnew(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+function readText(disk: Disk, path: string): string {
+  return readWholeFile(disk, path)?.toString("utf8") ?? "";
 }
 
 function encodeFact(fact: DownloadFinished): string {

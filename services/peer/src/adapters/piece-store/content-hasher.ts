@@ -1,7 +1,7 @@
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { pieceSpan, type PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
-import type { DigestPool } from "./digest-pool.ts";
+import type { Digests } from "./digest-pool.ts";
 
 /** What the hasher needs to know of its task. */
 export interface HashedTask {
@@ -23,7 +23,7 @@ const RESTART_COUNT_MAX = 3;
  * before them closes.
  */
 export class ContentHasher {
-  readonly #pool: DigestPool;
+  readonly #pool: Digests;
   readonly #task: HashedTask;
   #streamId: number | undefined;
   /** Pieces in the running hash. */
@@ -33,7 +33,7 @@ export class ContentHasher {
   #advancing: Promise<void> | undefined;
   #digest: Uint8Array | undefined;
 
-  constructor(pool: DigestPool, task: HashedTask) {
+  constructor(pool: Digests, task: HashedTask) {
     this.#pool = pool;
     this.#task = task;
   }

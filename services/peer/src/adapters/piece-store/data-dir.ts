@@ -2,7 +2,7 @@ import { chmod, link, mkdir, readFile, rm, stat, writeFile } from "node:fs/promi
 import { join } from "node:path";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { SettingsError } from "@lacewing/runtime/settings.ts";
-import { errorCode, STORE_DIR_MODE, STORE_FILE_MODE } from "./task-files.ts";
+import { errorCode, STORE_DIR_MODE, STORE_FILE_MODE } from "../disk/node-disk.ts";
 
 /** A data directory that is this process's own until it is released. */
 export interface HeldDataDir {

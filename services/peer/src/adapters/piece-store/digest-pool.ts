@@ -21,6 +21,18 @@ export interface SpanToHash {
   readonly expected?: Uint8Array | undefined;
 }
 
+/** Takes digests of file spans. */
+export interface Digests {
+  /** A running hash over a whole content; its number goes into {@link SpanToHash.streamId}. */
+  openStream(): number;
+  closeStream(streamId: number): void;
+  /** @throws {PortError} `store_read_failed`, or `store_hash_failed` (retryable) when whoever hashes died. */
+  hashSpan(span: SpanToHash): Promise<SpanDigest>;
+  /** The running hash's digest; `undefined` when it does not stand at `end`: hash again from the start. */
+  finishStream(streamId: number, end: number): Promise<Uint8Array | undefined>;
+  close(): Promise<void>;
+}
+
 interface Job {
   readonly worker: WorkerSlot;
   readonly resolve: (answer: Extract<DigestAnswer, { hasExtended: boolean }>) => void;
@@ -37,7 +49,7 @@ interface WorkerSlot {
  * Hashes file spans in worker threads: hashing on the main thread would halve what it can move. Callers wait when all
  * workers have enough to do; what each caller has under way is bounded by its own limits.
  */
-export class DigestPool {
+export class DigestPool implements Digests {
   readonly #slots: readonly WorkerSlot[];
   readonly #jobs = new Map<number, Job>();
   readonly #waiting: (() => void)[] = [];
@@ -54,7 +66,6 @@ export class DigestPool {
     return this.#slots.length;
   }
 
-  /** A running hash over a whole content; its number goes into {@link SpanToHash.streamId}. */
   openStream(): number {
     return this.#nextId++;
   }
@@ -66,7 +77,6 @@ export class DigestPool {
     } satisfies DigestQuestion);
   }
 
-  /** @throws {PortError} `store_read_failed`, or `store_hash_failed` (retryable) when the worker died. */
   async hashSpan(span: SpanToHash): Promise<SpanDigest> {
     const answer = await this.#ask(span.streamId, (jobId) => ({
       kind: "span",
@@ -81,7 +91,6 @@ export class DigestPool {
     return { sha256: answer.sha256, hasExtended: answer.hasExtended };
   }
 
-  /** The running hash's digest; `undefined` when it does not stand at `end`: hash again from the start. */
   async finishStream(streamId: number, end: number): Promise<Uint8Array | undefined> {
     const answer = await this.#ask(streamId, (jobId) => ({ kind: "finish", jobId, streamId, end }));
     return answer.sha256;

@@ -1,6 +1,6 @@
-import { statfsSync } from "node:fs";
 import type { Log } from "@lacewing/observability/log.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
+import type { Disk } from "../disk/disk.ts";
 
 /** Without a setting: room for several of the largest files at once, on a machine that was not bought to be a cache. */
 const QUOTA_BYTES_DEFAULT_MAX = 20 * 2 ** 30;
@@ -15,12 +15,14 @@ export class DiskRoom {
   readonly quotaBytes: number;
   /** Kept free for everybody else. */
   readonly floorBytes: number;
+  readonly #disk: Disk;
   readonly #path: string;
   readonly #log: Log;
   #freeBytes = 0;
 
   /** @param quotaBytes default: 20 GiB or 20 % of the disk, the smaller. */
-  constructor(path: string, quotaBytes: number | undefined, log: Log) {
+  constructor(disk: Disk, path: string, quotaBytes: number | undefined, log: Log) {
+    this.#disk = disk;
     this.#path = path;
     this.#log = log;
     const diskBytes = this.#measure();
@@ -39,9 +41,9 @@ export class DiskRoom {
   /** @returns the disk's whole size. */
   #measure(): number {
     try {
-      const disk = statfsSync(this.#path);
-      this.#freeBytes = disk.bavail * disk.bsize;
-      return disk.blocks * disk.bsize;
+      const { freeBytes, sizeBytes } = this.#disk.space(this.#path);
+      this.#freeBytes = freeBytes;
+      return sizeBytes;
     } catch (error) {
       this.#log.warn("store.disk_unknown", { error: messageOf(error) });
       return 0;

@@ -1,23 +1,25 @@
-import { type BigIntStats, statSync, utimes } from "node:fs";
+import type { Disk } from "../disk/disk.ts";
 import type { TaskPaths } from "./task-files.ts";
 
 /** The time of last use is written down this often at most: eviction's order need not be finer. */
 const USE_NOTED_EVERY_MS = 60_000;
 
 /**
- * What the data file looked like when we last left it. Another size, inode or modification time means that somebody else
- * wrote to it. The modification time of the journal keeps the time of last use across restarts.
+ * What the data file looked like when we last left it. Another size, inode or time of change means that somebody else
+ * wrote to it, also when he put the modification time back. The modification time of the journal keeps the time of last use across restarts.
  *
  * The calls are synchronous: a few microseconds on a file that is in the cache, once per use of a task.
  */
 export class FileStamp {
+  readonly #disk: Disk;
   readonly #paths: TaskPaths;
   /** `undefined`: not known; our own writes are not stamped yet. */
   #left: string | undefined;
   #useNotedAtMs: number;
 
   /** @param usedAtMs the time of last use that the journal's modification time tells. */
-  constructor(paths: TaskPaths, usedAtMs: number) {
+  constructor(disk: Disk, paths: TaskPaths, usedAtMs: number) {
+    this.#disk = disk;
     this.#paths = paths;
     this.#useNotedAtMs = usedAtMs;
   }
@@ -44,13 +46,18 @@ export class FileStamp {
   noteUse(nowMs: number): void {
     if (nowMs - this.#useNotedAtMs < USE_NOTED_EVERY_MS) return;
     this.#useNotedAtMs = nowMs;
-    utimes(this.#paths.journal, nowMs / 1000, nowMs / 1000, () => {});
+    try {
+      this.#disk.touch(this.#paths.journal, nowMs);
+    } catch {
+      // Eviction's order is a little worse after the next start.
+    }
   }
 
   #look(): string {
     try {
-      const stats: BigIntStats = statSync(this.#paths.data, { bigint: true });
-      return `${stats.ino} ${stats.size} ${stats.mtimeNs}`;
+      const look = this.#disk.lookSync(this.#paths.data);
+      if (look === undefined) return "gone";
+      return `${look.inode} ${look.sizeBytes} ${look.modifiedAtNs} ${look.changedAtNs}`;
     } catch {
       return "gone";
     }

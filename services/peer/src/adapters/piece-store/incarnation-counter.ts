@@ -1,6 +1,6 @@
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname } from "node:path";
-import { errorCode, STORE_FILE_MODE, writeFailure } from "./task-files.ts";
+import type { Disk } from "../disk/disk.ts";
+import { readWholeFile, replaceFile } from "../disk/whole-file.ts";
+import { writeFailure } from "./task-files.ts";
 
 /** Numbers reserved by one durable write: a crash skips at most this many, a write is needed once per so many. */
 const RESERVED_AT_ONCE = 1024;
@@ -10,48 +10,58 @@ const RESERVED_AT_ONCE = 1024;
  * than anything before, also after the task's own files are gone. A number is durable before it is used.
  */
 export class IncarnationCounter {
+  readonly #disk: Disk;
   readonly #path: string;
   #last: number;
   #reservedTo: number;
   #reserving: Promise<void> | undefined;
 
-  private constructor(path: string, last: number) {
+  private constructor(disk: Disk, path: string, last: number) {
+    this.#disk = disk;
     this.#path = path;
     this.#last = last;
     this.#reservedTo = last;
   }
 
   /**
-   * @param seenMax the largest incarnation in the store's journals.
-   * @param nowMs wall clock. A counter that is missing starts at its seconds: a host whose disk was wiped must not announce
-   *   numbers below those it used before, and does not use one per second on average.
+   * @param floor `seenMax`: the largest incarnation in the store's journals. `nowMs`: wall clock. A counter that is
+   *   missing starts at its seconds: a host whose disk was wiped must not announce numbers below those it used before, and
+   *   does not use one per second on average.
    */
-  static async load(path: string, seenMax: number, nowMs: number): Promise<IncarnationCounter> {
-    const stored = await readCounter(path);
-    return new IncarnationCounter(path, Math.max(stored ?? Math.floor(nowMs / 1000), seenMax));
+  static async load(
+    disk: Disk,
+    path: string,
+    floor: { readonly seenMax: number; readonly nowMs: number },
+  ): Promise<IncarnationCounter> {
+    const stored = readCounter(disk, path);
+    const last = Math.max(stored ?? Math.floor(floor.nowMs / 1000), floor.seenMax);
+    const counter = new IncarnationCounter(disk, path, last);
+    // A disk that is full now may have room when the first number is wanted.
+    await counter.#reserveMore().catch(() => {});
+    return counter;
   }
 
   /** @throws {PortError} `store_no_space` or `store_write_failed` when no number could be made durable. */
   async next(): Promise<number> {
-    while (this.#last >= this.#reservedTo) {
-      this.#reserving ??= this.#reserve().finally(() => {
-        this.#reserving = undefined;
-      });
-      await this.#reserving;
-    }
-    return ++this.#last;
+    while (this.#last >= this.#reservedTo) await this.#reserveMore();
+    const next = ++this.#last;
+    // Ahead of need: a download must not wait for the disk's slowest operation. A failure shows when the numbers run out.
+    if (this.#reservedTo - next < RESERVED_AT_ONCE / 2) this.#reserveMore().catch(() => {});
+    return next;
+  }
+
+  #reserveMore(): Promise<void> {
+    this.#reserving ??= this.#reserve().finally(() => {
+      this.#reserving = undefined;
+    });
+    return this.#reserving;
   }
 
   async #reserve(): Promise<void> {
-    const reservedTo = this.#last + RESERVED_AT_ONCE;
-    const temporary = `${this.#path}.new`;
+    const reservedTo = Math.max(this.#last, this.#reservedTo) + RESERVED_AT_ONCE;
     try {
-      await using file = await open(temporary, "w", STORE_FILE_MODE);
-      await file.writeFile(`${reservedTo}\n`);
-      await file.sync();
-      await rename(temporary, this.#path);
-      await using directory = await open(dirname(this.#path), "r");
-      await directory.sync();
+      const text = Buffer.from(`${reservedTo}\n`);
+      await replaceFile(this.#disk, this.#path, text);
     } catch (error) {
       throw writeFailure(error);
     }
@@ -60,12 +70,7 @@ export class IncarnationCounter {
 }
 
 /** `undefined` when there is none, or none that makes sense. */
-async function readCounter(path: string): Promise<number | undefined> {
-  try {
-    const text = (await readFile(path, "utf8")).trim();
-    return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
+function readCounter(disk: Disk, path: string): number | undefined {
+  const text = readWholeFile(disk, path)?.toString("latin1").trim() ?? "";
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

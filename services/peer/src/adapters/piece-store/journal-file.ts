@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
 import { crc32 } from "node:zlib";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -13,8 +13,15 @@ import {
   PIECE_DIGEST_BYTES,
   readJournal,
 } from "../../core/journal-records.ts";
+import type { Disk } from "../disk/disk.ts";
 import { decodeDescription, encodeDescription } from "./description-json.ts";
-import { type OpenTaskFiles, type TaskPaths, writeAll } from "./task-files.ts";
+import {
+  closeFile,
+  type OpenTaskFiles,
+  readExactly,
+  type TaskPaths,
+  writeAll,
+} from "./task-files.ts";
 
 /** A journal as recovery found it. */
 export interface RecoveredJournal {
@@ -29,10 +36,14 @@ export interface RecoveredJournal {
  * Reads a journal up to the first record that does not count.
  *
  * @returns why it is of no use when not even the description could be read.
- * @throws the system's error when the file cannot be read.
+ * @throws the system's error or a {@link PortError} when the file cannot be read.
  */
-export async function readJournalFile(path: string): Promise<RecoveredJournal | string> {
-  const reading = readJournal(await readFile(path), crc32);
+export async function readJournalFile(
+  disk: Disk,
+  path: string,
+  fileBytes: number,
+): Promise<RecoveredJournal | string> {
+  const reading = readJournal(await readWhole(disk, path, fileBytes), crc32);
   const [created, ...rest] = reading.records;
   if (created?.kind !== "created")
     return `unreadable from the start (${reading.damage ?? "empty"})`;
@@ -81,13 +92,15 @@ interface PendingRecord {
  * failed may have left behind is overwritten by the next one.
  */
 export class JournalWriter {
+  readonly #disk: Disk;
   readonly #files: OpenTaskFiles;
   readonly #paths: TaskPaths;
   #endOffset: number;
   #pending: PendingRecord[] = [];
   #flushing: Promise<void> | undefined;
 
-  constructor(files: OpenTaskFiles, paths: TaskPaths, endOffset: number) {
+  constructor(disk: Disk, files: OpenTaskFiles, paths: TaskPaths, endOffset: number) {
+    this.#disk = disk;
     this.#files = files;
     this.#paths = paths;
     this.#endOffset = endOffset;
@@ -118,7 +131,7 @@ export class JournalWriter {
         try {
           const bytes = Buffer.concat(batch.map((record) => record.bytes));
           await this.#files.use(this.#paths, async (files) =>
-            writeAll(files.journalFd, bytes, this.#endOffset),
+            writeAll(this.#disk, files.journalFd, bytes, this.#endOffset),
           );
           this.#endOffset += bytes.length;
           for (const record of batch) record.resolve();
@@ -134,4 +147,15 @@ export class JournalWriter {
 
 function encodeJournal(records: readonly JournalRecord[]): Uint8Array {
   return Buffer.concat([journalHead(), ...records.map((record) => encodeRecord(record, crc32))]);
+}
+
+async function readWhole(disk: Disk, path: string, fileBytes: number): Promise<Buffer> {
+  const fd = disk.open(path, constants.O_RDONLY);
+  try {
+    const bytes = Buffer.alloc(fileBytes);
+    await readExactly(disk, fd, bytes, fileBytes, 0);
+    return bytes;
+  } finally {
+    closeFile(disk, fd);
+  }
 }

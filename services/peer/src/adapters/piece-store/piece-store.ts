@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -15,9 +14,11 @@ import type {
   TaskDescription,
 } from "../../app/ports.ts";
 import { bytesToEvict, chooseEvictions } from "../../core/eviction.ts";
+import type { Disk } from "../disk/disk.ts";
+import { nodeDisk } from "../disk/node-disk.ts";
 import { type HeldDataDir, holdDataDir } from "./data-dir.ts";
 import { DiskRoom } from "./disk-room.ts";
-import { DigestPool } from "./digest-pool.ts";
+import { type Digests, DigestPool } from "./digest-pool.ts";
 import { FileStamp } from "./file-stamp.ts";
 import { IncarnationCounter } from "./incarnation-counter.ts";
 import { emptyState, JournalWriter, newJournal } from "./journal-file.ts";
@@ -32,7 +33,7 @@ import { SmallMemory } from "./small-memory.ts";
 import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
 import { SmallWriter } from "./small-writer.ts";
 import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
-import { OpenTaskFiles, removePair, setLength, STORE_DIR_MODE, writeAll } from "./task-files.ts";
+import { OpenTaskFiles, removePair, setLength, writeAll } from "./task-files.ts";
 
 export interface PieceStoreOptions {
   readonly dataDir: string;
@@ -42,6 +43,9 @@ export interface PieceStoreOptions {
   readonly log: Log;
   /** Threads that hash; one does about 0.9 GB/s of new content (each byte is hashed twice: its piece and the whole). Default 2. */
   readonly hashWorkers?: number | undefined;
+  /** For tests: a disk that fails, and what hashes through it. */
+  readonly disk?: Disk | undefined;
+  readonly digests?: Digests | undefined;
 }
 
 /** One hashes what arrives while another proves what is read. */
@@ -57,13 +61,14 @@ const TASK_COUNT_MAX = 1_000_000;
 export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPieceStore> {
   const startedAtMs = options.clock.monotonic();
   const log = options.log.child({ part: "piece_store" });
+  const disk = options.disk ?? nodeDisk;
   const dir = await holdDataDir(options.dataDir);
   try {
-    const recovered = await recoverTasks(dir.contentPath, log);
+    const recovered = await recoverTasks(disk, dir.contentPath, log);
     const seenMax = incarnationsOf(recovered).reduce((max, seen) => Math.max(max, seen), 0);
-    const { countersPath } = dir;
-    const incarnations = await IncarnationCounter.load(countersPath, seenMax, options.clock.now());
-    const store = new DiskPieceStore(options, log, dir, incarnations, recovered);
+    const nowMs = options.clock.now();
+    const incarnations = await IncarnationCounter.load(disk, dir.countersPath, { seenMax, nowMs });
+    const store = new DiskPieceStore({ ...options, disk, log }, dir, incarnations, recovered);
     log.info("store.opened", {
       taskCount: recovered.tasks.length + recovered.small.length,
       ...store.usage(),
@@ -83,6 +88,7 @@ type KeptTask = DiskStoredTask | SmallStoredTask;
 export class DiskPieceStore implements PieceStore {
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #disk: Disk;
   readonly #dir: HeldDataDir;
   readonly #shared: TaskSurroundings;
   readonly #small: SmallSurroundings;
@@ -93,7 +99,7 @@ export class DiskPieceStore implements PieceStore {
   /** Tasks whose files are being removed: the same task must not be made anew before that is done. */
   readonly #leaving = new Map<TaskId, Promise<void>>();
   readonly #listeners = new Set<(dropped: DroppedTask) => void>();
-  readonly #disk: DiskRoom;
+  readonly #room: DiskRoom;
   #usedBytes = 0;
   /** Reserved by tasks that are being made and are not in the map yet. */
   #reservedBytes = 0;
@@ -102,30 +108,33 @@ export class DiskPieceStore implements PieceStore {
   readonly #madeFolders = new Set<string>();
 
   constructor(
-    options: PieceStoreOptions,
-    log: Log,
+    options: PieceStoreOptions & { readonly disk: Disk },
     dir: HeldDataDir,
     incarnations: IncarnationCounter,
     recovered: Recovered,
   ) {
-    this.#clock = options.clock;
+    const { clock, log, disk } = options;
+    this.#clock = clock;
     this.#log = log;
+    this.#disk = disk;
     this.#dir = dir;
-    this.#disk = new DiskRoom(dir.contentPath, options.quotaBytes, log);
+    this.#room = new DiskRoom(disk, dir.contentPath, options.quotaBytes, log);
     this.#shared = {
-      files: new OpenTaskFiles(),
-      digests: new DigestPool(options.hashWorkers ?? HASH_WORKER_COUNT_DEFAULT),
+      disk,
+      files: new OpenTaskFiles(disk),
+      digests: options.digests ?? new DigestPool(options.hashWorkers ?? HASH_WORKER_COUNT_DEFAULT),
       incarnations,
-      clock: options.clock,
+      clock,
       log,
       piecesGivenUp: (task) => this.#givenUp(task),
       journalFailed: async (task) => this.#drop(task, "damaged"),
     };
     this.#small = {
+      disk,
       memory: new SmallMemory(),
       writer: new SmallWriter(),
       incarnations,
-      clock: options.clock,
+      clock,
       log,
       piecesGivenUp: (task) => this.#givenUp(task),
       cannotKeep: (task) => {
@@ -147,8 +156,8 @@ export class DiskPieceStore implements PieceStore {
   usage(): StoreUsage {
     return {
       usedBytes: this.#usedBytes + this.#reservedBytes,
-      quotaBytes: this.#disk.quotaBytes,
-      freeBytes: this.#disk.freeBytes(),
+      quotaBytes: this.#room.quotaBytes,
+      freeBytes: this.#room.freeBytes(),
     };
   }
 
@@ -232,7 +241,7 @@ export class DiskPieceStore implements PieceStore {
     const room = {
       ...this.usage(),
       unwrittenBytes: this.#unwrittenBytes(),
-      floorBytes: this.#disk.floorBytes,
+      floorBytes: this.#room.floorBytes,
     };
     const needed = bytesToEvict(room, lengthBytes);
     const chosen = needed === 0 ? [] : chooseEvictions(this.#idleTasks(), needed);
@@ -262,12 +271,12 @@ export class DiskPieceStore implements PieceStore {
     this.#ensureFolder(dirname(paths.data));
     try {
       await this.#shared.files.create(paths, async (files) => {
-        await setLength(files.dataFd, description.lengthBytes);
-        await writeAll(files.journalFd, journal, 0);
+        setLength(this.#disk, files.dataFd, description.lengthBytes);
+        await writeAll(this.#disk, files.journalFd, journal, 0);
       });
     } catch (error) {
       this.#shared.files.abandon(paths);
-      await removePair(paths).catch(() => {});
+      await removePair(this.#disk, paths).catch(() => {});
       throw error;
     }
     const isEmpty = description.lengthBytes === 0;
@@ -276,27 +285,27 @@ export class DiskPieceStore implements PieceStore {
       description,
       paths,
       state: { ...emptyState(description), incarnation, isVerified: isEmpty },
-      journal: new JournalWriter(this.#shared.files, paths, journal.length),
-      stamp: new FileStamp(paths, usedAtMs),
+      journal: new JournalWriter(this.#disk, this.#shared.files, paths, journal.length),
+      stamp: new FileStamp(this.#disk, paths, usedAtMs),
       usedAtMs,
     });
   }
 
   #ensureFolder(path: string): void {
     if (this.#madeFolders.has(path)) return;
-    mkdirSync(path, { recursive: true, mode: STORE_DIR_MODE });
+    this.#disk.makeFolder(path);
     this.#madeFolders.add(path);
   }
 
   #adopt({ journal, paths, usedAtMs }: RecoveredTask): void {
-    const stamp = new FileStamp(paths, usedAtMs);
+    const stamp = new FileStamp(this.#disk, paths, usedAtMs);
     stamp.settle();
     this.#add(
       new DiskStoredTask(this.#shared, {
         description: journal.description,
         paths,
         state: journal.state,
-        journal: new JournalWriter(this.#shared.files, paths, journal.soundBytes),
+        journal: new JournalWriter(this.#disk, this.#shared.files, paths, journal.soundBytes),
         stamp,
         usedAtMs,
       }),

@@ -1,11 +1,12 @@
-import { readdir, rm, stat, truncate, utimes } from "node:fs/promises";
+import { constants } from "node:fs";
 import { join } from "node:path";
 import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
+import type { Disk, FileLook } from "../disk/disk.ts";
 import { readJournalFile, type RecoveredJournal } from "./journal-file.ts";
 import { readSmallHead, type SmallHead } from "./small-file.ts";
-import { errorCode, type TaskPaths } from "./task-files.ts";
+import { closeFile, removePair, type TaskPaths } from "./task-files.ts";
 
 /** Everything that was found on the disk. */
 export interface Recovered {
@@ -44,19 +45,19 @@ export function smallPathOf(contentPath: string, taskId: TaskId): string {
  * Reads every journal and the head of every small file. What cannot be used is removed and told: data without a journal, a journal without data of the
  * described length, a journal that is not understood. Damaged tails of journals are cut off.
  */
-export async function recoverTasks(contentPath: string, log: Log): Promise<Recovered> {
-  const found = await findTaskIds(contentPath);
+export async function recoverTasks(disk: Disk, contentPath: string, log: Log): Promise<Recovered> {
+  const found = await findTaskIds(disk, contentPath);
   const tasks: RecoveredTask[] = [];
   const small = new Map<TaskId, RecoveredSmall>();
   const next = found.pairs.values();
   const nextSmall = found.small.values();
   const readOn = async () => {
     for (const taskId of nextSmall) {
-      const task = await recoverSmall(smallPathOf(contentPath, taskId), taskId, log);
+      const task = await recoverSmall(disk, smallPathOf(contentPath, taskId), taskId, log);
       if (task !== undefined) small.set(taskId, task);
     }
     for (const taskId of next) {
-      const task = await recoverTask(pathsOf(contentPath, taskId), taskId, log);
+      const task = await recoverTask(disk, pathsOf(contentPath, taskId), taskId, log);
       if (task !== undefined) tasks.push(task);
     }
   };
@@ -66,20 +67,21 @@ export async function recoverTasks(contentPath: string, log: Log): Promise<Recov
     const doubled = small.get(journal.description.taskId);
     if (doubled === undefined) continue;
     small.delete(journal.description.taskId);
-    await rm(doubled.path, { force: true });
+    await disk.remove(doubled.path);
   }
   return { tasks, small: [...small.values()] };
 }
 
 /** The ids of which there is at least one file. Other files are not ours and stay. */
 async function findTaskIds(
+  disk: Disk,
   contentPath: string,
 ): Promise<{ readonly pairs: Set<TaskId>; readonly small: Set<TaskId> }> {
   const pairs = new Set<TaskId>();
   const small = new Set<TaskId>();
-  for (const prefix of await readdir(contentPath)) {
+  for (const prefix of await disk.list(contentPath)) {
     if (!/^[0-9a-f]{2}$/.test(prefix)) continue;
-    for (const name of await readdir(join(contentPath, prefix))) {
+    for (const name of await disk.list(join(contentPath, prefix))) {
       const taskId = parseTaskId(name.replace(/\.(data|journal|small)$/, ""));
       if (taskId === undefined || !taskId.startsWith(prefix) || name.endsWith(taskId)) continue;
       (name.endsWith(".small") ? small : pairs).add(taskId);
@@ -89,13 +91,15 @@ async function findTaskIds(
 }
 
 async function recoverSmall(
+  disk: Disk,
   path: string,
   taskId: TaskId,
   log: Log,
 ): Promise<RecoveredSmall | undefined> {
   try {
-    const stats = await stat(path);
-    const head = readSmallHead(path, stats.size);
+    const look = await disk.look(path);
+    if (look === undefined) return undefined;
+    const head = readSmallHead(disk, path, look.sizeBytes);
     const why =
       typeof head === "string"
         ? head
@@ -103,10 +107,10 @@ async function recoverSmall(
           ? undefined
           : "the file is another task's";
     if (typeof head !== "string" && why === undefined) {
-      return { ...head, path, usedAtMs: stats.mtimeMs };
+      return { ...head, path, usedAtMs: modifiedAtMs(look) };
     }
     log.warn("store.task_discarded", { task: taskId, why });
-    await rm(path, { force: true });
+    await disk.remove(path);
   } catch (error) {
     log.error("store.task_unreadable", { task: taskId, error: messageOf(error) });
   }
@@ -114,28 +118,29 @@ async function recoverSmall(
 }
 
 async function recoverTask(
+  disk: Disk,
   paths: TaskPaths,
   taskId: TaskId,
   log: Log,
 ): Promise<RecoveredTask | undefined> {
   try {
-    const [data, journalStats] = await Promise.all([statOf(paths.data), statOf(paths.journal)]);
-    if (data === undefined || journalStats === undefined) {
+    const [data, written] = await Promise.all([disk.look(paths.data), disk.look(paths.journal)]);
+    if (data === undefined || written === undefined) {
       const missing = data === undefined ? "data" : "journal";
-      return await discard(paths, taskId, `no ${missing} file`, log);
+      return await discard(disk, paths, taskId, `no ${missing} file`, log);
     }
-    const journal = await readJournalFile(paths.journal);
-    if (typeof journal === "string") return await discard(paths, taskId, journal, log);
+    const journal = await readJournalFile(disk, paths.journal, written.sizeBytes);
+    if (typeof journal === "string") return await discard(disk, paths, taskId, journal, log);
     const { description } = journal;
     if (description.taskId !== taskId) {
-      return await discard(paths, taskId, "journal is another task's", log);
+      return await discard(disk, paths, taskId, "journal is another task's", log);
     }
-    if (data.size !== description.lengthBytes) {
-      const why = `data file has ${data.size} bytes, described are ${description.lengthBytes}`;
-      return await discard(paths, taskId, why, log);
+    if (data.sizeBytes !== description.lengthBytes) {
+      const why = `data file has ${data.sizeBytes} bytes, described are ${description.lengthBytes}`;
+      return await discard(disk, paths, taskId, why, log);
     }
-    if (journal.damage !== undefined) await cutOff(paths, taskId, journal, journalStats, log);
-    return { journal, paths, usedAtMs: journalStats.mtimeMs };
+    if (journal.damage !== undefined) await cutOff(disk, { paths, taskId, journal, written }, log);
+    return { journal, paths, usedAtMs: modifiedAtMs(written) };
   } catch (error) {
     // The disk fails for this task; the others may still be good.
     log.error("store.task_unreadable", { task: taskId, error: messageOf(error) });
@@ -144,38 +149,46 @@ async function recoverTask(
 }
 
 async function cutOff(
-  paths: TaskPaths,
-  taskId: TaskId,
-  journal: RecoveredJournal,
-  stats: { readonly size: number; readonly mtimeMs: number },
+  disk: Disk,
+  {
+    paths,
+    taskId,
+    journal,
+    written,
+  }: {
+    readonly paths: TaskPaths;
+    readonly taskId: TaskId;
+    readonly journal: RecoveredJournal;
+    readonly written: FileLook;
+  },
   log: Log,
 ): Promise<void> {
   log.warn("store.journal_cut", {
     task: taskId,
     damage: journal.damage,
     soundBytes: journal.soundBytes,
-    lostBytes: stats.size - journal.soundBytes,
+    lostBytes: written.sizeBytes - journal.soundBytes,
   });
-  await truncate(paths.journal, journal.soundBytes);
-  await utimes(paths.journal, stats.mtimeMs / 1000, stats.mtimeMs / 1000);
+  const fd = disk.open(paths.journal, constants.O_RDWR);
+  try {
+    disk.setLength(fd, journal.soundBytes);
+  } finally {
+    closeFile(disk, fd);
+  }
+  disk.touch(paths.journal, modifiedAtMs(written));
 }
 
 async function discard(
+  disk: Disk,
   paths: TaskPaths,
   taskId: TaskId,
   why: string,
   log: Log,
 ): Promise<undefined> {
   log.warn("store.task_discarded", { task: taskId, why });
-  await rm(paths.journal, { force: true });
-  await rm(paths.data, { force: true });
+  await removePair(disk, paths);
 }
 
-async function statOf(path: string) {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
+function modifiedAtMs(look: FileLook): number {
+  return Number(look.modifiedAtNs) / 1e6;
 }

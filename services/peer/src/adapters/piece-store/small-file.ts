@@ -1,8 +1,10 @@
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { constants } from "node:fs";
 import { crc32 } from "node:zlib";
 import type { TaskDescription } from "../../app/ports.ts";
+import type { Disk } from "../disk/disk.ts";
+import { readUpTo, WRITE_ANEW, writeWhole } from "../disk/whole-file.ts";
 import { decodeDescription, encodeDescription } from "./description-json.ts";
-import { readFailure, STORE_FILE_MODE, writeFailure } from "./task-files.ts";
+import { readFailure, writeFailure } from "./task-files.ts";
 
 /**
  * One whole, verified content in one file: magic, length and CRC-32 of the head, the head as JSON, the content. It is written
@@ -26,14 +28,18 @@ const HEAD_BYTES_MAX = 64 * 1024;
  *
  * @throws {PortError} `store_no_space` or `store_write_failed`.
  */
-export function writeSmallFile(path: string, head: SmallHead, content: Uint8Array): void {
+export function writeSmallFile(
+  disk: Disk,
+  path: string,
+  head: SmallHead,
+  content: Uint8Array,
+): void {
   try {
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
-    const fd = openSync(path, flags, STORE_FILE_MODE);
+    const fd = disk.open(path, WRITE_ANEW);
     try {
-      writeWhole(fd, Buffer.concat([encodeHead(head), content]));
+      writeWhole(disk, fd, Buffer.concat([encodeHead(head), content]));
     } finally {
-      closeSync(fd);
+      disk.close(fd);
     }
   } catch (error) {
     throw writeFailure(error);
@@ -46,15 +52,15 @@ export function writeSmallFile(path: string, head: SmallHead, content: Uint8Arra
  * @returns why it is of no use, when it is not whole.
  * @throws the system's error when the file cannot be read.
  */
-export function readSmallHead(path: string, fileBytes: number): SmallHead | string {
-  return withFile(path, (fd) => {
-    const prefix = readAt(fd, PREFIX_BYTES, 0);
+export function readSmallHead(disk: Disk, path: string, fileBytes: number): SmallHead | string {
+  return withFile(disk, path, (fd) => {
+    const prefix = readUpTo(disk, fd, { length: PREFIX_BYTES, position: 0 });
     if (prefix.length < PREFIX_BYTES || !prefix.subarray(0, MAGIC.length).equals(MAGIC)) {
       return "not a small file";
     }
     const length = prefix.readUInt32LE(MAGIC.length);
     if (length > HEAD_BYTES_MAX) return "head too long";
-    const json = readAt(fd, length, PREFIX_BYTES);
+    const json = readUpTo(disk, fd, { length: length, position: PREFIX_BYTES });
     if (json.length < length || crc32(json) !== prefix.readUInt32LE(MAGIC.length + 4)) {
       return "head damaged";
     }
@@ -69,12 +75,15 @@ export function readSmallHead(path: string, fileBytes: number): SmallHead | stri
  * The content at the end of the file; not checked.
  * @throws {PortError} `store_read_failed` when it cannot be read, or is shorter.
  */
-export function readSmallContent(path: string, lengthBytes: number): Buffer {
+export function readSmallContent(disk: Disk, path: string, lengthBytes: number): Buffer {
   try {
-    return withFile(path, (fd) => {
-      const prefix = readAt(fd, PREFIX_BYTES, 0);
+    return withFile(disk, path, (fd) => {
+      const prefix = readUpTo(disk, fd, { length: PREFIX_BYTES, position: 0 });
       const headBytes = prefix.length < PREFIX_BYTES ? 0 : prefix.readUInt32LE(MAGIC.length);
-      const content = readAt(fd, lengthBytes, PREFIX_BYTES + headBytes);
+      const content = readUpTo(disk, fd, {
+        length: lengthBytes,
+        position: PREFIX_BYTES + headBytes,
+      });
       if (content.length === lengthBytes) return content;
       throw new Error(`file ends after ${content.length} of ${lengthBytes} content bytes`);
     });
@@ -120,28 +129,11 @@ const blankHead: Readonly<Record<"description" | "incarnation" | "sha256", unkno
   sha256: undefined,
 };
 
-function withFile<T>(path: string, use: (fd: number) => T): T {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+function withFile<T>(disk: Disk, path: string, use: (fd: number) => T): T {
+  const fd = disk.open(path, constants.O_RDONLY);
   try {
     return use(fd);
   } finally {
-    closeSync(fd);
+    disk.close(fd);
   }
-}
-
-/** Up to `length` bytes; fewer at the end of the file. */
-function readAt(fd: number, length: number, position: number): Buffer {
-  const buffer = Buffer.alloc(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(fd, buffer, done, length - done, position + done);
-    if (count === 0) break;
-    done += count;
-  }
-  return buffer.subarray(0, done);
-}
-
-function writeWhole(fd: number, bytes: Uint8Array): void {
-  let done = 0;
-  while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done);
 }

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { rm } from "node:fs/promises";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { type Digest, digestOfHex } from "@lacewing/contracts/ids.ts";
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
@@ -7,6 +6,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { StoredTask, TaskDescription } from "../../app/ports.ts";
+import type { Disk } from "../disk/disk.ts";
 import type { IncarnationCounter } from "./incarnation-counter.ts";
 import { agrees } from "./small-digest.ts";
 import { readSmallContent, writeSmallFile } from "./small-file.ts";
@@ -18,6 +18,7 @@ export const SMALL_CONTENT_BYTES_MAX = 128 * 1024;
 
 /** What a small task shares with the rest of its store. */
 export interface SmallSurroundings {
+  readonly disk: Disk;
   readonly memory: SmallMemory;
   readonly writer: SmallWriter;
   readonly incarnations: IncarnationCounter;
@@ -197,7 +198,8 @@ export class SmallStoredTask implements StoredTask {
     const { description, incarnation } = this;
     this.#mayHaveFile = true;
     try {
-      writeSmallFile(this.path, { description, incarnation, sha256: this.#sha256 }, this.#bytes);
+      const head = { description, incarnation, sha256: this.#sha256 };
+      writeSmallFile(this.#shared.disk, this.path, head, this.#bytes);
       this.#isOnDisk = true;
       this.#shared.memory.used(this);
     } catch (error) {
@@ -227,7 +229,7 @@ export class SmallStoredTask implements StoredTask {
   }
 
   async removeFiles(): Promise<void> {
-    if (this.#mayHaveFile) await rm(this.path, { force: true });
+    if (this.#mayHaveFile) await this.#shared.disk.remove(this.path);
   }
 
   /** The held bytes, hashed when they come from the file; `undefined` after they were found damaged and given up. */
@@ -246,7 +248,7 @@ export class SmallStoredTask implements StoredTask {
 
   #load(): Buffer | undefined {
     try {
-      const bytes = readSmallContent(this.path, this.lengthBytes);
+      const bytes = readSmallContent(this.#shared.disk, this.path, this.lengthBytes);
       const sha256 = createHash("sha256").update(bytes).digest();
       return agrees(sha256, this.#sha256) ? bytes : undefined;
     } catch (error) {
@@ -274,7 +276,7 @@ export class SmallStoredTask implements StoredTask {
     try {
       // Its path may be another's when it was removed meanwhile.
       if (this.#isGone) return;
-      await rm(this.path, { force: true });
+      await this.#shared.disk.remove(this.path);
       const incarnation = await this.#shared.incarnations.next();
       if (this.#isGone) return;
       this.#incarnation = Math.max(this.#incarnation, incarnation);

@@ -7,8 +7,9 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { StoredTask, TaskDescription } from "../../app/ports.ts";
 import { type JournalState, PIECE_DIGEST_BYTES } from "../../core/journal-records.ts";
+import type { Disk } from "../disk/disk.ts";
 import { ContentHasher } from "./content-hasher.ts";
-import type { DigestPool } from "./digest-pool.ts";
+import type { Digests } from "./digest-pool.ts";
 import type { FileStamp } from "./file-stamp.ts";
 import type { IncarnationCounter } from "./incarnation-counter.ts";
 import type { JournalWriter } from "./journal-file.ts";
@@ -24,8 +25,9 @@ import { WritesInFlight } from "./writes-in-flight.ts";
 
 /** What a stored task shares with the rest of its store. */
 export interface TaskSurroundings {
+  readonly disk: Disk;
   readonly files: OpenTaskFiles;
-  readonly digests: DigestPool;
+  readonly digests: Digests;
   readonly incarnations: IncarnationCounter;
   readonly clock: Clock;
   readonly log: Log;
@@ -139,7 +141,12 @@ export class DiskStoredTask implements StoredTask {
     this.#stamp.noteOwnWrite();
     const writing = this.#withData(async (fd) => {
       for (const span of spans) {
-        await writeAll(fd, buffer.subarray(span.start - offset, span.end - offset), span.start);
+        await writeAll(
+          this.#shared.disk,
+          fd,
+          buffer.subarray(span.start - offset, span.end - offset),
+          span.start,
+        );
       }
     });
     await this.#writes.track(offset, end, writing);
@@ -147,7 +154,7 @@ export class DiskStoredTask implements StoredTask {
 
   async read(buffer: Uint8Array, offset: number, length: number): Promise<void> {
     this.#mustExist("store_read_failed");
-    await this.#withData(async (fd) => readExactly(fd, buffer, length, offset));
+    await this.#withData(async (fd) => readExactly(this.#shared.disk, fd, buffer, length, offset));
   }
 
   async commitPiece(pieceIndex: number, expected: Uint8Array | undefined) {
@@ -236,7 +243,7 @@ export class DiskStoredTask implements StoredTask {
   }
 
   async removeFiles(): Promise<void> {
-    await removePair(this.paths);
+    await removePair(this.#shared.disk, this.paths);
   }
 
   /** Resolves when nothing is being written any more. */
@@ -297,7 +304,7 @@ export class DiskStoredTask implements StoredTask {
     const isAlone = this.held.size === 1;
     return this.#withData(async (fd) => {
       if (span.end - span.start <= SMALL_PIECE_BYTES_MAX && isAlone) {
-        return readSmallDigest(fd, span);
+        return readSmallDigest(this.#shared.disk, fd, span);
       }
       if (isAlone) return (await this.#shared.digests.hashSpan({ fd, ...span })).sha256;
       return this.#hasher.hashPiece(fd, pieceIndex, expected);
@@ -322,7 +329,7 @@ export class DiskStoredTask implements StoredTask {
     try {
       const sha256 = await this.#withData(async (fd) =>
         span.end - span.start <= SMALL_PIECE_BYTES_MAX
-          ? readSmallDigest(fd, span)
+          ? readSmallDigest(this.#shared.disk, fd, span)
           : (await this.#shared.digests.hashSpan({ fd, ...span })).sha256,
       );
       return agrees(sha256, expected);

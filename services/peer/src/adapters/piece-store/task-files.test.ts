@@ -1,9 +1,10 @@
-import { existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { closeFile, openFile, OpenTaskFiles, readExactly, writeAll } from "./task-files.ts";
+import { nodeDisk } from "../disk/node-disk.ts";
+import { closeFile, OpenTaskFiles, readExactly, writeAll } from "./task-files.ts";
 import { WritesInFlight } from "./writes-in-flight.ts";
 
 let dir: string;
@@ -19,17 +20,17 @@ const pathsIn = (folder: string) => ({
 
 async function firstByte(fd: number): Promise<string> {
   const byte = Buffer.alloc(1);
-  await readExactly(fd, byte, 1, 0);
+  await readExactly(nodeDisk, fd, byte, 1, 0);
   return byte.toString();
 }
 
 describe("the open files of tasks", () => {
   test("are not opened again once their task is abandoned, though another has the same paths now", async () => {
-    const files = new OpenTaskFiles();
+    const files = new OpenTaskFiles(nodeDisk);
     const [old, next] = [pathsIn(dir), pathsIn(dir)];
-    await files.create(old, async ({ dataFd }) => writeAll(dataFd, Buffer.from("a"), 0));
+    await files.create(old, async ({ dataFd }) => writeAll(nodeDisk, dataFd, Buffer.from("a"), 0));
     files.abandon(old);
-    await files.create(next, async ({ dataFd }) => writeAll(dataFd, Buffer.from("b"), 0));
+    await files.create(next, async ({ dataFd }) => writeAll(nodeDisk, dataFd, Buffer.from("b"), 0));
     await expect(files.use(old, async ({ dataFd }) => firstByte(dataFd))).rejects.toMatchObject({
       code: "store_read_failed",
     });
@@ -38,10 +39,10 @@ describe("the open files of tasks", () => {
   });
 
   test("stay open for whoever uses them when they are forgotten, and are opened anew afterwards", async () => {
-    const files = new OpenTaskFiles();
+    const files = new OpenTaskFiles(nodeDisk);
     const paths = pathsIn(dir);
     await files.create(paths, async ({ dataFd }) => {
-      await writeAll(dataFd, Buffer.from("a"), 0);
+      await writeAll(nodeDisk, dataFd, Buffer.from("a"), 0);
       await writeFile(join(dir, "other"), "b");
       await rename(join(dir, "other"), paths.data);
       files.forget(paths);
@@ -53,20 +54,20 @@ describe("the open files of tasks", () => {
 
   test("that end early are a failure to read, not a short answer", async () => {
     await writeFile(join(dir, "short"), "abc");
-    const fd = await openFile(join(dir, "short"));
-    await expect(readExactly(fd, Buffer.alloc(10), 10, 0)).rejects.toMatchObject({
+    const fd = nodeDisk.open(join(dir, "short"), constants.O_RDWR);
+    await expect(readExactly(nodeDisk, fd, Buffer.alloc(10), 10, 0)).rejects.toMatchObject({
       code: "store_read_failed",
       retryable: false,
     });
-    await closeFile(fd);
+    closeFile(nodeDisk, fd);
   });
 
   test.skipIf(!existsSync("/dev/full"))("on a full disk say that there is no space", async () => {
-    const fd = await openFile("/dev/full");
-    await expect(writeAll(fd, Buffer.from("a"), 0)).rejects.toMatchObject({
+    const fd = nodeDisk.open("/dev/full", constants.O_RDWR);
+    await expect(writeAll(nodeDisk, fd, Buffer.from("a"), 0)).rejects.toMatchObject({
       code: "store_no_space",
     });
-    await closeFile(fd);
+    closeFile(nodeDisk, fd);
   });
 });
 

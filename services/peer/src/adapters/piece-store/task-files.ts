@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  openSync,
-  read,
-  readSync,
-  write,
-  writeSync,
-} from "node:fs";
-import { rm } from "node:fs/promises";
+import { constants } from "node:fs";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import type { Disk, Stretch } from "../disk/disk.ts";
+import { errorCode } from "../disk/node-disk.ts";
 import { DiskPace } from "./disk-pace.ts";
 
 /** Where one stored task's bytes and its journal lie. One object per stored task: a task that comes back has another one. */
@@ -23,10 +15,6 @@ export interface TaskFiles {
   readonly dataFd: number;
   readonly journalFd: number;
 }
-
-/** Store files are nobody else's business: contents may be private. */
-export const STORE_FILE_MODE = 0o600;
-export const STORE_DIR_MODE = 0o700;
 
 /** Tasks whose files stay open when nobody uses them: two descriptors each, well below the usual limit of 1024. */
 const IDLE_OPEN_TASK_COUNT_MAX = 128;
@@ -53,7 +41,12 @@ export class OpenTaskFiles {
   readonly #entries = new Map<TaskPaths, Entry>();
   /** Tasks that were given up: their paths may be another's by now. */
   readonly #abandoned = new WeakSet<TaskPaths>();
+  readonly #disk: Disk;
   #isClosed = false;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
 
   /**
    * Runs `use` with the task's open files.
@@ -73,7 +66,7 @@ export class OpenTaskFiles {
 
   async #useOpened<T>(
     paths: TaskPaths,
-    openFiles: (paths: TaskPaths) => Promise<TaskFiles>,
+    openFiles: OpenFiles,
     use: (files: TaskFiles) => Promise<T>,
   ): Promise<T> {
     if (this.#abandoned.has(paths)) throw readFailure(new Error("the task was given up"));
@@ -83,7 +76,7 @@ export class OpenTaskFiles {
     } finally {
       entry.userCount--;
       this.#closeSurplus();
-      if (entry.isForgotten && entry.userCount === 0) await closeEntry(entry);
+      if (entry.isForgotten && entry.userCount === 0) await closeEntry(this.#disk, entry);
     }
   }
 
@@ -105,7 +98,7 @@ export class OpenTaskFiles {
     for (const [key, entry] of this.#entries) this.#drop(key, entry);
   }
 
-  #take(paths: TaskPaths, openFiles: (paths: TaskPaths) => Promise<TaskFiles>): Entry {
+  #take(paths: TaskPaths, openFiles: OpenFiles): Entry {
     const known = this.#entries.get(paths);
     if (known !== undefined) {
       known.userCount++;
@@ -113,7 +106,8 @@ export class OpenTaskFiles {
       this.#entries.set(paths, known);
       return known;
     }
-    const entry: Entry = { opened: openFiles(paths), userCount: 1, isForgotten: this.#isClosed };
+    const opened = openFiles(this.#disk, paths);
+    const entry: Entry = { opened, userCount: 1, isForgotten: this.#isClosed };
     entry.opened.catch(() => {
       if (this.#entries.get(paths) === entry) this.#entries.delete(paths);
     });
@@ -133,25 +127,20 @@ export class OpenTaskFiles {
   #drop(key: TaskPaths, entry: Entry): void {
     this.#entries.delete(key);
     entry.isForgotten = true;
-    if (entry.userCount === 0) void closeEntry(entry);
+    if (entry.userCount === 0) void closeEntry(this.#disk, entry);
   }
 }
 
-/** Opens for reading and writing; never follows a link that somebody may have put there. */
-export async function openFile(path: string, flags = 0): Promise<number> {
-  return openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | flags, STORE_FILE_MODE);
-}
-
 /** The journal first: data without a journal is swept up at the next start, a journal without data too. */
-export async function removePair(paths: TaskPaths): Promise<void> {
-  await rm(paths.journal, { force: true });
-  await rm(paths.data, { force: true });
+export async function removePair(disk: Disk, paths: TaskPaths): Promise<void> {
+  await disk.remove(paths.journal);
+  await disk.remove(paths.data);
 }
 
 /** Closes; a failure is of no use to anybody, the descriptor is gone either way. */
-export async function closeFile(fd: number): Promise<void> {
+export function closeFile(disk: Disk, fd: number): void {
   try {
-    closeSync(fd);
+    disk.close(fd);
   } catch {
     // Nothing was promised about bytes that only now turn out to be lost: unproven pieces are hashed before they are served.
   }
@@ -162,6 +151,7 @@ export async function closeFile(fd: number): Promise<void> {
  * @throws {PortError} `store_read_failed`: an I/O error, or the file is shorter.
  */
 export async function readExactly(
+  disk: Disk,
   fd: number,
   buffer: Uint8Array,
   length: number,
@@ -169,7 +159,11 @@ export async function readExactly(
 ): Promise<void> {
   let done = 0;
   while (done < length) {
-    const count = await readSome(fd, buffer, { at: done, length: length - done, position });
+    const count = await readSome(disk, fd, buffer, {
+      at: done,
+      length: length - done,
+      position: position + done,
+    });
     if (count === 0) {
       throw readFailure(new Error(`file ends at byte ${position + done}, wanted ${length} bytes`));
     }
@@ -181,10 +175,19 @@ export async function readExactly(
  * Writes all of `bytes` at `position`.
  * @throws {PortError} `store_no_space` or `store_write_failed`.
  */
-export async function writeAll(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+export async function writeAll(
+  disk: Disk,
+  fd: number,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
   let done = 0;
   while (done < bytes.length) {
-    done += await writeSome(fd, bytes, { at: done, length: bytes.length - done, position });
+    done += await writeSome(disk, fd, bytes, {
+      at: done,
+      length: bytes.length - done,
+      position: position + done,
+    });
   }
 }
 
@@ -192,63 +195,48 @@ export async function writeAll(fd: number, bytes: Uint8Array, position: number):
  * Gives the file its final length at once; blocks are taken only as bytes are written.
  * @throws {PortError} `store_no_space` or `store_write_failed`.
  */
-export async function setLength(fd: number, lengthBytes: number): Promise<void> {
+export function setLength(disk: Disk, fd: number, lengthBytes: number): void {
   try {
-    ftruncateSync(fd, lengthBytes);
+    disk.setLength(fd, lengthBytes);
   } catch (error) {
     throw writeFailure(error);
   }
 }
 
-/** A stretch of a buffer, `length` bytes from `at`, that belongs at `position + at` of the file. */
-interface Stretch {
-  readonly at: number;
-  readonly length: number;
-  readonly position: number;
-}
-
 async function readSome(
+  disk: Disk,
   fd: number,
   buffer: Uint8Array,
-  { at, length, position }: Stretch,
+  stretch: Stretch,
 ): Promise<number> {
-  if (length <= SYNCHRONOUS_BYTES_MAX && readPace.mayBlock(length)) {
-    const startedAtMs = performance.now();
-    try {
-      return readSync(fd, buffer, at, length, position + at);
-    } catch (error) {
-      throw readFailure(error);
-    } finally {
-      readPace.took(performance.now() - startedAtMs);
-    }
+  const { length } = stretch;
+  const isHere = length <= SYNCHRONOUS_BYTES_MAX && readPace.mayBlock(length);
+  const startedAtMs = performance.now();
+  try {
+    return isHere ? disk.readSync(fd, buffer, stretch) : await disk.read(fd, buffer, stretch);
+  } catch (error) {
+    throw readFailure(error);
+  } finally {
+    if (isHere) readPace.took(performance.now() - startedAtMs);
   }
-  return new Promise((resolve, reject) => {
-    read(fd, buffer, at, length, position + at, (error, count) =>
-      error === null ? resolve(count) : reject(readFailure(error)),
-    );
-  });
 }
 
 async function writeSome(
+  disk: Disk,
   fd: number,
   bytes: Uint8Array,
-  { at, length, position }: Stretch,
+  stretch: Stretch,
 ): Promise<number> {
-  if (length <= SYNCHRONOUS_BYTES_MAX && writePace.mayBlock(length)) {
-    const startedAtMs = performance.now();
-    try {
-      return writeSync(fd, bytes, at, length, position + at);
-    } catch (error) {
-      throw writeFailure(error);
-    } finally {
-      writePace.took(performance.now() - startedAtMs);
-    }
+  const { length } = stretch;
+  const isHere = length <= SYNCHRONOUS_BYTES_MAX && writePace.mayBlock(length);
+  const startedAtMs = performance.now();
+  try {
+    return isHere ? disk.writeSync(fd, bytes, stretch) : await disk.write(fd, bytes, stretch);
+  } catch (error) {
+    throw writeFailure(error);
+  } finally {
+    if (isHere) writePace.took(performance.now() - startedAtMs);
   }
-  return new Promise((resolve, reject) => {
-    write(fd, bytes, at, length, position + at, (error, count) =>
-      error === null ? resolve(count) : reject(writeFailure(error)),
-    );
-  });
 }
 
 /** Too many open files or too little memory say nothing about the bytes: those failures are retryable. */
@@ -271,40 +259,40 @@ export function writeFailure(cause: unknown): PortError {
   );
 }
 
-/** The system's name of a failure, `ENOENT` and the like. */
-export function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
+type OpenFiles = (disk: Disk, paths: TaskPaths) => Promise<TaskFiles>;
+
+async function openBoth(disk: Disk, paths: TaskPaths): Promise<TaskFiles> {
+  return openPair(disk, paths, { flags: 0, failure: readFailure });
 }
 
-async function openBoth(paths: TaskPaths): Promise<TaskFiles> {
-  return openPair(paths, 0, readFailure);
-}
-
-async function createBoth(paths: TaskPaths): Promise<TaskFiles> {
-  return openPair(paths, constants.O_CREAT | constants.O_TRUNC, writeFailure);
+async function createBoth(disk: Disk, paths: TaskPaths): Promise<TaskFiles> {
+  return openPair(disk, paths, {
+    flags: constants.O_CREAT | constants.O_TRUNC,
+    failure: writeFailure,
+  });
 }
 
 async function openPair(
+  disk: Disk,
   paths: TaskPaths,
-  flags: number,
-  failure: (cause: unknown) => PortError,
+  how: { readonly flags: number; readonly failure: (cause: unknown) => PortError },
 ): Promise<TaskFiles> {
+  const flags = constants.O_RDWR | how.flags;
   let dataFd: number | undefined;
   try {
-    dataFd = await openFile(paths.data, flags);
-    return { dataFd, journalFd: await openFile(paths.journal, flags) };
+    dataFd = disk.open(paths.data, flags);
+    return { dataFd, journalFd: disk.open(paths.journal, flags) };
   } catch (error) {
-    if (dataFd !== undefined) await closeFile(dataFd);
-    throw failure(error);
+    if (dataFd !== undefined) closeFile(disk, dataFd);
+    throw how.failure(error);
   }
 }
 
-async function closeEntry(entry: Entry): Promise<void> {
+async function closeEntry(disk: Disk, entry: Entry): Promise<void> {
   try {
     const files = await entry.opened;
-    await Promise.all([closeFile(files.dataFd), closeFile(files.journalFd)]);
+    closeFile(disk, files.dataFd);
+    closeFile(disk, files.journalFd);
   } catch {
     // It was never opened; whoever asked for it was told.
   }
