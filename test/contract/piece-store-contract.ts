@@ -172,6 +172,29 @@ export function pieceStoreContract(
       expect(dropped).toEqual([]);
     });
 
+    test("a pinned task is kept whatever needs room, until it is unpinned or removed", async () => {
+      const pinned = await created(aTask("pinned", 4 * MIB));
+      const { taskId } = pinned.description;
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(store.isPinned(taskId)).toBe(false);
+      expect(await store.pin(taskId, true)).toBe(true);
+      expect(store.isPinned(taskId)).toBe(true);
+      expect(await store.create(aTask("more", 6 * MIB))).toBe("no_room");
+      expect(store.get(taskId)).toBe(pinned);
+      await store.pin(taskId, false);
+      expect(await store.create(aTask("more", 6 * MIB))).not.toBe("no_room");
+      expect(store.get(taskId)).toBeUndefined();
+    });
+
+    test("only what is held can be pinned, and what is removed is pinned no more", async () => {
+      const { taskId } = aTask("a", MIB);
+      expect(await store.pin(taskId, true)).toBe(false);
+      await created(aTask("a", MIB));
+      await store.pin(taskId, true);
+      await store.remove(taskId);
+      expect(store.isPinned(taskId)).toBe(false);
+    });
+
     test("content larger than the quota is refused", async () => {
       expect(await store.create(aTask("huge", QUOTA_BYTES + 1))).toBe("no_room");
     });

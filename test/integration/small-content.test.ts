@@ -1,4 +1,4 @@
-import { readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
@@ -67,10 +67,11 @@ describe("small content", () => {
     const store = await opened(dir.path);
     const task = store.get(description.taskId);
     expect(task?.description).toEqual(description);
-    expect([task?.incarnation, task?.isVerified, task?.held.isFull]).toEqual([
-      incarnation,
+    expect(task?.incarnation).toBeGreaterThan(incarnation);
+    expect([task?.isVerified, task?.held.isFull, task?.offered.isFull]).toEqual([
       true,
       true,
+      false,
     ]);
     expect(task?.isProven(0)).toBe(false);
     const read = Buffer.alloc(100);
@@ -142,21 +143,30 @@ describe("small content", () => {
     await store.close();
   });
 
-  test("that cannot be written is given up, with the reason in the log", async () => {
+  test("that cannot be written stays in memory, says so in the log, and is written when there is a way again", async () => {
     await using dir = await makeTempDir("small");
     const store = await opened(dir.path);
     const dropped: DroppedTask[] = [];
     store.onDropped((task) => dropped.push(task));
     const task = await created(store);
     // A file where its folder should be.
-    await rm(join(dir.path, "content", description.taskId.slice(0, 2)), { recursive: true });
-    await writeFile(join(dir.path, "content", description.taskId.slice(0, 2)), "in the way");
-    await fillTask(task, await bytesOf(seededContent("small", LENGTH)));
+    const folder = join(dir.path, "content", description.taskId.slice(0, 2));
+    await rm(folder, { recursive: true });
+    await writeFile(folder, "in the way");
+    const content = await bytesOf(seededContent("small", LENGTH));
+    await fillTask(task, content);
     await task.markVerified();
-    await waitFor("it to be given up", () => dropped.length === 1);
-    expect(store.get(description.taskId)).toBeUndefined();
-    expect(log.entries.some(({ event }) => event === "store.small_write_failed")).toBe(true);
+    await waitFor("the failure to be told", () =>
+      log.entries.some(({ event }) => event === "store.small_write_failed"),
+    );
+    const read = Buffer.alloc(LENGTH);
+    await task.read(read, 0, LENGTH);
+    expect(read.equals(content)).toBe(true);
+    expect(dropped).toEqual([]);
+    await rm(folder);
+    await mkdir(folder);
     await store.close();
+    expect(await filesOf(dir.path)).toHaveLength(1);
   });
 
   test("that nobody finished keeps no bytes in memory once nobody waits for it", async () => {

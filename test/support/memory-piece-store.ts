@@ -28,9 +28,12 @@ export interface MemoryPieceStoreOptions {
 /** A {@link PieceStore} in memory for unit tests of whatever uses one; held to the same suite as the one on disk. */
 export class MemoryPieceStore implements PieceStore {
   readonly #tasks = new Map<TaskId, MemoryStoredTask>();
+  readonly #pinned = new Set<TaskId>();
   readonly #listeners = new Set<(dropped: DroppedTask) => void>();
   readonly #quotaBytes: number;
   readonly #now: () => number;
+  /** Writes that touch bytes at or after this offset fail, as on a full disk. */
+  failsFrom = Infinity;
   #lastIncarnation = 0;
   #lastUse = 0;
 
@@ -58,6 +61,7 @@ export class MemoryPieceStore implements PieceStore {
     const task = new MemoryStoredTask(description, {
       nextIncarnation: () => ++this.#lastIncarnation,
       now: this.#now,
+      failsFrom: () => this.failsFrom,
       damaged: (damaged) => this.#tell(damaged, damaged.incarnation, "damaged"),
     });
     this.#tasks.set(taskId, task);
@@ -71,7 +75,19 @@ export class MemoryPieceStore implements PieceStore {
 
   async remove(taskId: TaskId): Promise<void> {
     const task = this.#tasks.get(taskId);
+    this.#pinned.delete(taskId);
     if (task !== undefined) this.#drop(task, "removed");
+  }
+
+  isPinned(taskId: TaskId): boolean {
+    return this.#pinned.has(taskId);
+  }
+
+  async pin(taskId: TaskId, isPinned: boolean): Promise<boolean> {
+    if (isPinned && !this.#tasks.has(taskId)) return false;
+    if (isPinned) this.#pinned.add(taskId);
+    else this.#pinned.delete(taskId);
+    return true;
   }
 
   usage(): StoreUsage {
@@ -84,12 +100,15 @@ export class MemoryPieceStore implements PieceStore {
     this.#listeners.add(listener);
   }
 
+  /** Nothing is found at its start. */
+  onOffered(): void {}
+
   async close(): Promise<void> {}
 
   #makeRoom(lengthBytes: number): boolean {
     const room = { ...this.usage(), freeBytes: Infinity, unwrittenBytes: 0, floorBytes: 0 };
     const idle = [...this.list()]
-      .filter((task) => !task.isPinned)
+      .filter((task) => !task.isPinned && !this.#pinned.has(task.description.taskId))
       .map((task) => ({
         taskId: task.description.taskId,
         reservedBytes: task.layout.lengthBytes,
@@ -118,6 +137,7 @@ export class MemoryPieceStore implements PieceStore {
 interface Surroundings {
   nextIncarnation(): number;
   now(): number;
+  failsFrom(): number;
   damaged(task: MemoryStoredTask): void;
 }
 
@@ -155,6 +175,10 @@ export class MemoryStoredTask implements StoredTask {
     return this.#incarnation;
   }
 
+  get offered(): Bitmap {
+    return this.held;
+  }
+
   get isVerified(): boolean {
     return this.#isVerified;
   }
@@ -178,6 +202,11 @@ export class MemoryStoredTask implements StoredTask {
       throw new InvariantViolation(
         `write of bytes ${offset}-${end} into content of ${this.layout.lengthBytes} bytes`,
       );
+    }
+    if (end > this.#shared.failsFrom()) {
+      throw new PortError("store_no_space", "cannot store bytes: the disk is full", {
+        retryable: false,
+      });
     }
     const pieces = piecesCovering(this.layout, { start: offset, end });
     for (let pieceIndex = pieces.start; pieceIndex < pieces.end; pieceIndex++) {

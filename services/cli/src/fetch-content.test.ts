@@ -34,6 +34,9 @@ beforeEach(async () => {
     },
     statTask: (_call, callback) => callback({ code: status.NOT_FOUND, details: "no such task" }),
     listTasks: (_call, callback) => callback(null, { tasks: [], usedBytes: 1, quotaBytes: 2 }),
+    removeTask: (_call, callback) =>
+      callback({ code: status.FAILED_PRECONDITION, details: "the task is pinned" }),
+    pinTask: (_call, callback) => callback({ code: status.NOT_FOUND, details: "no such task" }),
   };
   server.addService(PeerApiService, service);
   const socket = join(directory, "api.sock");

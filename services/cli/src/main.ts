@@ -9,6 +9,8 @@ import { registerHosts } from "./commands/hosts.ts";
 import { registerLs } from "./commands/ls.ts";
 import { registerMigrate } from "./commands/migrate.ts";
 import { registerPeers } from "./commands/peers.ts";
+import { registerPin, registerUnpin } from "./commands/pin.ts";
+import { registerRm } from "./commands/rm.ts";
 import { registerScheduler } from "./commands/scheduler.ts";
 import { registerSql } from "./commands/sql.ts";
 import { registerStat } from "./commands/stat.ts";
@@ -46,6 +48,9 @@ for (const register of [
   registerGet,
   registerLs,
   registerStat,
+  registerPin,
+  registerUnpin,
+  registerRm,
   registerWhy,
   registerHosts,
   registerTasks,

@@ -4,6 +4,9 @@ import {
   type DownloadRequest,
   type DownloadResponse,
   type ListTasksResponse,
+  type PinTaskRequest,
+  type RemoveTaskRequest,
+  type RemoveTaskResponse,
   PeerApiClient,
   type TaskStat,
 } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
@@ -26,6 +29,8 @@ const WINDOW_BYTES = 8 * 2 ** 20;
 export interface PeerClient {
   stat(question: { readonly taskId?: string; readonly url?: string }): Promise<TaskStat>;
   list(): Promise<ListTasksResponse>;
+  remove(request: RemoveTaskRequest): Promise<RemoveTaskResponse>;
+  pin(request: PinTaskRequest): Promise<TaskStat>;
   /** The messages of one download in order; leaving the loop or `signal` cancels it. */
   download(request: DownloadRequest, signal: AbortSignal): AsyncGenerator<DownloadResponse>;
   close(): void;
@@ -51,6 +56,10 @@ export async function connectPeer(socket: string): Promise<PeerClient> {
     stat: ({ taskId = "", url = "" }) =>
       answerOf((callback) => client.statTask({ taskId, url }, new Metadata(), options(), callback)),
     list: () => answerOf((callback) => client.listTasks({}, new Metadata(), options(), callback)),
+    remove: (request) =>
+      answerOf((callback) => client.removeTask(request, new Metadata(), options(), callback)),
+    pin: (request) =>
+      answerOf((callback) => client.pinTask(request, new Metadata(), options(), callback)),
     download: (request, signal) => downloadWith(client, request, signal),
     close: () => client.close(),
   };
@@ -118,6 +127,8 @@ function isServiceError(error: unknown): error is ServiceError {
 /** What usually helps, by gRPC status. */
 const HINTS: Readonly<Partial<Record<number, string>>> = {
   [status.NOT_FOUND]: "`lacewing ls` shows what the host holds.",
+  [status.FAILED_PRECONDITION]: "Wait, or `lacewing unpin` it; `--force` removes it all the same.",
+  [status.RESOURCE_EXHAUSTED]: "`lacewing unpin` what need not be kept any more.",
   [status.UNAVAILABLE]:
     "The origin or the peer service did not answer: try again, or look at the host's log.",
   [status.DEADLINE_EXCEEDED]: "The peer service is up but does not answer: look at the host's log.",

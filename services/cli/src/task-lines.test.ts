@@ -25,6 +25,8 @@ const task: TaskStat = {
   createdAtMs: 0,
   usedAtMs: 0,
   bitmap: bitmapOf(10, 0, 1, 9),
+  isPinned: false,
+  isInUse: false,
 };
 
 describe("a piece map", () => {

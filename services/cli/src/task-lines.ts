@@ -46,6 +46,8 @@ export function statLines(task: TaskStat, nowMs: number): string {
       `${task.heldPieceCount} of ${task.pieceCount}, ${formatBytes(task.pieceLengthBytes)} each`,
     ],
     ["verified", task.isVerified ? "yes, as a whole" : "each piece, not yet as a whole"],
+    ["kept", task.isPinned ? "pinned" : "until its room is needed"],
+    ["in use", task.isInUse ? "yes" : "no"],
     ["incarnation", String(task.incarnation)],
     ["created", formatAge(task.createdAtMs, nowMs)],
     ["last used", formatAge(task.usedAtMs, nowMs)],

@@ -10,12 +10,14 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { readClusterSecret } from "@lacewing/runtime/cluster-secret.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import type { RunningService } from "@lacewing/runtime/lifecycle.ts";
+import { SettingsError } from "@lacewing/runtime/settings.ts";
 import { DiskFactJournal } from "./adapters/fact-journal/disk-fact-journal.ts";
 import { startPeerApi } from "./adapters/grpc/peer-api.ts";
 import { startHttpProxy } from "./adapters/http-proxy/proxy-server.ts";
 import { NatsControlPlane } from "./adapters/nats/nats-control-plane.ts";
 import { createOriginClient } from "./adapters/origin/origin-client.ts";
 import { OriginConnections } from "./adapters/origin/origin-connections.ts";
+import type { EvictionLimits } from "./adapters/piece-store/evictor.ts";
 import { openPieceStore } from "./adapters/piece-store/piece-store.ts";
 import { createDelegationClient } from "./adapters/piece-transfer/delegation-client.ts";
 import { DelegationDoor } from "./adapters/piece-transfer/delegation-door.ts";
@@ -66,6 +68,8 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     clock,
     log,
     hashWorkers: settings.LACEWING_PEER_HASH_WORKERS,
+    eviction: evictionOf(settings),
+    scrubRate: settings.LACEWING_PEER_SCRUB_RATE,
   });
   const pieceServer = await startPieceServer({
     listen: settings.LACEWING_PEER_TRANSFER_ADDRESS,
@@ -114,6 +118,19 @@ function delegateBy({ file, hostId, clock, log }: PeerSurroundings, clusterSecre
   };
 }
 
+/** @throws {SettingsError} when the watermarks are the wrong way round. */
+function evictionOf(settings: PeerSettings): EvictionLimits {
+  const high = settings.LACEWING_PEER_HIGH_WATERMARK_PERCENT;
+  const low = settings.LACEWING_PEER_LOW_WATERMARK_PERCENT;
+  if (low > high) {
+    throw new SettingsError(
+      `LACEWING_PEER_LOW_WATERMARK_PERCENT is ${low}, above LACEWING_PEER_HIGH_WATERMARK_PERCENT, which is ${high}: lower it`,
+    );
+  }
+  const watermarks = { high: high / 100, low: low / 100 };
+  return { watermarks, ttlMs: settings.LACEWING_PEER_UNUSED_TTL_MS };
+}
+
 /** The conversation with the scheduler; it may be away for as long as it likes. */
 async function openLink(
   { settings, hostId, log, clock, random, newId }: PeerSurroundings,
@@ -146,6 +163,7 @@ async function openLink(
   store.onDropped(({ taskId, incarnation, reason }) =>
     link.peerDropped(taskId, incarnation, reason),
   );
+  store.onOffered((taskId) => link.offered(taskId));
   return {
     link,
     close: async () => {

@@ -1,11 +1,21 @@
 import { LOG_LEVELS } from "@lacewing/observability/log.ts";
-import { byteRate, byteSize, count, socketAddress } from "@lacewing/runtime/settings.ts";
+import {
+  byteRate,
+  byteSize,
+  count,
+  durationMs,
+  socketAddress,
+} from "@lacewing/runtime/settings.ts";
 import { z } from "zod";
 
 /** A host that is slower is no help to others: leases end, and what was fetched of a piece by then is fetched again. */
 const BYTES_PER_SECOND_MIN = 2 ** 20;
 
 const rate = byteRate(BYTES_PER_SECOND_MIN);
+
+/** A whole number of percent. */
+const percent = (fallback: number) =>
+  count(fallback, 1).refine((value) => value <= 100, "more than 100 percent");
 
 /** Settings of the peer service, read from the environment. What clients' requests mean is in the settings file. */
 export const SETTINGS = z.object({
@@ -73,6 +83,18 @@ export const SETTINGS = z.object({
   ),
   LACEWING_PEER_QUOTA: byteSize(undefined).describe(
     "Bytes of content kept at most, e.g. 200GiB. Default: 20 GiB or 20 % of the disk, whichever is less.",
+  ),
+  LACEWING_PEER_HIGH_WATERMARK_PERCENT: percent(100).describe(
+    "Share of the quota above which what was not used for longest is evicted, in percent.",
+  ),
+  LACEWING_PEER_LOW_WATERMARK_PERCENT: percent(95).describe(
+    "Down to this share of the quota, in percent; at most the high one. Lower: fewer, larger evictions.",
+  ),
+  LACEWING_PEER_UNUSED_TTL_MS: durationMs(0).describe(
+    "Milliseconds after its last use at which content is evicted although there is room. 0: never.",
+  ),
+  LACEWING_PEER_SCRUB_RATE: byteSize(4 * 2 ** 20).describe(
+    "Stored bytes hashed again per second when nobody asks for them, so that damage is found. 4MiB cost a quarter of a percent of a core. 0: never.",
   ),
   LACEWING_PEER_HASH_WORKERS: count(1, 1).describe("Threads that hash content."),
   LACEWING_CONFIG: z

@@ -35,7 +35,7 @@ export function announcement(
   const inventory = Array.from(store.list(), (task) => ({
     taskId: task.description.taskId,
     incarnation: task.incarnation,
-    heldPieceCount: task.held.count,
+    heldPieceCount: task.offered.count,
   }));
   return {
     traceparent: "",
@@ -84,7 +84,7 @@ export function availability(
         value: {
           taskId: task.description.taskId,
           incarnation: task.incarnation,
-          bitmap: task.held.toBytes(),
+          bitmap: task.offered.toBytes(),
           digests: digests.splice(0, DIGESTS_PER_EVENT_MAX),
           leasesEnded: isFirst ? [...leasesEnded] : [],
         },

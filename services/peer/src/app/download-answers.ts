@@ -13,6 +13,7 @@ import { originBody, plannedBody } from "./answer-bodies.ts";
 import type { DownloadRecord } from "./download-record.ts";
 import type { DownloadTarget } from "./download-target.ts";
 import type { OriginAccess } from "./origin-access.ts";
+import { OriginRest } from "./origin-rest.ts";
 import type {
   ClientRequest,
   DeliveryEnd,
@@ -21,6 +22,7 @@ import type {
   OriginClient,
   OriginResponse,
   StoredTask,
+  TaskDescription,
 } from "./ports.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
@@ -124,6 +126,7 @@ export class DownloadAnswers {
       withheldFrom: isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined,
       signal: request.signal,
       heldBefore: registry.heldBefore(asked.requestId),
+      rest: restOf(flow, stored.description),
     });
     record.delivered = reader.delivered;
     const attached = {
@@ -242,6 +245,14 @@ export function requestOf(
     canReadOrigin: true,
     originOpen,
   };
+}
+
+/** Past a store that fails, the client's own credentials bring what is missing. */
+function restOf({ access, record, request }: Flow, description: TaskDescription): OriginRest {
+  const received = (bytes: number): void => {
+    record.fetched.backToSource += bytes;
+  };
+  return new OriginRest({ access, description, signal: request.signal, received });
 }
 
 function outcomeOf(

@@ -15,3 +15,11 @@ export class DownloadFailure extends PortError {
     this.name = "DownloadFailure";
   }
 }
+
+/** The store failed under a download: what is missing can still come straight from the origin. */
+export class StorageFailure extends DownloadFailure {
+  constructor(detail: string) {
+    super(`the content cannot be stored: ${detail}`);
+    this.name = "StorageFailure";
+  }
+}

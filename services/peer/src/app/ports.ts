@@ -41,11 +41,20 @@ export interface PieceStore {
    */
   create(description: TaskDescription): Promise<StoredTask | StoreRefusal>;
   list(): IterableIterator<StoredTask>;
-  /** Gives a task up. Readers that still hold it get errors. */
+  /** Gives a task up, pinned or not. Readers that still hold it get errors. */
   remove(taskId: TaskId): Promise<void>;
   usage(): StoreUsage;
+  /** Whether the operator wants the task kept. */
+  isPinned(taskId: TaskId): boolean;
+  /**
+   * Keeps a held task whatever else needs room, over restarts too, or lets it be evicted again.
+   * @returns false when the task is not held, or too many are pinned.
+   */
+  pin(taskId: TaskId, isPinned: boolean): Promise<boolean>;
   /** Told whenever a task lost pieces: evicted, removed or found damaged. */
   onDropped(listener: (dropped: DroppedTask) => void): void;
+  /** Told now and then, and at the last one, as pieces that were found at the start come to be offered. */
+  onOffered(listener: (taskId: TaskId) => void): void;
   close(): Promise<void>;
 }
 
@@ -68,13 +77,20 @@ export interface DroppedTask {
 export interface StoredTask {
   readonly description: TaskDescription;
   readonly layout: PieceLayout;
-  /** Grows when pieces are given up; survives restarts, also of removed tasks that come back. */
+  /** Grows when pieces are given up and with every start; survives restarts, also of removed tasks that come back. */
   readonly incarnation: number;
   /** Pieces that were verified and journaled. Not to be changed by the caller. */
   readonly held: Bitmap;
+  /**
+   * The held pieces that other hosts may be told of: hashed since this process started, whatever came of the disk while it was
+   * away. Not to be changed by the caller.
+   */
+  readonly offered: Bitmap;
   /** Whether the whole content was hashed and agrees with the anchor (or, without one, was hashed at all). */
   readonly isVerified: boolean;
   readonly usedAtMs: number;
+  /** Whether somebody holds a {@link pin}. */
+  readonly isPinned: boolean;
   /** SHA-256 of a held piece, 32 bytes. */
   digestOf(pieceIndex: number): Uint8Array | undefined;
   /** Writes bytes of pieces that are not held yet. The buffer may be used again when this settles. */
@@ -93,8 +109,8 @@ export interface StoredTask {
     expected: Uint8Array | undefined,
   ): Promise<{ readonly ok: boolean; readonly sha256: Uint8Array }>;
   /**
-   * Whether a held piece is known to be sound on the disk since this process started. Hashes it off the main thread the
-   * first time; a damaged piece is given up (incarnation grows, listeners of `onDropped` are told) and `false` comes back.
+   * Whether a held piece is known to be sound: hashed since this process started, and read so recently that its bytes are still
+   * in memory. Otherwise hashes it off the main thread; a damaged piece is given up (incarnation grows, listeners of `onDropped` are told) and `false` comes back.
    */
   prove(pieceIndex: number): Promise<boolean>;
   /** Whether {@link prove} would answer `true` without hashing. */

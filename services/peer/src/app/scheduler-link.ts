@@ -156,6 +156,11 @@ export class SchedulerLink {
     if (isFromOrigin) dirty.originPieces.add(pieceIndex);
   }
 
+  /** Pieces that were found on the disk at the start have been hashed: told with everything that is known of the task. */
+  offered(taskId: TaskId): void {
+    this.#dirtyOf(taskId).isFull = true;
+  }
+
   leaseEnded(taskId: TaskId, ended: LeaseEnded): void {
     this.#dirtyOf(taskId).leasesEnded.push(ended);
   }
@@ -190,7 +195,7 @@ export class SchedulerLink {
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
     const value = { taskId, incarnation, reason };
     const task = this.#store.get(taskId);
-    if (task === undefined || task.held.count === 0)
+    if (task === undefined || task.offered.count === 0)
       this.#dirty.get(sliceOf(taskId))?.delete(taskId);
     else this.#dirtyOf(taskId, "soon").isFull = true;
     // What it still holds is collected when this is published, and follows in the same message.
@@ -221,7 +226,7 @@ export class SchedulerLink {
     this.request(requests);
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
     for (const task of this.#store.list())
-      if (task.held.count > 0) this.#dirtyOf(task.description.taskId, "soon").isFull = true;
+      if (task.offered.count > 0) this.#dirtyOf(task.description.taskId, "soon").isFull = true;
     this.#resendFacts();
   }
 
@@ -319,7 +324,7 @@ export class SchedulerLink {
     const { taskId, anchor, lengthBytes } = task.description;
     const pace = paceFor(lengthBytes);
     if (isFull) this.#add(taskId, description(task), pace);
-    const pieces = isFull ? task.held : originPieces;
+    const pieces = isFull ? task.offered : originPieces;
     for (const event of availability(task, pieces, leasesEnded)) this.#add(taskId, event, pace);
     if (isFull && task.isVerified) this.taskVerified(task, anchor ?? "");
   }

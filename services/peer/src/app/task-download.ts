@@ -6,7 +6,7 @@ import { leaseMisfit } from "../core/lease-fit.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { ContentCheck } from "./content-check.ts";
-import { DownloadFailure } from "./download-errors.ts";
+import { DownloadFailure, StorageFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
@@ -293,7 +293,7 @@ export class TaskDownload implements ReadableTask {
     const { reason, detail } = end;
     this.#services.log.warn("fetch failed", { task, lease: order.leaseId, parent, reason, detail });
     if (reason === "storage") {
-      this.fail(new DownloadFailure(`the content cannot be stored: ${detail}`));
+      this.fail(new StorageFailure(detail));
       return;
     }
     if (!isOrigin) {

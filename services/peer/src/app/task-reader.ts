@@ -1,6 +1,8 @@
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { type ByteSpan, pieceAt } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import { StorageFailure } from "./download-errors.ts";
+import type { OriginRest } from "./origin-rest.ts";
 import type { StoredTask } from "./ports.ts";
 
 /** Where a byte came from. */
@@ -42,6 +44,8 @@ export class TaskReader {
   readonly #signal: AbortSignal;
   /** Bytes at and after this offset wait until the content is verified; `undefined`: none do. */
   readonly #withheldFrom: number | undefined;
+  /** Where its bytes come from when the store fails; `undefined`: nowhere. */
+  readonly #rest: OriginRest | undefined;
   #spanIndex = 0;
   #cursor: number;
   #isDetached = false;
@@ -53,11 +57,13 @@ export class TaskReader {
     readonly signal: AbortSignal;
     /** Pieces that were here before anything was fetched for this client; default: those held now. */
     readonly heldBefore?: Bitmap | undefined;
+    readonly rest?: OriginRest | undefined;
   }) {
     this.spans = options.spans;
     this.#task = options.task;
     this.#withheldFrom = options.withheldFrom;
     this.#signal = options.signal;
+    this.#rest = options.rest;
     this.#cursor = options.spans[0]?.start ?? 0;
     this.heldBefore = (options.heldBefore ?? options.task.stored.held).clone();
   }
@@ -97,7 +103,8 @@ export class TaskReader {
     for (;;) {
       const end = this.spans[this.#spanIndex]?.end ?? 0;
       if (this.#cursor >= end) return 0;
-      if (this.#task.failure !== undefined) throw this.#task.failure;
+      const { failure } = this.#task;
+      if (failure !== undefined) return this.#readPast(failure, end, into);
       const pieceIndex = pieceAt(stored.layout, this.#cursor);
       const readable = Math.min(end, this.#limit(), this.#task.readableEnd(this.#cursor));
       if (readable <= this.#cursor) {
@@ -112,7 +119,7 @@ export class TaskReader {
       const length = Math.min(into.length, readable - this.#cursor);
       // Asked before the read: a fetch that ends meanwhile would no longer be known.
       const traffic = this.#trafficOf(pieceIndex);
-      await stored.read(into, this.#cursor, length);
+      if (!(await this.#readStored(into, length, pieceIndex))) continue;
       this.#cursor += length;
       this.delivered[traffic] += length;
       return length;
@@ -122,7 +129,32 @@ export class TaskReader {
   detach(isComplete: boolean): void {
     if (this.#isDetached) return;
     this.#isDetached = true;
+    this.#rest?.close();
     this.#task.detach(this, isComplete);
+  }
+
+  /** @returns false when the piece cannot be read any more and was given up: it is fetched again. */
+  async #readStored(into: Uint8Array, length: number, pieceIndex: number): Promise<boolean> {
+    const { stored } = this.#task;
+    try {
+      await stored.read(into, this.#cursor, length);
+      return true;
+    } catch (error) {
+      if (!(error instanceof PortError) || !stored.held.has(pieceIndex)) throw error;
+      await stored.recheck([pieceIndex]);
+      if (stored.held.has(pieceIndex)) throw error;
+      this.#task.pieceLost(pieceIndex);
+      return false;
+    }
+  }
+
+  /** A store that fails is no reason to fail the client: the rest comes straight from the origin. */
+  async #readPast(failure: Error, end: number, into: Uint8Array): Promise<number> {
+    if (!(failure instanceof StorageFailure) || this.#rest === undefined) throw failure;
+    const length = await this.#rest.read({ start: this.#cursor, end }, into);
+    this.#cursor += length;
+    this.delivered.backToSource += length;
+    return length;
   }
 
   #limit(): number {

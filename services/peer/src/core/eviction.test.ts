@@ -1,6 +1,13 @@
 import { parseTaskId } from "@lacewing/contracts/ids.ts";
 import { describe, expect, test } from "vitest";
-import { bytesToEvict, chooseEvictions, type IdleTask, type Room } from "./eviction.ts";
+import {
+  bytesToEvict,
+  bytesToLowWatermark,
+  chooseEvictions,
+  expired,
+  type IdleTask,
+  type Room,
+} from "./eviction.ts";
 
 const room: Room = {
   usedBytes: 60,
@@ -52,5 +59,34 @@ describe("eviction", () => {
 
   test("breaks ties by id", () => {
     expect(names(chooseEvictions([idle("b", 10, 1), idle("a", 10, 1)], 5))).toEqual(["a"]);
+  });
+});
+
+describe("watermarks", () => {
+  const marks = { high: 0.9, low: 0.7 };
+
+  test("ask for nothing up to the high one, and from there down to the low one", () => {
+    expect(bytesToLowWatermark(room, 30, marks)).toBe(0);
+    expect(bytesToLowWatermark(room, 31, marks)).toBe(21);
+  });
+
+  test("are a wish: what is missing is evicted though the low one cannot be reached", () => {
+    const tasks = [idle("a", 10, 1), idle("b", 10, 2), idle("c", 10, 3)];
+    expect(names(chooseEvictions(tasks, 5, 15))).toEqual(["a", "b"]);
+    expect(names(chooseEvictions(tasks, 5, 500))).toEqual(["a", "b", "c"]);
+    expect(chooseEvictions(tasks, 31, 500)).toBeUndefined();
+  });
+});
+
+describe("a time to live", () => {
+  const tasks = [idle("a", 10, 100), idle("b", 0, 900)];
+
+  test("ends content that nobody used for longer", () => {
+    expect(names(expired(tasks, { nowMs: 1000, ttlMs: 899 }))).toEqual(["a"]);
+    expect(names(expired(tasks, { nowMs: 1000, ttlMs: 900 }))).toEqual([]);
+  });
+
+  test("of zero ends nothing", () => {
+    expect(expired(tasks, { nowMs: 1e12, ttlMs: 0 })).toEqual([]);
   });
 });

@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { nodeDisk } from "../disk/node-disk.ts";
 import { DiskFactJournal } from "./disk-fact-journal.ts";
 
 let dir: string;
@@ -98,4 +99,48 @@ test("writing the log anew loses nothing that is not settled", async () => {
     ["running", "interrupted"],
   ]);
   expect((await readFile(path, "utf8")).length).toBeLessThan(6000);
+});
+
+function full(): Error {
+  return Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
+}
+
+test("lines that a full disk takes in part only are written with the next ones, once", async () => {
+  let isFull = true;
+  const disk: typeof nodeDisk = {
+    ...nodeDisk,
+    write: async (fd, bytes, stretch) => {
+      if (!isFull) return nodeDisk.write(fd, bytes, stretch);
+      await nodeDisk.write(fd, bytes, { ...stretch, length: Math.floor(stretch.length / 2) });
+      throw full();
+    },
+  };
+  const log = createMemoryLog();
+  const journal = await DiskFactJournal.open(path, log, { disk });
+  journal.end(aFact("a"));
+  await vi.waitFor(() =>
+    expect(log.entries.map(({ event }) => event)).toContain("download facts cannot be written"),
+  );
+  isFull = false;
+  journal.begin(aFact("b", "interrupted"));
+  expect(await afterCrash(journal)).toEqual([
+    ["a", "finished"],
+    ["b", "interrupted"],
+  ]);
+});
+
+test("a log that cannot be written anew grows on and loses nothing", async () => {
+  const disk: typeof nodeDisk = { ...nodeDisk };
+  const log = createMemoryLog();
+  const journal = await DiskFactJournal.open(path, log, { disk, compactBytes: 500 });
+  disk.rename = () => {
+    throw full();
+  };
+  for (let index = 0; index < 20; index++) {
+    journal.end(aFact(`d${index}`));
+  }
+  expect((await afterCrash(journal)).map(([id]) => id)).toEqual(
+    Array.from({ length: 20 }, (_, index) => `d${index}`),
+  );
+  expect(log.entries.map(({ event }) => event)).toContain("the log of download facts grows on");
 });

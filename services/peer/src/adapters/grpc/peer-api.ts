@@ -12,6 +12,9 @@ import {
   type DownloadResponse,
   PeerApiService,
   type PeerApiServer,
+  type PinTaskRequest,
+  type RemoveTaskRequest,
+  type RemoveTaskResponse,
   type TaskStat,
 } from "@lacewing/contracts/gen/lacewing/peer/v1/peer_api.ts";
 import { parseTaskId } from "@lacewing/contracts/ids.ts";
@@ -65,14 +68,26 @@ export async function startPeerApi(options: PeerApiOptions): Promise<{ close(): 
       const stored = findTask(options.store, request.taskId, request.url);
       if (stored === undefined) {
         callback({ code: status.NOT_FOUND, details: "this host does not hold such a task" });
-      } else callback(null, statOf(stored));
+      } else callback(null, statOf(stored, options.store));
     },
     listTasks: (_call, callback) => {
-      const tasks = Array.from(options.store.list(), statOf).toSorted(
-        (a, b) => b.usedAtMs - a.usedAtMs,
-      );
-      const { usedBytes, quotaBytes } = options.store.usage();
+      const { store } = options;
+      const stats = Array.from(store.list(), (stored) => statOf(stored, store));
+      const tasks = stats.toSorted((a, b) => b.usedAtMs - a.usedAtMs);
+      const { usedBytes, quotaBytes } = store.usage();
       callback(null, { tasks, usedBytes, quotaBytes });
+    },
+    removeTask: ({ request }, callback) => {
+      removeTask(options.store, request).then(
+        (answer) => callback(null, answer),
+        (error: unknown) => callback(asServiceError(error)),
+      );
+    },
+    pinTask: ({ request }, callback) => {
+      pinTask(options.store, request).then(
+        (answer) => callback(null, answer),
+        (error: unknown) => callback(asServiceError(error)),
+      );
     },
   };
   server.addService(PeerApiService, service);
@@ -213,7 +228,50 @@ function findTask(store: PieceStore, taskIdText: string, url: string): StoredTas
   return [...store.list()].find(({ description }) => description.url === url);
 }
 
-function statOf(stored: StoredTask): TaskStat {
+async function removeTask(
+  store: PieceStore,
+  { taskId, force }: RemoveTaskRequest,
+): Promise<RemoveTaskResponse> {
+  const stored = mustHold(store, taskId);
+  const { description } = stored;
+  if (stored.isPinned && !force) {
+    throw refusal("task_in_use", "the task is in use: somebody downloads it or reads it from here");
+  }
+  if (store.isPinned(description.taskId) && !force) {
+    throw refusal("task_pinned", "the task is pinned");
+  }
+  await store.remove(description.taskId);
+  return { freedBytes: description.lengthBytes };
+}
+
+async function pinTask(store: PieceStore, { taskId, pinned }: PinTaskRequest): Promise<TaskStat> {
+  const stored = mustHold(store, taskId);
+  if (!(await store.pin(stored.description.taskId, pinned))) {
+    throw refusal("too_many_pinned", "too many tasks are pinned already");
+  }
+  return statOf(stored, store);
+}
+
+function mustHold(store: PieceStore, taskId: string): StoredTask {
+  const stored = findTask(store, taskId, "");
+  if (stored === undefined) throw refusal("task_unknown", "this host does not hold such a task");
+  return stored;
+}
+
+function refusal(code: keyof typeof STATUS_OF_REFUSAL, message: string): PortError {
+  return new PortError(code, message, { retryable: false });
+}
+
+/** Refusals of this API on the wire. */
+const STATUS_OF_REFUSAL = {
+  invalid_argument: status.INVALID_ARGUMENT,
+  task_unknown: status.NOT_FOUND,
+  task_in_use: status.FAILED_PRECONDITION,
+  task_pinned: status.FAILED_PRECONDITION,
+  too_many_pinned: status.RESOURCE_EXHAUSTED,
+} as const;
+
+function statOf(stored: StoredTask, store: PieceStore): TaskStat {
   const { description, held } = stored;
   return {
     taskId: description.taskId,
@@ -228,6 +286,8 @@ function statOf(stored: StoredTask): TaskStat {
     createdAtMs: description.createdAtMs,
     usedAtMs: Math.round(stored.usedAtMs),
     bitmap: Buffer.from(held.toBytes()),
+    isPinned: store.isPinned(description.taskId),
+    isInUse: stored.isPinned,
   };
 }
 
@@ -241,6 +301,7 @@ function asServiceError(error: unknown): ServiceError {
 
 function statusOf(error: unknown): status {
   if (!(error instanceof PortError)) return status.ABORTED;
-  if (error.code === "invalid_argument") return status.INVALID_ARGUMENT;
+  const refused = Object.entries(STATUS_OF_REFUSAL).find(([code]) => code === error.code);
+  if (refused !== undefined) return refused[1];
   return error.retryable ? status.UNAVAILABLE : status.ABORTED;
 }

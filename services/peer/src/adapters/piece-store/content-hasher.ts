@@ -1,7 +1,10 @@
+import { createHash } from "node:crypto";
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { pieceSpan, type PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import type { Disk } from "../disk/disk.ts";
 import type { Digests } from "./digest-pool.ts";
+import { readSmallDigest, SMALL_PIECE_BYTES_MAX } from "./small-digest.ts";
 
 /** What the hasher needs to know of its task. */
 export interface HashedTask {
@@ -12,6 +15,8 @@ export interface HashedTask {
   withData<T>(use: (fd: number) => Promise<T>): Promise<T>;
   /** A held piece was read again and has its digest. */
   onSound(pieceIndex: number): void;
+  /** The running hash could not be brought up to date; it is tried again when somebody asks for it. */
+  onBehind(error: unknown): void;
 }
 
 /** A worker that died takes the running hash along; it is begun again this often for one question. */
@@ -23,6 +28,7 @@ const RESTART_COUNT_MAX = 3;
  * before them closes.
  */
 export class ContentHasher {
+  readonly #disk: Disk;
   readonly #pool: Digests;
   readonly #task: HashedTask;
   #streamId: number | undefined;
@@ -33,7 +39,8 @@ export class ContentHasher {
   #advancing: Promise<void> | undefined;
   #digest: Uint8Array | undefined;
 
-  constructor(pool: Digests, task: HashedTask) {
+  constructor(disk: Disk, pool: Digests, task: HashedTask) {
+    this.#disk = disk;
     this.#pool = pool;
     this.#task = task;
   }
@@ -49,16 +56,22 @@ export class ContentHasher {
     pieceIndex: number,
     expected: Uint8Array | undefined,
   ): Promise<Uint8Array> {
-    if (!this.isNext(pieceIndex)) {
-      return (await this.#pool.hashSpan({ fd, ...this.#spanOf(pieceIndex) })).sha256;
-    }
+    if (this.#task.held.size === 1 || !this.isNext(pieceIndex))
+      return this.hashAlone(fd, pieceIndex);
     return (await this.#extend(fd, pieceIndex, expected)).sha256;
+  }
+
+  /** Hashes a piece for its own sake. @throws {PortError} `store_read_failed`, or retryable when whoever hashes died. */
+  async hashAlone(fd: number, pieceIndex: number): Promise<Uint8Array> {
+    const span = this.#spanOf(pieceIndex);
+    if (span.end - span.start <= SMALL_PIECE_BYTES_MAX)
+      return readSmallDigest(this.#disk, fd, span);
+    return (await this.#pool.hashSpan({ fd, ...span })).sha256;
   }
 
   /** A piece became held: brings the running hash up to the first gap, in the background. */
   pieceHeld(): void {
-    // A failure shows again when somebody asks for the digest.
-    this.#advance().catch(() => {});
+    this.#advance().catch((error: unknown) => this.#task.onBehind(error));
   }
 
   /**
@@ -67,6 +80,10 @@ export class ContentHasher {
    * @throws {PortError} `store_piece_damaged`, not retryable, when a piece no longer has its digest; `store_read_failed`.
    */
   async digest(): Promise<Uint8Array> {
+    // The digest of the only piece is the digest of the whole.
+    if (this.#task.held.size <= 1) {
+      return this.#task.digestOf(0) ?? createHash("sha256").digest();
+    }
     for (let attempt = 0; attempt <= RESTART_COUNT_MAX; attempt++) {
       if (this.#digest !== undefined) return this.#digest;
       await this.#advance();

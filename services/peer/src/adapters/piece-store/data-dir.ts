@@ -8,6 +8,7 @@ import { errorCode, STORE_DIR_MODE, STORE_FILE_MODE } from "../disk/node-disk.ts
 export interface HeldDataDir {
   readonly contentPath: string;
   readonly countersPath: string;
+  readonly pinnedPath: string;
   release(): Promise<void>;
 }
 
@@ -36,6 +37,7 @@ export async function holdDataDir(dataDir: string): Promise<HeldDataDir> {
   return {
     contentPath,
     countersPath: join(dataDir, "incarnations"),
+    pinnedPath: join(dataDir, "pinned"),
     release: async () => rm(lockPath, { force: true }),
   };
 }

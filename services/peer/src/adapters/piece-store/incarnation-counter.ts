@@ -1,3 +1,5 @@
+import type { Log } from "@lacewing/observability/log.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { Disk } from "../disk/disk.ts";
 import { readWholeFile, replaceFile } from "../disk/whole-file.ts";
 import { writeFailure } from "./task-files.ts";
@@ -12,13 +14,15 @@ const RESERVED_AT_ONCE = 1024;
 export class IncarnationCounter {
   readonly #disk: Disk;
   readonly #path: string;
+  readonly #log: Log;
   #last: number;
   #reservedTo: number;
   #reserving: Promise<void> | undefined;
 
-  private constructor(disk: Disk, path: string, last: number) {
+  private constructor(disk: Disk, path: string, log: Log, last: number) {
     this.#disk = disk;
     this.#path = path;
+    this.#log = log;
     this.#last = last;
     this.#reservedTo = last;
   }
@@ -31,11 +35,12 @@ export class IncarnationCounter {
   static async load(
     disk: Disk,
     path: string,
+    log: Log,
     floor: { readonly seenMax: number; readonly nowMs: number },
   ): Promise<IncarnationCounter> {
     const stored = readCounter(disk, path);
     const last = Math.max(stored ?? Math.floor(floor.nowMs / 1000), floor.seenMax);
-    const counter = new IncarnationCounter(disk, path, last);
+    const counter = new IncarnationCounter(disk, path, log, last);
     // A disk that is full now may have room when the first number is wanted.
     await counter.#reserveMore().catch(() => {});
     return counter;
@@ -48,6 +53,11 @@ export class IncarnationCounter {
     // Ahead of need: a download must not wait for the disk's slowest operation. A failure shows when the numbers run out.
     if (this.#reservedTo - next < RESERVED_AT_ONCE / 2) this.#reserveMore().catch(() => {});
     return next;
+  }
+
+  /** Where not even a number can be made durable, the next one is used all the same: a crash may give it out again. */
+  async nextAtAnyCost(): Promise<number> {
+    return this.next().catch(() => ++this.#last);
   }
 
   #reserveMore(): Promise<void> {
@@ -63,6 +73,7 @@ export class IncarnationCounter {
       const text = Buffer.from(`${reservedTo}\n`);
       await replaceFile(this.#disk, this.#path, text);
     } catch (error) {
+      this.#log.warn("store.incarnations_not_reserved", { error: messageOf(error) });
       throw writeFailure(error);
     }
     this.#reservedTo = reservedTo;

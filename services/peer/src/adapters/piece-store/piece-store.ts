@@ -4,7 +4,7 @@ import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import { messageOf } from "@lacewing/runtime/errors.ts";
+import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type {
   DroppedTask,
   PieceStore,
@@ -13,43 +13,30 @@ import type {
   StoreUsage,
   TaskDescription,
 } from "../../app/ports.ts";
-import { bytesToEvict, chooseEvictions } from "../../core/eviction.ts";
 import type { Disk } from "../disk/disk.ts";
 import { nodeDisk } from "../disk/node-disk.ts";
+import { Departures } from "./departures.ts";
 import { type HeldDataDir, holdDataDir } from "./data-dir.ts";
 import { DiskRoom } from "./disk-room.ts";
-import { type Digests, DigestPool } from "./digest-pool.ts";
-import { FileStamp } from "./file-stamp.ts";
+import { DigestPool } from "./digest-pool.ts";
+import { EVICTION_DEFAULT, Evictor } from "./evictor.ts";
 import { IncarnationCounter } from "./incarnation-counter.ts";
-import { emptyState, JournalWriter, newJournal } from "./journal-file.ts";
+import { Prover } from "./prover.ts";
 import {
-  pathsOf,
-  type Recovered,
-  type RecoveredTask,
-  recoverTasks,
-  smallPathOf,
-} from "./recovery.ts";
+  HASH_WORKER_COUNT_DEFAULT,
+  type PieceStoreOptions,
+  SCRUB_RATE,
+} from "./piece-store-options.ts";
+import { PinnedTasks } from "./pinned-tasks.ts";
+import { StoreAge } from "./proofs.ts";
+import { type Recovered, recoverTasks } from "./recovery.ts";
 import { SmallMemory } from "./small-memory.ts";
 import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
 import { SmallWriter } from "./small-writer.ts";
 import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
-import { OpenTaskFiles, removePair, setLength, writeAll } from "./task-files.ts";
+import { OpenTaskFiles, pathsOf, smallPathOf, writeFailure } from "./task-files.ts";
+import { adoptFiles, makeFiles } from "./task-making.ts";
 
-export interface PieceStoreOptions {
-  readonly dataDir: string;
-  /** Default: 20 GiB or 20 % of the disk, the smaller. */
-  readonly quotaBytes?: number | undefined;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Threads that hash; one does about 0.9 GB/s of new content (each byte is hashed twice: its piece and the whole). Default 2. */
-  readonly hashWorkers?: number | undefined;
-  /** For tests: a disk that fails, and what hashes through it. */
-  readonly disk?: Disk | undefined;
-  readonly digests?: Digests | undefined;
-}
-
-/** One hashes what arrives while another proves what is read. */
-const HASH_WORKER_COUNT_DEFAULT = 2;
 /** Tasks in the store: empty and tiny ones take memory and files but hardly any quota. */
 const TASK_COUNT_MAX = 1_000_000;
 
@@ -67,8 +54,12 @@ export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPi
     const recovered = await recoverTasks(disk, dir.contentPath, log);
     const seenMax = incarnationsOf(recovered).reduce((max, seen) => Math.max(max, seen), 0);
     const nowMs = options.clock.now();
-    const incarnations = await IncarnationCounter.load(disk, dir.countersPath, { seenMax, nowMs });
-    const store = new DiskPieceStore({ ...options, disk, log }, dir, incarnations, recovered);
+    const incarnations = await IncarnationCounter.load(disk, dir.countersPath, log, {
+      seenMax,
+      nowMs,
+    });
+    const store = new DiskPieceStore({ ...options, disk, log }, dir, incarnations);
+    await store.adopt(recovered);
     log.info("store.opened", {
       taskCount: recovered.tasks.length + recovered.small.length,
       ...store.usage(),
@@ -96,36 +87,48 @@ export class DiskPieceStore implements PieceStore {
   /** Tasks that may have been reserved more than they have written. */
   readonly #unwritten = new Set<KeptTask>();
   readonly #creating = new Map<TaskId, Promise<StoredTask | StoreRefusal>>();
-  /** Tasks whose files are being removed: the same task must not be made anew before that is done. */
-  readonly #leaving = new Map<TaskId, Promise<void>>();
+  readonly #departures: Departures;
   readonly #listeners = new Set<(dropped: DroppedTask) => void>();
+  readonly #offerListeners = new Set<(taskId: TaskId) => void>();
+  readonly #prover: Prover;
   readonly #room: DiskRoom;
   #usedBytes = 0;
   /** Reserved by tasks that are being made and are not in the map yet. */
   #reservedBytes = 0;
-  /** Reservations happen one after the other, or two would take the same room. */
-  #lastReservation: Promise<unknown> = Promise.resolve();
+  readonly #evictor: Evictor;
+  readonly #pinned: PinnedTasks;
   readonly #madeFolders = new Set<string>();
 
   constructor(
     options: PieceStoreOptions & { readonly disk: Disk },
     dir: HeldDataDir,
     incarnations: IncarnationCounter,
-    recovered: Recovered,
   ) {
     const { clock, log, disk } = options;
     this.#clock = clock;
     this.#log = log;
     this.#disk = disk;
     this.#dir = dir;
+    this.#departures = new Departures(log, (taskId) => this.#tasks.has(taskId));
+    this.#pinned = new PinnedTasks(disk, dir.pinnedPath);
+    const evicted = {
+      room: () => this.#roomNow(),
+      idleTasks: () => this.#idleTasks(),
+      evict: async (taskId: TaskId) => this.#evict(taskId),
+    };
+    this.#evictor = new Evictor(evicted, options.eviction ?? EVICTION_DEFAULT, options);
     this.#room = new DiskRoom(disk, dir.contentPath, options.quotaBytes, log);
     this.#shared = {
       disk,
       files: new OpenTaskFiles(disk),
       digests: options.digests ?? new DigestPool(options.hashWorkers ?? HASH_WORKER_COUNT_DEFAULT),
       incarnations,
+      age: new StoreAge(clock),
       clock,
       log,
+      pieceOffered: (task) => this.#tellOffered(task),
+      fileChanged: (task) => this.#prover.suspect(task),
+      makeRoom: async (task) => this.#makeRoomOnDisk(task.description.taskId, task.unwrittenBytes),
       piecesGivenUp: (task) => this.#givenUp(task),
       journalFailed: async (task) => this.#drop(task, "damaged"),
     };
@@ -136,13 +139,32 @@ export class DiskPieceStore implements PieceStore {
       incarnations,
       clock,
       log,
+      pieceOffered: (task) => this.#tellOffered(task),
+      makeRoom: async (task) => this.#makeRoomOnDisk(task.description.taskId, task.unwrittenBytes),
       piecesGivenUp: (task) => this.#givenUp(task),
       cannotKeep: (task) => {
         void this.#drop(task, "damaged");
       },
     };
-    for (const task of recovered.tasks) this.#adopt(task);
-    for (const task of recovered.small) this.#add(new SmallStoredTask(this.#small, task));
+    const rateBytesPerSecond = options.scrubRate ?? SCRUB_RATE;
+    this.#prover = new Prover({ list: () => this.list(), rateBytesPerSecond, clock, log });
+  }
+
+  /**
+   * Takes on what was found at the start, under a new incarnation: what a power loss brought back may have been told to be
+   * gone, and nothing is offered before it was hashed.
+   */
+  async adopt({ tasks, small }: Recovered): Promise<void> {
+    if (tasks.length + small.length === 0) return this.#prover.start();
+    const incarnation = await this.#shared.incarnations.nextAtAnyCost();
+    for (const task of tasks) this.#add(adoptFiles(this.#shared, task, incarnation));
+    for (const task of small) this.#add(new SmallStoredTask(this.#small, { ...task, incarnation }));
+    this.#prover.start();
+  }
+
+  /** Resolves when everything that was found at the start has been hashed. */
+  async caughtUp(): Promise<void> {
+    await this.#prover.caughtUp();
   }
 
   get(taskId: TaskId): KeptTask | undefined {
@@ -165,6 +187,10 @@ export class DiskPieceStore implements PieceStore {
     this.#listeners.add(listener);
   }
 
+  onOffered(listener: (taskId: TaskId) => void): void {
+    this.#offerListeners.add(listener);
+  }
+
   async create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
     const { taskId } = description;
     const creating = this.#creating.get(taskId);
@@ -181,16 +207,33 @@ export class DiskPieceStore implements PieceStore {
 
   async remove(taskId: TaskId): Promise<void> {
     const task = this.#tasks.get(taskId);
+    if (this.#pinned.has(taskId)) await this.#pinned.set(taskId, false);
     if (task !== undefined) await this.#drop(task, "removed");
-    else await this.#leaving.get(taskId);
+    else await this.#departures.gone(taskId);
+  }
+
+  isPinned(taskId: TaskId): boolean {
+    return this.#pinned.has(taskId);
+  }
+
+  async pin(taskId: TaskId, isPinned: boolean): Promise<boolean> {
+    if (isPinned && !this.#tasks.has(taskId)) return false;
+    return this.#pinned.set(taskId, isPinned);
+  }
+
+  /** Evicts what has outlived its time now, instead of at the next minute. */
+  async expire(): Promise<void> {
+    await this.#evictor.expire();
   }
 
   /** Lets running writes end, then lets everything go. The store is of no use afterwards. */
   async close(): Promise<void> {
     await Promise.allSettled(this.#creating.values());
+    await this.#prover.stop();
+    this.#evictor.stop();
     await Promise.all([...this.#tasks.values()].map(async (task) => task.idle()));
     this.#small.writer.flushAll();
-    await Promise.all(this.#leaving.values());
+    await this.#departures.allGone();
     await this.#shared.digests.close();
     this.#shared.files.close();
     await this.#dir.release();
@@ -214,16 +257,24 @@ export class DiskPieceStore implements PieceStore {
     const { taskId, lengthBytes } = description;
     if (pieceCountOf(description) > PIECE_COUNT_MAX) return "store_failed";
     if (this.#tasks.size >= TASK_COUNT_MAX) return "no_room";
-    await this.#leaving.get(taskId);
-    const reservation = this.#lastReservation.then(async () => this.#reserve(lengthBytes));
-    this.#lastReservation = reservation.catch(() => {});
-    if (!(await reservation)) {
+    await this.#departures.gone(taskId);
+    await this.#departures.retry();
+    const hasRoom = await this.#evictor.makeRoom(lengthBytes, () => {
+      this.#reservedBytes += lengthBytes;
+    });
+    if (!hasRoom) {
       this.#log.warn("store.no_room", { task: taskId, lengthBytes, ...this.usage() });
       return "no_room";
     }
     try {
       const isSmall = lengthBytes > 0 && lengthBytes <= SMALL_CONTENT_BYTES_MAX;
-      const task = await (isSmall ? this.#makeSmall(description) : this.#makeFiles(description));
+      const make = async (): Promise<KeptTask> =>
+        isSmall ? this.#makeSmall(description) : this.#makeFiles(description);
+      const task = await make().catch(async (error: unknown) => {
+        const isFull = error instanceof PortError && error.code === "store_no_space";
+        if (!isFull || !(await this.#makeRoomOnDisk(taskId, lengthBytes))) throw error;
+        return make();
+      });
       this.#add(task);
       // Nothing evicts the task before whoever asked for it had a chance to pin it.
       setImmediate(task.pin());
@@ -236,23 +287,19 @@ export class DiskPieceStore implements PieceStore {
     }
   }
 
-  /** Takes room for `lengthBytes`, evicting idle tasks when there is too little. @returns whether there is room now. */
-  async #reserve(lengthBytes: number): Promise<boolean> {
-    const room = {
-      ...this.usage(),
-      unwrittenBytes: this.#unwrittenBytes(),
-      floorBytes: this.#room.floorBytes,
-    };
-    const needed = bytesToEvict(room, lengthBytes);
-    const chosen = needed === 0 ? [] : chooseEvictions(this.#idleTasks(), needed);
-    if (chosen === undefined) return false;
-    this.#reservedBytes += lengthBytes;
-    for (const { taskId } of chosen) {
-      const task = this.#tasks.get(taskId);
-      // In use again since it was chosen: the store is over its quota by that much until the next reservation.
-      if (task !== undefined && !task.isPinned) await this.#drop(task, "evicted");
-    }
-    return true;
+  #roomNow() {
+    const { floorBytes } = this.#room;
+    return { ...this.usage(), unwrittenBytes: this.#unwrittenBytes(), floorBytes };
+  }
+
+  async #makeRoomOnDisk(taskId: TaskId, bytes: number): Promise<boolean> {
+    return this.#evictor.makeRoomOnDisk({ taskId, bytes });
+  }
+
+  /** In use again since it was chosen: the store is over its quota by that much until the next reservation. */
+  async #evict(taskId: TaskId): Promise<void> {
+    const task = this.#tasks.get(taskId);
+    if (task !== undefined && !task.isPinned) await this.#drop(task, "evicted");
   }
 
   async #makeSmall(description: TaskDescription): Promise<SmallStoredTask> {
@@ -267,49 +314,18 @@ export class DiskPieceStore implements PieceStore {
   async #makeFiles(description: TaskDescription): Promise<DiskStoredTask> {
     const paths = pathsOf(this.#dir.contentPath, description.taskId);
     const incarnation = await this.#shared.incarnations.next();
-    const journal = newJournal(description, incarnation);
     this.#ensureFolder(dirname(paths.data));
-    try {
-      await this.#shared.files.create(paths, async (files) => {
-        setLength(this.#disk, files.dataFd, description.lengthBytes);
-        await writeAll(this.#disk, files.journalFd, journal, 0);
-      });
-    } catch (error) {
-      this.#shared.files.abandon(paths);
-      await removePair(this.#disk, paths).catch(() => {});
-      throw error;
-    }
-    const isEmpty = description.lengthBytes === 0;
-    const usedAtMs = this.#clock.now();
-    return new DiskStoredTask(this.#shared, {
-      description,
-      paths,
-      state: { ...emptyState(description), incarnation, isVerified: isEmpty },
-      journal: new JournalWriter(this.#disk, this.#shared.files, paths, journal.length),
-      stamp: new FileStamp(this.#disk, paths, usedAtMs),
-      usedAtMs,
-    });
+    return makeFiles(this.#shared, paths, description, incarnation);
   }
 
   #ensureFolder(path: string): void {
     if (this.#madeFolders.has(path)) return;
-    this.#disk.makeFolder(path);
+    try {
+      this.#disk.makeFolder(path);
+    } catch (error) {
+      throw writeFailure(error);
+    }
     this.#madeFolders.add(path);
-  }
-
-  #adopt({ journal, paths, usedAtMs }: RecoveredTask): void {
-    const stamp = new FileStamp(this.#disk, paths, usedAtMs);
-    stamp.settle();
-    this.#add(
-      new DiskStoredTask(this.#shared, {
-        description: journal.description,
-        paths,
-        state: journal.state,
-        journal: new JournalWriter(this.#disk, this.#shared.files, paths, journal.soundBytes),
-        stamp,
-        usedAtMs,
-      }),
-    );
   }
 
   #add(task: KeptTask): void {
@@ -325,36 +341,20 @@ export class DiskPieceStore implements PieceStore {
     this.#usedBytes -= lengthBytes;
     task.abandon();
     this.#log.info("store.task_dropped", { task: taskId, reason, lengthBytes });
-    const leaving = this.#removeFiles(task).finally(() => this.#leaving.delete(taskId));
-    this.#leaving.set(taskId, leaving);
-    await leaving;
-    this.#tellDropped(task, await this.#incarnationAfter(task), reason);
-  }
-
-  async #removeFiles(task: KeptTask): Promise<void> {
-    try {
-      await task.removeFiles();
-    } catch (error) {
-      this.#log.error("store.remove_failed", {
-        task: task.description.taskId,
-        error: messageOf(error),
-      });
-    }
-  }
-
-  /** Where not even a number can be made durable, the next one is told: whoever creates the task again gets that or more. */
-  async #incarnationAfter(task: KeptTask): Promise<number> {
-    try {
-      return await this.#shared.incarnations.next();
-    } catch (error) {
-      this.#log.error("store.incarnation_failed", { error: messageOf(error) });
-      return task.incarnation + 1;
-    }
+    await this.#departures.leave(task);
+    this.#tellDropped(task, await this.#shared.incarnations.nextAtAnyCost(), reason);
   }
 
   #givenUp(task: KeptTask): void {
     this.#unwritten.add(task);
     this.#tellDropped(task, task.incarnation, "damaged");
+  }
+
+  /** Not with every piece, each of which would tell of all before it: at 1, 2, 4, 8 … of them, and at the last. */
+  #tellOffered(task: StoredTask): void {
+    const { count } = task.offered;
+    if (count < task.held.count && (count & (count - 1)) !== 0) return;
+    for (const listener of this.#offerListeners) listener(task.description.taskId);
   }
 
   #tellDropped(task: StoredTask, incarnation: number, reason: DroppedTask["reason"]): void {
@@ -366,7 +366,8 @@ export class DiskPieceStore implements PieceStore {
   *#idleTasks() {
     for (const task of this.#tasks.values()) {
       const { taskId, lengthBytes } = task.description;
-      if (!task.isPinned) yield { taskId, reservedBytes: lengthBytes, usedAtMs: task.usedAtMs };
+      if (!task.isPinned && !this.#pinned.has(taskId))
+        yield { taskId, reservedBytes: lengthBytes, usedAtMs: task.usedAtMs };
     }
   }
 

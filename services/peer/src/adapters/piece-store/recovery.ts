@@ -6,7 +6,7 @@ import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { Disk, FileLook } from "../disk/disk.ts";
 import { readJournalFile, type RecoveredJournal } from "./journal-file.ts";
 import { readSmallHead, type SmallHead } from "./small-file.ts";
-import { closeFile, removePair, type TaskPaths } from "./task-files.ts";
+import { closeFile, pathsOf, removePair, smallPathOf, type TaskPaths } from "./task-files.ts";
 
 /** Everything that was found on the disk. */
 export interface Recovered {
@@ -29,17 +29,6 @@ export interface RecoveredTask {
 
 /** Journals read at once: enough to keep a disk busy, few enough for memory. */
 const CONCURRENT_READ_COUNT_MAX = 16;
-
-/** Where a task's files lie below the content directory. */
-export function pathsOf(contentPath: string, taskId: TaskId): TaskPaths {
-  const stem = join(contentPath, taskId.slice(0, 2), taskId);
-  return { data: `${stem}.data`, journal: `${stem}.journal` };
-}
-
-/** Where a small task's only file lies below the content directory. */
-export function smallPathOf(contentPath: string, taskId: TaskId): string {
-  return join(contentPath, taskId.slice(0, 2), `${taskId}.small`);
-}
 
 /**
  * Reads every journal and the head of every small file. What cannot be used is removed and told: data without a journal, a journal without data of the

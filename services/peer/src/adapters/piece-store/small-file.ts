@@ -38,6 +38,9 @@ export function writeSmallFile(
     const fd = disk.open(path, WRITE_ANEW);
     try {
       writeWhole(disk, fd, Buffer.concat([encodeHead(head), content]));
+    } catch (error) {
+      giveBack(disk, fd);
+      throw error;
     } finally {
       disk.close(fd);
     }
@@ -135,5 +138,14 @@ function withFile<T>(disk: Disk, path: string, use: (fd: number) => T): T {
     return use(fd);
   } finally {
     disk.close(fd);
+  }
+}
+
+/** Half a file is of no use, and its blocks may be what the disk lacks. */
+function giveBack(disk: Disk, fd: number): void {
+  try {
+    disk.setLength(fd, 0);
+  } catch {
+    // The next start sweeps it up.
   }
 }

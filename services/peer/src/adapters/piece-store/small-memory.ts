@@ -4,6 +4,7 @@ const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 /** A content that can give its bytes up, because they are in a file. */
 export interface InMemory {
   readonly lengthBytes: number;
+  /** Without a file the whole content goes. */
   forgetBytes(): void;
 }
 

@@ -16,6 +16,9 @@ import type { SmallWriter } from "./small-writer.ts";
 /** Content up to this length is kept as one file and passes through memory as a whole; hashing it takes 70 µs. */
 export const SMALL_CONTENT_BYTES_MAX = 128 * 1024;
 
+/** A file that could not be written is tried again when the content is used so long after: disks do not empty in a second. */
+const WRITE_AGAIN_MS = 30_000;
+
 /** What a small task shares with the rest of its store. */
 export interface SmallSurroundings {
   readonly disk: Disk;
@@ -24,9 +27,13 @@ export interface SmallSurroundings {
   readonly incarnations: IncarnationCounter;
   readonly clock: Clock;
   readonly log: Log;
+  /** It was found at the start and has been hashed, so that other hosts may be told of it. */
+  pieceOffered(task: SmallStoredTask): void;
+  /** The disk is full although there was room. Resolves with whether something was evicted. */
+  makeRoom(task: SmallStoredTask): Promise<boolean>;
   /** Its only piece was found damaged and is given up. */
   piecesGivenUp(task: SmallStoredTask): void;
-  /** It cannot be kept: the file cannot be written. */
+  /** It cannot be kept: there is no file of it, and its memory is wanted for others. */
   cannotKeep(task: SmallStoredTask): void;
 }
 
@@ -41,18 +48,24 @@ export interface SmallParts {
 
 /**
  * A task of one small piece. Its bytes arrive in memory, are hashed there, and are written to one file shortly after they were
- * verified; until then a crash forgets them. Bytes read back from the file are hashed before anybody sees them.
+ * verified; until then a crash forgets them. When the file cannot be written they stay in memory, and it is tried again later.
+ * Bytes read back from the file are hashed before anybody sees them.
  */
 export class SmallStoredTask implements StoredTask {
   readonly description: TaskDescription;
   readonly path: string;
   readonly held = new Bitmap(1);
+  /** Of what was found at the start nobody is told before it was hashed. */
+  readonly offered = new Bitmap(1);
   readonly #shared: SmallSurroundings;
   #incarnation: number;
   #sha256: Uint8Array | undefined;
   #bytes: Buffer | undefined;
   #isVerified: boolean;
   #isOnDisk: boolean;
+  /** When writing the file failed last. */
+  #refusedAtMs: number | undefined;
+  #makingRoom: Promise<void> | undefined;
   /** A write was tried: whatever came of it lies there. */
   #mayHaveFile: boolean;
   #isGone = false;
@@ -139,6 +152,7 @@ export class SmallStoredTask implements StoredTask {
     if (!agrees(sha256, expected)) return { ok: false, sha256 };
     this.#sha256 = sha256;
     this.held.add(0);
+    this.offered.add(0);
     return { ok: true, sha256: sha256.slice() };
   }
 
@@ -150,12 +164,24 @@ export class SmallStoredTask implements StoredTask {
     return !this.#isGone && this.held.has(pieceIndex) && this.#bytes !== undefined;
   }
 
+  /** Reads the file, if there is one, and leaves what is in memory as it is. */
   async recheck(pieceIndexes: readonly number[]): Promise<readonly number[]> {
-    if (!pieceIndexes.includes(0) || !this.held.has(0)) return [];
-    const isOnDisk = this.#isOnDisk;
-    if (isOnDisk) this.forgetBytes();
-    return this.#soundBytes() === undefined ? [0] : [];
+    if (this.#isGone || !pieceIndexes.includes(0) || !this.held.has(0)) return [];
+    if (this.#isOnDisk && this.#load() === undefined) {
+      if (this.#bytes === undefined) {
+        this.#giveUp();
+        return [0];
+      }
+      this.#shared.log.warn("store.small_rewritten", { task: this.description.taskId });
+      this.#isOnDisk = false;
+      this.#shared.writer.add(this);
+    }
+    this.#offer();
+    return [];
   }
+
+  /** What is in memory was hashed, and what comes from the file is: a stranger's write shows by itself. */
+  noticeForeignWrite(): void {}
 
   async contentDigest(): Promise<Digest> {
     this.#mustExist("store_read_failed");
@@ -189,6 +215,7 @@ export class SmallStoredTask implements StoredTask {
       this.#usedAtMs = this.#shared.clock.now();
       // Nobody goes on where a broken read left off once nobody waits for the content.
       if (this.#pinCount === 0 && !this.held.has(0)) this.#bytes = undefined;
+      if (this.#pinCount === 0) this.#writeAgain();
     };
   }
 
@@ -201,19 +228,19 @@ export class SmallStoredTask implements StoredTask {
       const head = { description, incarnation, sha256: this.#sha256 };
       writeSmallFile(this.#shared.disk, this.path, head, this.#bytes);
       this.#isOnDisk = true;
-      this.#shared.memory.used(this);
+      this.#refusedAtMs = undefined;
     } catch (error) {
-      const { taskId: task } = description;
-      this.#shared.log.error("store.small_write_failed", { task, error: messageOf(error) });
-      this.#shared.cannotKeep(this);
+      this.#refused(error);
     }
+    this.#shared.memory.used(this);
   }
 
   /** For the memory: the bytes can be read again when they are wanted. */
   forgetBytes(): void {
-    if (!this.#isOnDisk) return;
-    this.#shared.memory.removed(this);
-    this.#bytes = undefined;
+    if (this.#isOnDisk) {
+      this.#shared.memory.removed(this);
+      this.#bytes = undefined;
+    } else if (!this.isPinned) this.#shared.cannotKeep(this);
   }
 
   /** The task was evicted or removed: everybody who still holds it gets errors from now on. */
@@ -226,6 +253,8 @@ export class SmallStoredTask implements StoredTask {
 
   async idle(): Promise<void> {
     this.#shared.writer.flush(this);
+    await this.#makingRoom;
+    if (this.#refusedAtMs !== undefined) this.writeFile();
   }
 
   async removeFiles(): Promise<void> {
@@ -243,7 +272,44 @@ export class SmallStoredTask implements StoredTask {
       this.#bytes = bytes;
     }
     if (this.#isOnDisk) this.#shared.memory.used(this);
+    this.#offer();
     return this.#bytes;
+  }
+
+  #offer(): void {
+    if (this.held.has(0) && this.offered.add(0)) this.#shared.pieceOffered(this);
+  }
+
+  /** The bytes stay in memory; what the disk lacks may be there later. */
+  #refused(error: unknown): void {
+    const { taskId: task } = this.description;
+    const isFirst = this.#refusedAtMs === undefined;
+    this.#refusedAtMs = this.#shared.clock.monotonic();
+    this.#shared.log.warn("store.small_write_failed", {
+      task,
+      error: messageOf(error),
+      isKept: true,
+    });
+    const isFull = error instanceof PortError && error.code === "store_no_space";
+    if (!isFull || !isFirst) return;
+    this.#makingRoom = this.#writeWithRoom();
+  }
+
+  async #writeWithRoom(): Promise<void> {
+    try {
+      if (await this.#shared.makeRoom(this)) this.#shared.writer.add(this);
+    } catch (error) {
+      const { taskId: task } = this.description;
+      this.#shared.log.warn("store.no_room_made", { task, error: messageOf(error) });
+    }
+  }
+
+  /** Content that could not be written and is used again some time later is tried once more. */
+  #writeAgain(): void {
+    if (this.#isGone || this.#refusedAtMs === undefined || !this.#isVerified) return;
+    this.#shared.memory.used(this);
+    const sinceMs = this.#shared.clock.monotonic() - this.#refusedAtMs;
+    if (sinceMs >= WRITE_AGAIN_MS) this.#shared.writer.add(this);
   }
 
   #load(): Buffer | undefined {
@@ -266,6 +332,9 @@ export class SmallStoredTask implements StoredTask {
       pieceCount: 1,
     });
     this.held.delete(0);
+    this.offered.delete(0);
+    this.#shared.memory.removed(this);
+    this.#bytes = undefined;
     this.#sha256 = undefined;
     this.#isVerified = false;
     this.#isOnDisk = false;
@@ -282,7 +351,8 @@ export class SmallStoredTask implements StoredTask {
       this.#incarnation = Math.max(this.#incarnation, incarnation);
       this.#shared.piecesGivenUp(this);
     } catch (error) {
-      this.#shared.log.error("store.incarnation_failed", { error: messageOf(error) });
+      const { taskId: task } = this.description;
+      this.#shared.log.error("store.give_up_failed", { task, error: messageOf(error) });
       this.#shared.cannotKeep(this);
     }
   }

@@ -1,7 +1,6 @@
-import { createHash } from "node:crypto";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { type Digest, digestOfHex } from "@lacewing/contracts/ids.ts";
-import { type PieceLayout, pieceSpan, piecesCovering } from "@lacewing/contracts/pieces.ts";
+import { type PieceLayout, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation, messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { Log } from "@lacewing/observability/log.ts";
@@ -13,15 +12,10 @@ import type { Digests } from "./digest-pool.ts";
 import type { FileStamp } from "./file-stamp.ts";
 import type { IncarnationCounter } from "./incarnation-counter.ts";
 import type { JournalWriter } from "./journal-file.ts";
-import { agrees, readSmallDigest, SMALL_PIECE_BYTES_MAX } from "./small-digest.ts";
-import {
-  type OpenTaskFiles,
-  readExactly,
-  removePair,
-  type TaskPaths,
-  writeAll,
-} from "./task-files.ts";
-import { WritesInFlight } from "./writes-in-flight.ts";
+import { Proofs, type StoreAge } from "./proofs.ts";
+import { agrees } from "./small-digest.ts";
+import { type OpenTaskFiles, readExactly, removePair, type TaskPaths } from "./task-files.ts";
+import { openSpans, WritesInFlight, writeSpans } from "./writes-in-flight.ts";
 
 /** What a stored task shares with the rest of its store. */
 export interface TaskSurroundings {
@@ -29,8 +23,15 @@ export interface TaskSurroundings {
   readonly files: OpenTaskFiles;
   readonly digests: Digests;
   readonly incarnations: IncarnationCounter;
+  readonly age: StoreAge;
   readonly clock: Clock;
   readonly log: Log;
+  /** A piece that was found at the start has been hashed, so that other hosts may be told of it. */
+  pieceOffered(task: DiskStoredTask): void;
+  /** Somebody else wrote to the file: all of it is to be hashed. */
+  fileChanged(task: DiskStoredTask): void;
+  /** The disk is full although there was room. @returns whether something was evicted. */
+  makeRoom(task: DiskStoredTask): Promise<boolean>;
   /** Pieces were found damaged and are given up. */
   piecesGivenUp(task: DiskStoredTask): void;
   /** Damage could not even be journaled: the whole task has to go. */
@@ -50,8 +51,9 @@ export interface StoredTaskParts {
  * One task's bytes on disk.
  *
  * A piece is first *missing*: writes may touch its bytes. While it is *being committed* (its digest is taken) and while it is *held* no
- * write reaches its bytes, so what was hashed is what stays. A held piece is *proven* when this process hashed it and nobody
- * else has written to the file since; only proven pieces may be served.
+ * write reaches its bytes, so what was hashed is what stays. A held piece is *offered* once this process has hashed it: only then do
+ * other hosts hear of it. It is *proven* while what was hashed is surely what will be read: nobody else has written to the file, and
+ * its bytes were read a moment ago (see {@link Proofs}); only proven pieces may be served.
  */
 export class DiskStoredTask implements StoredTask {
   readonly description: TaskDescription;
@@ -62,7 +64,8 @@ export class DiskStoredTask implements StoredTask {
   readonly #stamp: FileStamp;
   readonly #hasher: ContentHasher;
   readonly #writes = new WritesInFlight();
-  readonly #proven: Bitmap;
+  readonly #offered: Bitmap;
+  readonly #proofs: Proofs;
   readonly #committing = new Map<number, Promise<unknown>>();
   readonly #proving = new Map<number, Promise<boolean>>();
   #pinCount = 0;
@@ -77,13 +80,19 @@ export class DiskStoredTask implements StoredTask {
     this.#journal = parts.journal;
     this.#stamp = parts.stamp;
     this.#usedAtMs = parts.usedAtMs;
-    this.#proven = new Bitmap(parts.state.held.size);
-    this.#hasher = new ContentHasher(shared.digests, {
+    this.#offered = new Bitmap(parts.state.held.size);
+    this.#proofs = new Proofs(shared.age);
+    this.#hasher = new ContentHasher(shared.disk, shared.digests, {
       layout: parts.description,
       held: parts.state.held,
       digestOf: (pieceIndex) => this.digestOf(pieceIndex),
       withData: async (use) => this.#withData(use),
-      onSound: (pieceIndex) => this.#proven.add(pieceIndex),
+      onSound: (pieceIndex) => this.#proved(pieceIndex),
+      onBehind: (error) =>
+        shared.log.warn("store.hash_failed", {
+          task: parts.description.taskId,
+          error: messageOf(error),
+        }),
     });
   }
 
@@ -97,6 +106,10 @@ export class DiskStoredTask implements StoredTask {
 
   get held(): Bitmap {
     return this.#state.held;
+  }
+
+  get offered(): Bitmap {
+    return this.#offered;
   }
 
   get isVerified(): boolean {
@@ -136,25 +149,24 @@ export class DiskStoredTask implements StoredTask {
         `write of bytes ${offset}-${end} into content of ${this.layout.lengthBytes} bytes`,
       );
     }
-    const spans = this.#writableSpans(offset, end);
+    const isClosed = (pieceIndex: number): boolean =>
+      this.held.has(pieceIndex) || this.#committing.has(pieceIndex);
+    const spans = openSpans(this.layout, { start: offset, end }, isClosed);
     if (spans.length === 0) return;
     this.#stamp.noteOwnWrite();
-    const writing = this.#withData(async (fd) => {
-      for (const span of spans) {
-        await writeAll(
-          this.#shared.disk,
-          fd,
-          buffer.subarray(span.start - offset, span.end - offset),
-          span.start,
-        );
-      }
-    });
+    const { disk, age } = this.#shared;
+    const writing = this.#withRoom(async () =>
+      this.#withData(async (fd) => writeSpans(disk, fd, { buffer, offset }, spans)),
+    );
+    age.passed(buffer.length);
     await this.#writes.track(offset, end, writing);
   }
 
   async read(buffer: Uint8Array, offset: number, length: number): Promise<void> {
     this.#mustExist("store_read_failed");
     await this.#withData(async (fd) => readExactly(this.#shared.disk, fd, buffer, length, offset));
+    this.#shared.age.passed(length);
+    this.#proofs.renew(pieceAt(this.layout, offset));
   }
 
   async commitPiece(pieceIndex: number, expected: Uint8Array | undefined) {
@@ -186,7 +198,7 @@ export class DiskStoredTask implements StoredTask {
   }
 
   isProven(pieceIndex: number): boolean {
-    return !this.#isGone && this.held.has(pieceIndex) && this.#proven.has(pieceIndex);
+    return !this.#isGone && this.held.has(pieceIndex) && this.#proofs.has(pieceIndex);
   }
 
   async recheck(pieceIndexes: readonly number[]): Promise<readonly number[]> {
@@ -194,7 +206,7 @@ export class DiskStoredTask implements StoredTask {
     const damaged: number[] = [];
     for (const pieceIndex of held) {
       if (!(await this.#isSoundOnDisk(pieceIndex))) damaged.push(pieceIndex);
-      else this.#proven.add(pieceIndex);
+      else this.#proved(pieceIndex);
     }
     await this.#giveUp(damaged);
     return damaged;
@@ -209,7 +221,12 @@ export class DiskStoredTask implements StoredTask {
         { retryable: false },
       );
     }
-    const sha256 = await this.#wholeDigest();
+    const sha256 = await this.#hasher.digest().catch(async (error: unknown) => {
+      if (error instanceof PortError && error.code === "store_piece_damaged") {
+        await this.recheck([...this.held]);
+      }
+      throw error;
+    });
     const digest = digestOfHex(Buffer.from(sha256).toString("hex"));
     if (digest === undefined) throw new InvariantViolation("a SHA-256 that is no digest");
     return digest;
@@ -218,7 +235,7 @@ export class DiskStoredTask implements StoredTask {
   async markVerified(): Promise<void> {
     this.#mustExist("store_write_failed");
     if (this.isVerified) return;
-    await this.#journal.append({ kind: "verified" });
+    await this.#withRoom(async () => this.#journal.append({ kind: "verified" }));
     // Given up meanwhile: the journal's order tells the same.
     if (this.held.isFull) this.#state.isVerified = true;
   }
@@ -255,12 +272,23 @@ export class DiskStoredTask implements StoredTask {
   #beginUse(): void {
     this.#usedAtMs = this.#shared.clock.now();
     this.#stamp.noteUse(this.#usedAtMs);
+    this.noticeForeignWrite();
+  }
+
+  /** Whoever wrote to the file while nobody used it is found out; then nothing is proven any more. */
+  noticeForeignWrite(): void {
     if (this.#isGone || this.#writes.count > 0 || !this.#stamp.hasForeignWrite()) return;
     this.#shared.log.warn("store.file_changed", { task: this.description.taskId });
-    this.#proven.clear();
+    this.#proofs.clear();
     this.#hasher.reset();
     // The path may name another file now.
     this.#shared.files.forget(this.paths);
+    this.#shared.fileChanged(this);
+  }
+
+  #proved(pieceIndex: number): void {
+    this.#proofs.add(pieceIndex);
+    if (this.held.has(pieceIndex) && this.#offered.add(pieceIndex)) this.#shared.pieceOffered(this);
   }
 
   /** Between uses the file should stay as it is now; while it is used we write to it ourselves. */
@@ -268,47 +296,22 @@ export class DiskStoredTask implements StoredTask {
     if (this.#pinCount === 0 && this.#writes.count === 0) this.#stamp.settle();
   }
 
-  /** The parts of a span that lie in pieces neither held nor being committed, joined where they touch. */
-  #writableSpans(start: number, end: number): { start: number; end: number }[] {
-    const spans: { start: number; end: number }[] = [];
-    const pieces = piecesCovering(this.layout, { start, end });
-    for (let pieceIndex = pieces.start; pieceIndex < pieces.end; pieceIndex++) {
-      if (this.held.has(pieceIndex) || this.#committing.has(pieceIndex)) continue;
-      const piece = pieceSpan(this.layout, pieceIndex);
-      const part = { start: Math.max(start, piece.start), end: Math.min(end, piece.end) };
-      const last = spans.at(-1);
-      if (last?.end === part.start) last.end = part.end;
-      else spans.push(part);
-    }
-    return spans;
-  }
-
   async #commitMissing(pieceIndex: number, expected: Uint8Array | undefined) {
     const span = pieceSpan(this.layout, pieceIndex);
     await this.#writes.settled(span.start, span.end);
-    const sha256 = await this.#hash(pieceIndex, expected);
+    const sha256 = await this.#withData(async (fd) =>
+      this.#hasher.hashPiece(fd, pieceIndex, expected),
+    );
     if (!agrees(sha256, expected)) return { ok: false, sha256 };
-    await this.#journal.append({ kind: "piece", pieceIndex, sha256 });
+    await this.#withRoom(async () => this.#journal.append({ kind: "piece", pieceIndex, sha256 }));
     this.#mustExist("store_write_failed");
     this.#state.digests.set(sha256, pieceIndex * PIECE_DIGEST_BYTES);
     this.held.add(pieceIndex);
-    this.#proven.add(pieceIndex);
+    this.#offered.add(pieceIndex);
+    this.#proofs.add(pieceIndex);
     this.#settleStamp();
     if (this.held.size > 1) this.#hasher.pieceHeld();
     return { ok: true, sha256 };
-  }
-
-  /** The digest of a missing piece's bytes; extends the content's running hash when the piece is next in it. */
-  async #hash(pieceIndex: number, expected: Uint8Array | undefined): Promise<Uint8Array> {
-    const span = pieceSpan(this.layout, pieceIndex);
-    const isAlone = this.held.size === 1;
-    return this.#withData(async (fd) => {
-      if (span.end - span.start <= SMALL_PIECE_BYTES_MAX && isAlone) {
-        return readSmallDigest(this.#shared.disk, fd, span);
-      }
-      if (isAlone) return (await this.#shared.digests.hashSpan({ fd, ...span })).sha256;
-      return this.#hasher.hashPiece(fd, pieceIndex, expected);
-    });
   }
 
   async #proveHeld(pieceIndex: number): Promise<boolean> {
@@ -317,21 +320,16 @@ export class DiskStoredTask implements StoredTask {
       return false;
     }
     if (!this.held.has(pieceIndex)) return false;
-    this.#proven.add(pieceIndex);
+    this.#proved(pieceIndex);
     return true;
   }
 
   /** Bytes that cannot be read are as lost as bytes that are wrong. */
   async #isSoundOnDisk(pieceIndex: number): Promise<boolean> {
-    const span = pieceSpan(this.layout, pieceIndex);
     const expected = this.digestOf(pieceIndex);
     if (expected === undefined) return false;
     try {
-      const sha256 = await this.#withData(async (fd) =>
-        span.end - span.start <= SMALL_PIECE_BYTES_MAX
-          ? readSmallDigest(this.#shared.disk, fd, span)
-          : (await this.#shared.digests.hashSpan({ fd, ...span })).sha256,
-      );
+      const sha256 = await this.#withData(async (fd) => this.#hasher.hashAlone(fd, pieceIndex));
       return agrees(sha256, expected);
     } catch (error) {
       if (!(error instanceof PortError) || error.retryable) throw error;
@@ -347,7 +345,10 @@ export class DiskStoredTask implements StoredTask {
   async #giveUp(pieceIndexes: readonly number[]): Promise<void> {
     const lost = pieceIndexes.filter((pieceIndex) => this.held.delete(pieceIndex));
     if (lost.length === 0 || this.#isGone) return;
-    for (const pieceIndex of lost) this.#proven.delete(pieceIndex);
+    for (const pieceIndex of lost) {
+      this.#proofs.delete(pieceIndex);
+      this.#offered.delete(pieceIndex);
+    }
     this.#state.isVerified = false;
     this.#hasher.reset();
     this.#shared.log.error("store.pieces_damaged", {
@@ -370,20 +371,14 @@ export class DiskStoredTask implements StoredTask {
     this.#shared.piecesGivenUp(this);
   }
 
-  async #wholeDigest(): Promise<Uint8Array> {
-    if (this.held.size === 0) return createHash("sha256").digest();
-    // The digest of the only piece is the digest of the whole.
-    if (this.held.size === 1) {
-      const only = this.digestOf(0);
-      if (only !== undefined) return only;
-    }
+  /** Evicts what nobody uses when the disk is full although there was room, and tries once more. */
+  async #withRoom(write: () => Promise<void>): Promise<void> {
     try {
-      return await this.#hasher.digest();
+      await write();
     } catch (error) {
-      if (error instanceof PortError && error.code === "store_piece_damaged") {
-        await this.recheck([...this.held]);
-      }
-      throw error;
+      const isFull = error instanceof PortError && error.code === "store_no_space";
+      if (!isFull || !(await this.#shared.makeRoom(this))) throw error;
+      await write();
     }
   }
 

@@ -1,4 +1,6 @@
 import { constants } from "node:fs";
+import { join } from "node:path";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { Disk, Stretch } from "../disk/disk.ts";
 import { errorCode } from "../disk/node-disk.ts";
@@ -8,6 +10,17 @@ import { DiskPace } from "./disk-pace.ts";
 export interface TaskPaths {
   readonly data: string;
   readonly journal: string;
+}
+
+/** Where a task's files lie below the content directory. */
+export function pathsOf(contentPath: string, taskId: TaskId): TaskPaths {
+  const stem = join(contentPath, taskId.slice(0, 2), taskId);
+  return { data: `${stem}.data`, journal: `${stem}.journal` };
+}
+
+/** Where a small task's only file lies below the content directory. */
+export function smallPathOf(contentPath: string, taskId: TaskId): string {
+  return join(contentPath, taskId.slice(0, 2), `${taskId}.small`);
 }
 
 /** The two open files of one task. */

@@ -82,6 +82,25 @@ export interface ListTasksResponse {
   quotaBytes: number;
 }
 
+export interface RemoveTaskRequest {
+  /** 64 hex digits. */
+  taskId: string;
+  /** Also when it is in use, whose downloads then break off, or pinned. */
+  force: boolean;
+}
+
+export interface RemoveTaskResponse {
+  /** Given back to the quota. */
+  freedBytes: number;
+}
+
+export interface PinTaskRequest {
+  /** 64 hex digits. */
+  taskId: string;
+  /** False: no longer. */
+  pinned: boolean;
+}
+
 export interface TaskStat {
   taskId: string;
   url: string;
@@ -97,6 +116,10 @@ export interface TaskStat {
   usedAtMs: number;
   /** Bit i = piece i is held. */
   bitmap: Uint8Array;
+  /** Kept whatever else needs room. */
+  isPinned: boolean;
+  /** Being downloaded, delivered or sent to another host. */
+  isInUse: boolean;
 }
 
 function createBaseHeader(): Header {
@@ -788,6 +811,195 @@ export const ListTasksResponse: MessageFns<ListTasksResponse> = {
   },
 };
 
+function createBaseRemoveTaskRequest(): RemoveTaskRequest {
+  return { taskId: "", force: false };
+}
+
+export const RemoveTaskRequest: MessageFns<RemoveTaskRequest> = {
+  encode(message: RemoveTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.force !== false) {
+      writer.uint32(16).bool(message.force);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.force = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveTaskRequest>): RemoveTaskRequest {
+    return RemoveTaskRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveTaskRequest>): RemoveTaskRequest {
+    const message = createBaseRemoveTaskRequest();
+    message.taskId = object.taskId ?? "";
+    message.force = object.force ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveTaskResponse(): RemoveTaskResponse {
+  return { freedBytes: 0 };
+}
+
+export const RemoveTaskResponse: MessageFns<RemoveTaskResponse> = {
+  encode(message: RemoveTaskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.freedBytes !== 0) {
+      writer.uint32(8).uint64(message.freedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveTaskResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveTaskResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.freedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RemoveTaskResponse>): RemoveTaskResponse {
+    return RemoveTaskResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveTaskResponse>): RemoveTaskResponse {
+    const message = createBaseRemoveTaskResponse();
+    message.freedBytes = object.freedBytes ?? 0;
+    return message;
+  },
+};
+
+function createBasePinTaskRequest(): PinTaskRequest {
+  return { taskId: "", pinned: false };
+}
+
+export const PinTaskRequest: MessageFns<PinTaskRequest> = {
+  encode(message: PinTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.pinned !== false) {
+      writer.uint32(16).bool(message.pinned);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PinTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePinTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.pinned = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PinTaskRequest>): PinTaskRequest {
+    return PinTaskRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PinTaskRequest>): PinTaskRequest {
+    const message = createBasePinTaskRequest();
+    message.taskId = object.taskId ?? "";
+    message.pinned = object.pinned ?? false;
+    return message;
+  },
+};
+
 function createBaseTaskStat(): TaskStat {
   return {
     taskId: "",
@@ -802,6 +1014,8 @@ function createBaseTaskStat(): TaskStat {
     createdAtMs: 0,
     usedAtMs: 0,
     bitmap: new Uint8Array(0),
+    isPinned: false,
+    isInUse: false,
   };
 }
 
@@ -842,6 +1056,12 @@ export const TaskStat: MessageFns<TaskStat> = {
     }
     if (message.bitmap.length !== 0) {
       writer.uint32(98).bytes(message.bitmap);
+    }
+    if (message.isPinned !== false) {
+      writer.uint32(104).bool(message.isPinned);
+    }
+    if (message.isInUse !== false) {
+      writer.uint32(112).bool(message.isInUse);
     }
     return writer;
   },
@@ -955,6 +1175,22 @@ export const TaskStat: MessageFns<TaskStat> = {
             message.bitmap = reader.bytes();
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.isPinned = reader.bool();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.isInUse = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -984,6 +1220,8 @@ export const TaskStat: MessageFns<TaskStat> = {
     message.createdAtMs = object.createdAtMs ?? 0;
     message.usedAtMs = object.usedAtMs ?? 0;
     message.bitmap = object.bitmap ?? new Uint8Array(0);
+    message.isPinned = object.isPinned ?? false;
+    message.isInUse = object.isInUse ?? false;
     return message;
   },
 };
@@ -1020,6 +1258,26 @@ export const PeerApiService = {
     responseSerialize: (value: ListTasksResponse): Buffer => Buffer.from(ListTasksResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListTasksResponse => ListTasksResponse.decode(value),
   },
+  /** Removes one task from this host's disk. FAILED_PRECONDITION while it is in use or pinned, unless forced. */
+  removeTask: {
+    path: "/lacewing.peer.v1.PeerApi/RemoveTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveTaskRequest): Buffer => Buffer.from(RemoveTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveTaskRequest => RemoveTaskRequest.decode(value),
+    responseSerialize: (value: RemoveTaskResponse): Buffer => Buffer.from(RemoveTaskResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveTaskResponse => RemoveTaskResponse.decode(value),
+  },
+  /** Keeps one task whatever else needs room, or lets it be evicted again. */
+  pinTask: {
+    path: "/lacewing.peer.v1.PeerApi/PinTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PinTaskRequest): Buffer => Buffer.from(PinTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PinTaskRequest => PinTaskRequest.decode(value),
+    responseSerialize: (value: TaskStat): Buffer => Buffer.from(TaskStat.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TaskStat => TaskStat.decode(value),
+  },
 } as const;
 
 export interface PeerApiServer extends UntypedServiceImplementation {
@@ -1029,6 +1287,10 @@ export interface PeerApiServer extends UntypedServiceImplementation {
   statTask: handleUnaryCall<StatTaskRequest, TaskStat>;
   /** Every task this host holds, newest first. */
   listTasks: handleUnaryCall<ListTasksRequest, ListTasksResponse>;
+  /** Removes one task from this host's disk. FAILED_PRECONDITION while it is in use or pinned, unless forced. */
+  removeTask: handleUnaryCall<RemoveTaskRequest, RemoveTaskResponse>;
+  /** Keeps one task whatever else needs room, or lets it be evicted again. */
+  pinTask: handleUnaryCall<PinTaskRequest, TaskStat>;
 }
 
 export interface PeerApiClient extends Client {
@@ -1070,6 +1332,35 @@ export interface PeerApiClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListTasksResponse) => void,
+  ): ClientUnaryCall;
+  /** Removes one task from this host's disk. FAILED_PRECONDITION while it is in use or pinned, unless forced. */
+  removeTask(
+    request: RemoveTaskRequest,
+    callback: (error: ServiceError | null, response: RemoveTaskResponse) => void,
+  ): ClientUnaryCall;
+  removeTask(
+    request: RemoveTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveTaskResponse) => void,
+  ): ClientUnaryCall;
+  removeTask(
+    request: RemoveTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveTaskResponse) => void,
+  ): ClientUnaryCall;
+  /** Keeps one task whatever else needs room, or lets it be evicted again. */
+  pinTask(request: PinTaskRequest, callback: (error: ServiceError | null, response: TaskStat) => void): ClientUnaryCall;
+  pinTask(
+    request: PinTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: TaskStat) => void,
+  ): ClientUnaryCall;
+  pinTask(
+    request: PinTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TaskStat) => void,
   ): ClientUnaryCall;
 }
 
