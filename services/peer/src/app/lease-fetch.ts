@@ -2,6 +2,7 @@ import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/d
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import { followingAbort } from "./following-abort.ts";
 import { runSpan } from "../core/fetch-plan.ts";
 import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
 import type { Paces } from "./pace.ts";
@@ -99,8 +100,8 @@ export async function runFetch(options: {
 async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
   const { task, source, run, events } = options;
   const span = spanToRead(options);
-  const wrong = new AbortController();
-  const signal = AbortSignal.any([options.signal, wrong.signal]);
+  const wrong = followingAbort(options.signal);
+  const { signal } = wrong;
   const commits: Promise<void>[] = [];
   const writes = new Set<Promise<void>>();
   const watched = options.watch.begin(
@@ -153,6 +154,7 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     // land on top of what the next source brings, whose bytes a client may see before they are hashed.
     await Promise.allSettled(writes);
     await Promise.allSettled(commits);
+    wrong.release();
   }
   signal.throwIfAborted();
 }

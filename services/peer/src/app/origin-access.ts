@@ -1,5 +1,6 @@
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
+import { followingAbort } from "./following-abort.ts";
 import { isEncoded } from "../core/identity.ts";
 import { retryAfterMs } from "../core/retry-after.ts";
 import type {
@@ -158,8 +159,8 @@ export async function readFromOrigin(options: {
   readonly signal: AbortSignal;
 }): Promise<void> {
   const { access, description, start, end, sink, received } = options;
-  const stall = new AbortController();
-  const signal = AbortSignal.any([options.signal, stall.signal]);
+  const stall = followingAbort(options.signal);
+  const { signal } = stall;
   // The head of an answer has a limit of its own, in the adapter.
   const answer =
     options.answer ??
@@ -193,6 +194,7 @@ export async function readFromOrigin(options: {
     throw error;
   } finally {
     clearTimeout(timer);
+    stall.release();
     signal.removeEventListener("abort", abandon);
     answer.response.discard();
   }
