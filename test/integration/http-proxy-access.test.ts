@@ -271,3 +271,45 @@ test("more clients than are let in at once are turned away, and the log says so"
   );
   for (const client of kept) client.socket.destroy();
 });
+
+test("more slow clients than there are long buffers for get everything, by short ones, whatever became of those before", async () => {
+  const KIB = 1024;
+  const readSizes: number[] = [];
+  const bodyBytes = 600 * KIB;
+  await using world = await startWorld();
+  const { port } = world.proxy.address;
+  const held = Promise.withResolvers<undefined>();
+  world.downloads.script = (request) => {
+    const body = bodyOfChunks(1_000, 1024 * KIB);
+    const isHeld = request.url.pathname.endsWith("/held");
+    let left = bodyBytes;
+    const read = async (into: Uint8Array) => {
+      if (into.length !== 16 * KIB || left < bodyBytes) readSizes.push(into.length);
+      // The head is out; the rest waits with the buffers that it has.
+      if (isHeld && left < bodyBytes) await held.promise;
+      const length = await body.read(into.subarray(0, left));
+      left -= length;
+      return length;
+    };
+    return { status: 200, headers: [], body: { read }, bodyLength: bodyBytes };
+  };
+  const get = (path: string) =>
+    `GET http://o.localhost/wanted/${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
+  const clients = Array.from({ length: 256 }, () => new RawClient(port));
+  for (const client of clients) client.send(get("held"));
+  await waitFor("all to hold their buffers", () => readSizes.length === 256);
+  expect(new Set(readSizes)).toEqual(new Set([256 * KIB]));
+  readSizes.length = 0;
+  expect((await exchange(port, get("another"))).length).toBeGreaterThan(bodyBytes);
+  expect(new Set(readSizes)).toEqual(new Set([16 * KIB]));
+  // Whoever goes away in the middle leaves room.
+  for (const client of clients) client.socket.destroy();
+  const gone = (): boolean =>
+    world.downloads.asked.filter(({ request }) => request.signal.aborted).length === 256;
+  await waitFor("the port to see it", gone);
+  held.resolve(undefined);
+  await waitFor("the end of all deliveries", () => world.downloads.ends.length === 257);
+  readSizes.length = 0;
+  await exchange(port, get("last"));
+  expect(new Set(readSizes)).toEqual(new Set([256 * KIB]));
+});

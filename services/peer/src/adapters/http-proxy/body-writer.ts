@@ -3,13 +3,14 @@ import { setImmediate } from "node:timers/promises";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import type { Pace } from "../../app/pace.ts";
 import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 
-/** One read of the flow and one write to the socket. */
-export const BUFFER_BYTES = 256 * 1024;
 /** One is written while the next is filled. More would only hold memory: the kernel's own buffer follows. */
 const WRITES_OUTSTANDING_MAX = 2;
 /** A body up to this length is gathered before the head is written, and both leave in one write. */
 const WHOLE_BYTES_MAX = 128 * 1024;
+/** Of a longer body, what is read before its head is written: enough to know that it comes. */
+const FIRST_BYTES_MAX = 16 * 1024;
 /** What has not come of it by then follows as it comes: the client is not kept waiting for the first byte. */
 const GATHER_MS = 200;
 /**
@@ -17,23 +18,8 @@ const GATHER_MS = 200;
  * 2 ms.
  */
 const TURN_BYTES_MAX = 4 * 2 ** 20;
-/** Buffers kept for the next download: 16 MiB. */
-const POOLED_BUFFER_COUNT_MAX = 64;
 /** A client that takes no byte for this long has lost interest, and its download pins content and memory. */
 const CLIENT_STALL_TIMEOUT_MS = 10 * 60_000;
-
-/** Buffers of {@link BUFFER_BYTES}, used again so that downloads do not feed the garbage collector. */
-export class BufferPool {
-  readonly #free: Uint8Array[] = [];
-
-  take(): Uint8Array {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  }
-
-  give(buffer: Uint8Array): void {
-    if (this.#free.length < POOLED_BUFFER_COUNT_MAX) this.#free.push(buffer);
-  }
-}
 
 /** Sends a body that is there as a whole. @returns how it ended, as {@link deliverBody}. */
 export async function deliverWhole(
@@ -86,7 +72,7 @@ export async function deliverBody(delivery: {
         turnEndBytes = deliveredBytes + TURN_BYTES_MAX;
       }
       if (writes.isClosed) return "client_gone";
-      const buffer = buffers[turn % WRITES_OUTSTANDING_MAX] ?? pool.take();
+      const buffer = buffers[turn % WRITES_OUTSTANDING_MAX] ?? NOTHING;
       const count = await body.read(buffer);
       if (count === 0) break;
       deliveredBytes += count;
@@ -100,12 +86,13 @@ export async function deliverBody(delivery: {
     if (writes.isClosed) return "client_gone";
     if (bodyLength !== undefined && deliveredBytes !== bodyLength) return "broken_off";
     // Buffers of a broken delivery may still be in the hands of the kernel: those are left to the collector.
-    for (const buffer of buffers) pool.give(buffer);
+    for (const buffer of buffers.splice(0)) pool.give(buffer);
     return (await writes.end()) ? "complete" : "client_gone";
   } catch (error) {
     if (writes.isClosed) return "client_gone";
     throw error;
   } finally {
+    for (const buffer of buffers) pool.forget(buffer);
     if (!response.writableFinished) response.destroy();
     writes.dispose();
   }
@@ -130,7 +117,7 @@ export async function begun(
 ): Promise<BegunBody> {
   const isSmall = bodyLength !== undefined && bodyLength <= WHOLE_BYTES_MAX;
   // One byte more: a body that goes on beyond its length is not whole.
-  const first = Buffer.allocUnsafe((isSmall ? bodyLength : WHOLE_BYTES_MAX) + 1);
+  const first = Buffer.allocUnsafe(isSmall ? bodyLength + 1 : FIRST_BYTES_MAX);
   let length = await inTime(body.read(first), timeoutMs, () => {
     const text = `no byte of the content came within ${timeoutMs} ms`;
     const reason = new PortError("content_timeout", text, { retryable: true });
@@ -154,6 +141,8 @@ export async function begun(
     read: (into) => rest.read(into),
   };
 }
+
+const NOTHING = new Uint8Array(0);
 
 /** What was read ahead of a body, then the body itself. */
 class Rest {
@@ -192,7 +181,8 @@ class Rest {
     if (this.#bytes.length === 0) return this.#body.read(into);
     const count = Math.min(into.length, this.#bytes.length);
     into.set(this.#bytes.subarray(0, count));
-    this.#bytes = this.#bytes.subarray(count);
+    // A view of no length would keep the memory behind it for as long as the delivery takes.
+    this.#bytes = count === this.#bytes.length ? NOTHING : this.#bytes.subarray(count);
     return count;
   }
 }

@@ -19,7 +19,8 @@ import {
 } from "../../core/http-headers.ts";
 import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
-import { begun, type BufferPool, deliverBody, deliverWhole } from "./body-writer.ts";
+import { begun, deliverBody, deliverWhole } from "./body-writer.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
 import { sandboxed } from "./request-checks.ts";
 

@@ -16,7 +16,7 @@ import {
 import { matchRule, type Rule } from "../../core/rules.ts";
 import { urlWithoutQuery } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
-import { BufferPool } from "./body-writer.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { serveDownload } from "./download-delivery.ts";
 import { Admission } from "./admission.ts";
 import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-access.ts";
