@@ -99,7 +99,8 @@ function asking(url: string, more: Partial<OriginRequest> = {}): OriginRequest {
 
 async function bodyOf(response: OriginResponse): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of response.body) chunks.push(chunk);
+  // A chunk is good until the one after the next is asked for.
+  for await (const chunk of response.body) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
 }
 
@@ -225,15 +226,24 @@ describe("redirects", () => {
 
 describe("an origin that fails", () => {
   test.each([
-    ["closes in the middle", { kind: "close_after", bytes: 5000 } as const],
-    ["ends before the length it promised", { kind: "end_after", bytes: 5000 } as const],
-  ])("and %s makes the body fail", async (_name, fault) => {
+    ["closes in the middle", 100_000, { kind: "close_after", bytes: 5000 } as const],
+    ["ends before the length it promised", 100_000, { kind: "end_after", bytes: 5000 } as const],
+    ["closes in a long body", 3 * 2 ** 20, { kind: "close_after", bytes: 2 ** 20 } as const],
+    ["ends a long body early", 3 * 2 ** 20, { kind: "end_after", bytes: 2 ** 20 } as const],
+  ])("and %s makes the body fail after what arrived", async (_name, sizeBytes, fault) => {
     await using origin = await startLfsOrigin();
-    await origin.putFile("f", seededContent("f", 100_000));
+    const content = seededContent("f", sizeBytes);
+    await origin.putFile("f", content);
     await origin.setFaults("*", [fault]);
     const response = await openClient().open(asking(`${origin.url}/files/f`), NEVER);
-    expect(response.bodyLength).toBe(100_000);
-    await expect(bodyOf(response)).rejects.toMatchObject({ code: "origin_broken_off" });
+    expect(response.bodyLength).toBe(sizeBytes);
+    const arrived: Buffer[] = [];
+    const reading = (async () => {
+      for await (const chunk of response.body) arrived.push(Buffer.from(chunk));
+    })();
+    await expect(reading).rejects.toMatchObject({ code: "origin_broken_off" });
+    const bytes = Buffer.concat(arrived);
+    expect(bytes.equals((await bytesOf(content)).subarray(0, bytes.length))).toBe(true);
   });
 
   test("to listen is unreachable", async () => {

@@ -204,7 +204,10 @@ export interface OriginResponse {
   header(name: string): string | undefined;
   /** Length of this answer's body when it says so. */
   readonly bodyLength: number | undefined;
-  /** Body bytes in order; read at most once. Ends with an error when the origin breaks off early. */
+  /**
+   * Body bytes in order; read at most once. A chunk is good until the one after the next is asked for. Ends with an error when
+   * the origin breaks off early.
+   */
   readonly body: AsyncIterable<Uint8Array>;
   /** Breaks the answer off; the connection is not used again unless the body had ended. */
   discard(): void;

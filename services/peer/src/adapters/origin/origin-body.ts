@@ -1,8 +1,12 @@
 import type { IncomingMessage } from "node:http";
+import { gatheredChunks } from "./gathered-chunks.ts";
 import { OriginError, originErrorOf } from "./origin-error.ts";
 
 /** No byte for this long while somebody waits for one ends the body. */
 const BODY_STALL_TIMEOUT_MS = 60_000;
+
+/** From this length on a body's chunks are put together: for a short one the buffers would cost more than they save. */
+const LONG_BODY_BYTES_MIN = 2 ** 20;
 
 /** A body that nobody wants is read to its end when it is no longer than this: the one byte of a probe, an error's text. */
 const DRAINED_BYTES_MAX = 64 * 1024;
@@ -71,7 +75,10 @@ async function* chunksOf(options: {
     message.destroy(new OriginError("origin_timeout", text));
   }, BODY_STALL_TIMEOUT_MS);
   try {
-    const chunks: AsyncIterator<Uint8Array> = message[Symbol.asyncIterator]();
+    const isLong = expectedBytes !== undefined && expectedBytes >= LONG_BODY_BYTES_MIN;
+    const chunks: AsyncIterator<Uint8Array> = isLong
+      ? gatheredChunks(message)
+      : message[Symbol.asyncIterator]();
     for (;;) {
       isWaiting = true;
       timer.refresh();
