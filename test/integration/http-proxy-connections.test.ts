@@ -78,6 +78,30 @@ describe("on one connection", () => {
   });
 });
 
+describe("an upgrade", () => {
+  test("that the origin does not make is an answer, and what the client sent after it is nobody's request", async () => {
+    const client = sent(
+      "GET http://ORIGIN/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" +
+        "GET /smuggled HTTP/1.1\r\nHost: evil\r\n\r\n",
+    );
+    expect(await client.ended()).toMatch(/\r\n\r\nGET \/socket HTTP\/1\.1\|$/);
+    expect(origin.requests.map(({ line }) => line)).toEqual(["GET /socket HTTP/1.1"]);
+    expect(origin.received.join("")).not.toContain("smuggled");
+  });
+
+  test.each([
+    ["content", "Content-Length: 3\r\n\r\nabc"],
+    ["chunks", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+    ["a length and chunks", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
+  ])("with %s is refused", async (_what, rest) => {
+    const client = sent(
+      `POST http://ORIGIN/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n${rest}`,
+    );
+    expect(await client.ended()).toMatch(/^HTTP\/1\.1 400 /);
+    expect(origin.received).toEqual([]);
+  });
+});
+
 describe("what concerns one hop only", () => {
   test("stays with it, also when Connection names it", async () => {
     const client = sent(

@@ -153,6 +153,24 @@ describe("an opening request", () => {
   });
 });
 
+describe("a client that wants nothing of its answer stored", () => {
+  const noStore: HeaderList = [["Cache-Control", "max-age=0, no-store"]];
+
+  test("has it passed through, with its own range, and nothing is kept", async () => {
+    const { answer, bytes } = await world.get(url, [...noStore, ["Range", "bytes=5-9"]]);
+    expect([answer.status, bytes.equals(content.subarray(5, 10))]).toEqual([206, true]);
+    expect([...world.store.list()]).toEqual([]);
+    expect(world.controlPlane.all("taskRequested")).toEqual([]);
+  });
+
+  test("is answered from what is held already", async () => {
+    await world.get(url);
+    asked();
+    expect((await world.get(url, noStore)).bytes.equals(content)).toBe(true);
+    expect(asked()).toEqual([]);
+  });
+});
+
 describe("content that is passed through", () => {
   test.each(["bytes=-10", "bytes=0-4,8-9", "bytes=5-"])(
     "has its %s asked of the origin as it is",

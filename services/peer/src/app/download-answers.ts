@@ -198,14 +198,22 @@ export class DownloadAnswers {
     };
   }
 
-  /** Content that does not become a task: streamed, with the client's own ranges and conditions left to the origin. */
-  async passThrough(flow: Flow, opened: OriginResponse, reason: string): Promise<DownloadAnswer> {
+  /**
+   * Content that does not become a task: streamed, with the client's own ranges and conditions left to the origin.
+   *
+   * @param opened the origin's opening answer, when it was asked already.
+   */
+  async passThrough(
+    flow: Flow,
+    opened: OriginResponse | undefined,
+    reason: string,
+  ): Promise<DownloadAnswer> {
     const { request, target } = flow;
     this.#options.services.log.info("passed through", { url: target.shownUrl, reason });
     const isOwnAnswer =
-      opened.status === 200 && target.openingHeaders.length === request.headers.length;
+      opened?.status === 200 && target.openingHeaders.length === request.headers.length;
     if (isOwnAnswer) return this.passOn(flow, opened, reason);
-    opened.discard();
+    opened?.discard();
     const { url, rule } = target;
     const response = await this.#options.origin.open(
       {

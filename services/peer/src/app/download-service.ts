@@ -17,6 +17,7 @@ import { DownloadRecord } from "./download-record.ts";
 import {
   describe,
   type DownloadTarget,
+  forbidsStoring,
   mayServeUnasked,
   targetOf,
   wantsWhole,
@@ -83,9 +84,7 @@ export class DownloadService {
     this.#foretold = new ForetoldDownloads({ ...options, access, poisoned, clock });
   }
 
-  /**
-   * @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then.
-   */
+  /** @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then. */
   async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
     const target = targetOf(request, rule, this.#options.sha256);
     if (request.method === "HEAD") return this.#answerHead(request, target);
@@ -247,6 +246,9 @@ export class DownloadService {
   // ------------------------------------------------------------------------------------------ not (all) held here
 
   async #answerOpened(flow: Flow): Promise<DownloadAnswer> {
+    if (forbidsStoring(flow.request)) {
+      return this.#answers.passThrough(flow, undefined, "no_store_asked");
+    }
     const anchored = flow.target.anchoredTaskId;
     return anchored === undefined ? this.#openThenAsk(flow) : this.#askThenOpen(flow, anchored);
   }

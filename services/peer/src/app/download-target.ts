@@ -3,7 +3,7 @@ import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { CONDITIONS, isConditional } from "../core/conditions.ts";
 import { credentialsIn } from "../core/credentials.ts";
-import { headerOf, withoutHeaders } from "../core/http-headers.ts";
+import { headerItems, headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
   anchorFromHeaders,
   anchorFromUrl,
@@ -83,6 +83,11 @@ function redirected(url: URL, rule: Rule): URL {
 /** Whether the client surely takes the whole content: it asked for no part, and its conditions cannot spare it the content. */
 export function wantsWhole({ headers }: ClientRequest): boolean {
   return headerOf(headers, "range") === undefined && !isConditional(headers);
+}
+
+/** Whether the client wants nothing of this kept (RFC 9111 section 5.2.1.5): then it cannot be shared. What is held may be used. */
+export function forbidsStoring({ headers }: ClientRequest): boolean {
+  return headerItems(headers, "cache-control").some((item) => item.toLowerCase() === "no-store");
 }
 
 /** Whether held content is served although the origin could not be asked: only what is named by a digest cannot be stale. */
