@@ -3,6 +3,7 @@ import {
   Metadata,
   Server,
   ServerCredentials,
+  type sendUnaryData,
   type ServerWritableStream,
   status,
   type ServiceError,
@@ -78,16 +79,10 @@ export async function startPeerApi(options: PeerApiOptions): Promise<{ close(): 
       callback(null, { tasks, usedBytes, quotaBytes });
     },
     removeTask: ({ request }, callback) => {
-      removeTask(options.store, request).then(
-        (answer) => callback(null, answer),
-        (error: unknown) => callback(asServiceError(error)),
-      );
+      void answerCall(removeTask(options.store, request), callback);
     },
     pinTask: ({ request }, callback) => {
-      pinTask(options.store, request).then(
-        (answer) => callback(null, answer),
-        (error: unknown) => callback(asServiceError(error)),
-      );
+      void answerCall(pinTask(options.store, request), callback);
     },
   };
   server.addService(PeerApiService, service);
@@ -226,6 +221,17 @@ function findTask(store: PieceStore, taskIdText: string, url: string): StoredTas
   if (taskId !== undefined) return store.get(taskId);
   if (url === "") return undefined;
   return [...store.list()].find(({ description }) => description.url === url);
+}
+
+async function answerCall<T>(answering: Promise<T>, callback: sendUnaryData<T>): Promise<void> {
+  let answer: T;
+  try {
+    answer = await answering;
+  } catch (error) {
+    callback(asServiceError(error));
+    return;
+  }
+  callback(null, answer);
 }
 
 async function removeTask(

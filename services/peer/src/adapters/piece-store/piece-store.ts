@@ -33,7 +33,7 @@ import { type Recovered, recoverTasks } from "./recovery.ts";
 import { SmallMemory } from "./small-memory.ts";
 import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
 import { SmallWriter } from "./small-writer.ts";
-import { DiskStoredTask, type TaskSurroundings } from "./stored-task.ts";
+import type { DiskStoredTask, TaskSurroundings } from "./stored-task.ts";
 import { OpenTaskFiles, pathsOf, smallPathOf, writeFailure } from "./task-files.ts";
 import { adoptFiles, makeFiles } from "./task-making.ts";
 
