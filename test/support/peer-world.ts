@@ -134,6 +134,8 @@ export class MemoryFactJournal implements FactJournal {
 export class MemoryPieceClient implements PieceClient {
   readonly parents = new Map<string, Uint8Array>();
   readonly reads: ParentRead[] = [];
+  /** Asked before each chunk: may wait, or throw what becomes of the read. */
+  beforeChunk: (request: ParentRead, signal: AbortSignal) => Promise<void> | void = () => {};
 
   async read(request: ParentRead, sink: TransferSink, signal: AbortSignal): Promise<void> {
     this.reads.push(request);
@@ -142,6 +144,7 @@ export class MemoryPieceClient implements PieceClient {
     const { start, end } = request.span;
     for (let at = start; at < end; at += PIECE_BYTES / 4) {
       await new Promise(setImmediate);
+      await this.beforeChunk(request, signal);
       signal.throwIfAborted();
       const to = Math.min(end, at + PIECE_BYTES / 4);
       await sink.write(content.subarray(at, to), at);
@@ -166,6 +169,7 @@ export interface Client {
   /** Received so far. */
   readonly received: () => number;
   readonly done: Promise<Delivery>;
+  readonly hasLeft: () => boolean;
   leave(): void;
 }
 
@@ -189,17 +193,19 @@ export class PeerWorld {
     options: {
       readonly quotaBytes?: number;
       readonly isHurried?: boolean;
+      readonly clock?: Clock;
       readonly delegate?: DownloadServices["delegate"];
     } = {},
   ) {
     this.store = new MemoryPieceStore(options);
     const { controlPlane, log, store, journal } = this;
     const hurry = options.isHurried === true ? 20 : 1;
+    const time = options.clock ?? systemClock;
     const clock: Clock = {
-      ...systemClock,
+      ...time,
       sleep: async (ms, signal) => {
         this.sleeps.push(ms);
-        await systemClock.sleep(ms / hurry, signal);
+        await time.sleep(ms / hurry, signal);
       },
     };
     const random = (): number => 0.5;
@@ -295,6 +301,7 @@ export class PeerWorld {
     return {
       requestedAtMs: request.receivedAtMs,
       received: () => receivedBytes,
+      hasLeft: () => gone.signal.aborted,
       done,
       leave: () => gone.abort(new PortError("client_gone", "left", { retryable: false })),
     };
