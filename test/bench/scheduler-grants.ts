@@ -1,6 +1,12 @@
 import { parseArgs } from "node:util";
+import {
+  type Decision,
+  DecisionMessage,
+} from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
+import { matchTask } from "@lacewing/scheduler/core/matching/match-task.ts";
+import type { MatchView } from "@lacewing/scheduler/core/matching/view.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
 import { tick } from "@lacewing/scheduler/core/tick.ts";
 import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
@@ -24,6 +30,10 @@ const SLICE = Number.parseInt(TASK.slice(0, 2), 16);
 const STALLED_MS = 60_000;
 /** A run ends here: the largest swarm has reached its usual pace long before. */
 const GRANTS_MAX = 1_000_000;
+/** One turn of so many is timed inside, grant by grant; the others are left alone, because looking at the time takes time. */
+const TURNS_TIMED_EACH = 16;
+/** As a real clock has it: such times are no small integers, and the state is larger by what keeps them. */
+const START_MS = 1_790_000_000_000;
 
 const figures = z.object({
   hostCount: z.number(),
@@ -37,6 +47,11 @@ const figures = z.object({
   decideUs: z.number(),
   foldUs: z.number(),
   tickUs: z.number(),
+  /** Not the core's: what the shell does with a decision first. */
+  encodeUs: z.number(),
+  /** Of the turns that were timed inside: the part of their time that went into the grants, and the rest of the matching. */
+  grantShare: z.number(),
+  matchShare: z.number(),
   rssBytesMax: z.number(),
   /** In use, array buffers included; after a collection of garbage where `--expose-gc` allows one. */
   heapBytes: z.number(),
@@ -44,6 +59,14 @@ const figures = z.object({
 type GrantFigures = z.infer<typeof figures>;
 
 const HOST_COUNTS = [1_000, 10_000, 100_000];
+/** Where in the life of a swarm a run begins: the part of all pieces that each host holds then. */
+const PHASES = [
+  { heldShare: 0, title: "flash crowd begins" },
+  { heldShare: 0.5, title: "half delivered" },
+  { heldShare: 0.97, title: "last pieces, to the end" },
+] as const;
+/** The size that also runs from the first piece to the last. */
+const WHOLE_RUN_HOSTS = 10_000;
 const GRANTS_PER_SECOND_MIN = 100_000;
 const RSS_BYTES_MAX = 2 ** 30;
 /** The size at which memory is judged. */
@@ -51,18 +74,16 @@ const RSS_HOST_COUNT = 100_000;
 
 /**
  * What one core grants while very many hosts download one content, each size in a process of its own, so that its memory is that of the
- * core and of the hosts' bitmaps. Once from the start of a flash crowd, once with half of all pieces delivered.
+ * core and of the hosts' bitmaps. What counts as a grant's cost is all that the core does for it: folding what hosts say, looking at
+ * time, deciding, applying the decision. The hosts are simulated outside of the measured sections; so is the encoding of decisions, whose
+ * cost stands beside, because the shell does it.
  */
 export async function runSchedulerGrants(options: { readonly hostCount?: number }): Promise<void> {
   const sizes = options.hostCount === undefined ? HOST_COUNTS : [options.hostCount];
   for (const hostCount of sizes) {
-    for (const heldShare of [0, 0.5]) {
-      const args = ["--hosts", `${hostCount}`, "--held", `${heldShare}`];
-      // Made to collect its garbage at the end, so that the heap is what the state needs.
-      const execArgv = ["--expose-gc"];
-      const result = await resultOfChild(import.meta.url, args, figures, { execArgv });
-      process.stdout.write(`${linesOf(result).join("\n")}\n`);
-    }
+    for (const { heldShare, title } of PHASES)
+      await runPhase(hostCount, heldShare, GRANTS_MAX, title);
+    if (hostCount === WHOLE_RUN_HOSTS) await runPhase(hostCount, 0, Infinity, "beginning to end");
   }
   process.stdout.write(
     [
@@ -74,8 +95,21 @@ export async function runSchedulerGrants(options: { readonly hostCount?: number 
   );
 }
 
-function linesOf(result: GrantFigures): readonly string[] {
-  const { hostCount, heldShare, grantCount, leasedPieceCount, decideUs, foldUs, tickUs } = result;
+async function runPhase(
+  hostCount: number,
+  heldShare: number,
+  grantsMax: number,
+  title: string,
+): Promise<void> {
+  const args = ["--hosts", `${hostCount}`, "--held", `${heldShare}`, "--grants", `${grantsMax}`];
+  // Made to collect its garbage at the end, so that the heap is what the state needs.
+  const execArgv = ["--expose-gc"];
+  const result = await resultOfChild(import.meta.url, args, figures, { execArgv });
+  process.stdout.write(`${linesOf(result, title).join("\n")}\n`);
+}
+
+function linesOf(result: GrantFigures, title: string): readonly string[] {
+  const { hostCount, grantCount, leasedPieceCount, decideUs, foldUs, tickUs } = result;
   const per = (us: number) => `${(us / grantCount).toFixed(1)} µs`;
   const perSecond = Math.round((grantCount / (decideUs + foldUs + tickUs)) * 1e6);
   const rate = besideTarget(
@@ -89,9 +123,46 @@ function linesOf(result: GrantFigures): readonly string[] {
   const isJudged = hostCount >= RSS_HOST_COUNT;
   const memory = `${isJudged ? besideTarget(rss, "≤ 1 GiB", isSmall) : rss}, live heap ${mib(result.heapBytes)}`;
   return [
-    `${hostCount.toLocaleString("en")} hosts, ${heldShare === 0 ? "flash crowd" : "half delivered"}: ${rate}; a grant: decide ${per(decideUs)}, fold what hosts say ${per(foldUs)}`,
+    `${hostCount.toLocaleString("en")} hosts, ${title}: ${rate}`,
+    `  a grant: ${partsOf(result).join(", ")}; beside it, encoding the decision: ${per(result.encodeUs)}`,
     `  ${grantCount.toLocaleString("en")} grants of ${(leasedPieceCount / grantCount).toFixed(2)} pieces in ${result.turnCount.toLocaleString("en")} turns, ${result.messageCount.toLocaleString("en")} messages; ${memory}`,
   ];
+}
+
+/** Where the core's time of a grant goes. */
+function partsOf(result: GrantFigures): readonly string[] {
+  const { grantCount, decideUs, foldUs, tickUs, matchShare, grantShare } = result;
+  const per = (us: number) => `${(us / grantCount).toFixed(1)} µs`;
+  return [
+    `fold what hosts say ${per(foldUs)} (${(result.messageCount / grantCount).toFixed(1)} messages)`,
+    `match ${per(decideUs * matchShare)}`,
+    `build and apply the decision ${per(decideUs * grantShare)}`,
+    `answers and the rest of the turn ${per(decideUs * (1 - matchShare - grantShare))}`,
+    `look at time ${per(tickUs)}`,
+  ];
+}
+
+/** Wall time inside timed turns, by what is done: CPU time cannot be read often enough. */
+class TurnTimes {
+  turnMs = 0;
+  matchMs = 0;
+  grantMs = 0;
+
+  /** The usual matcher, its grants timed. */
+  readonly matcher = (view: MatchView): void => {
+    const startedAtMs = performance.now();
+    const grantMsBefore = this.grantMs;
+    matchTask({ ...view, grant: this.#timed(view.grant) });
+    this.matchMs += performance.now() - startedAtMs - (this.grantMs - grantMsBefore);
+  };
+
+  #timed(grant: MatchView["grant"]): MatchView["grant"] {
+    return (child, match) => {
+      const startedAtMs = performance.now();
+      grant(child, match);
+      this.grantMs += performance.now() - startedAtMs;
+    };
+  }
 }
 
 /** CPU time of this process in the sections between `begin` and `end`. */
@@ -121,8 +192,10 @@ class GrantRun {
   readonly #decide = new CpuMeter();
   readonly #fold = new CpuMeter();
   readonly #tick = new CpuMeter();
+  readonly #encode = new CpuMeter();
+  readonly #times = new TurnTimes();
   readonly #counts = { grantCount: 0, leasedPieceCount: 0, messageCount: 0, turnCount: 0 };
-  #nowMs = 1_000_000;
+  #nowMs = START_MS;
   #grantedAtMs = this.#nowMs;
 
   constructor(hostCount: number, heldShare: number) {
@@ -154,6 +227,9 @@ class GrantRun {
       decideUs: this.#decide.us,
       foldUs: this.#fold.us,
       tickUs: this.#tick.us,
+      encodeUs: this.#encode.us,
+      matchShare: this.#times.matchMs / this.#times.turnMs,
+      grantShare: this.#times.grantMs / this.#times.turnMs,
       rssBytesMax,
       heapBytes: heapUsed + arrayBuffers,
     };
@@ -187,10 +263,15 @@ class GrantRun {
 
   #turn(): void {
     const nowMs = this.#nowMs;
+    const context = { slice: SLICE, epoch: 1, nowMs, random: this.#random };
+    const isTimed = this.#counts.turnCount++ % TURNS_TIMED_EACH === 0;
+    const { matcher } = this.#times;
     this.#decide.begin();
-    const outcome = decide(this.#state, { slice: SLICE, epoch: 1, nowMs, random: this.#random });
+    const startedAtMs = performance.now();
+    const outcome = decide(this.#state, isTimed ? { ...context, matcher } : context);
+    if (isTimed) this.#times.turnMs += performance.now() - startedAtMs;
     this.#decide.end();
-    this.#counts.turnCount++;
+    this.#encodeDecisions(outcome.decisions);
     for (const answer of outcome.answers) {
       if (answer.kind !== "lease") continue;
       this.#farm.take(answer.lease, nowMs);
@@ -198,6 +279,14 @@ class GrantRun {
       this.#counts.leasedPieceCount += answer.lease.remainingCount;
       this.#grantedAtMs = nowMs;
     }
+  }
+
+  /** As the shell does with what is decided; it also makes plain texts of those that were put together. */
+  #encodeDecisions(decisions: readonly Decision[]): void {
+    this.#encode.begin();
+    const message = { version: 1, slice: SLICE, epoch: 1, eventsSequence: 1, decidedAtMs: 1 };
+    DecisionMessage.encode({ ...message, decisions: [...decisions] }).finish();
+    this.#encode.end();
   }
 }
 

@@ -1,9 +1,9 @@
-import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { setImmediate as letOthersRun } from "node:timers/promises";
 import { PieceDigests } from "../core/digests.ts";
 import { addLease, addRequest, hostFor, peerFor, setKind, updateNeed } from "../core/ledger.ts";
 import { newState, newTask, type Request, type State } from "../core/state.ts";
 import { leaseNumberOf } from "../core/lease-index.ts";
+import { PieceTable } from "../core/piece-sets.ts";
 import { newLease } from "../core/leases.ts";
 import { takeTouched } from "../core/touched.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
@@ -79,6 +79,7 @@ function addTask(state: State, row: TaskRow): void {
   task.isCreated = true;
   if (row.lengthBytes !== undefined && row.pieceLengthBytes !== undefined) {
     task.layout = { lengthBytes: row.lengthBytes, pieceLengthBytes: row.pieceLengthBytes };
+    task.pieces = new PieceTable(pieceCountOf(task.layout));
     // Nobody asks for the digests of a retired task, and they are not loaded.
     if (row.state !== "retired")
       task.digests = new PieceDigests(pieceCountOf(task.layout), row.pieceDigests);
@@ -92,7 +93,7 @@ function addPeer(state: State, row: PeerRow): void {
   const host = hostFor(state, row.hostId, "", 0);
   const peer = peerFor(state, task, host);
   peer.incarnation = row.incarnation;
-  peer.held = new Bitmap(peer.held.size, row.bitmap);
+  peer.held.addBytes(row.bitmap);
   peer.isVerified = row.isVerified;
   peer.isSeeding = row.isSeeding;
   // A copy of a retired task was given up under an incarnation above the host's: when it speaks of it, it is told to drop it.

@@ -1,6 +1,7 @@
 import type {
   Decision,
   LeaseGranted,
+  PieceRange,
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { rangesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
@@ -175,7 +176,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     taskId: task.taskId,
     childHostId: peer.hostId,
     parentHostId: parent?.hostId ?? "",
-    pieces: rangesOf(match.pieces),
+    pieces: piecesOf(match),
     open: match.pieces.length === 0,
     durationMs: leaseDurationMs(task.layout, parent?.host.bytesPerMs),
     reason: match.reason,
@@ -187,6 +188,14 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   turn.decisions.push({ kind: { $case: "leaseGranted", value } });
   if (parent !== undefined) noteUpload(task, parent, match.pieces.length);
   turn.answers.push({ kind: "lease", hostId: peer.hostId, lease });
+}
+
+/** Most leases are of one piece: that list must not take the room of many. */
+function piecesOf({ pieces }: Match): PieceRange[] {
+  const [first] = pieces;
+  return first !== undefined && pieces.length === 1
+    ? [{ start: first, count: 1 }]
+    : rangesOf(pieces).slice();
 }
 
 /** What a host uploads for a task counts against the task's other turns at it. */

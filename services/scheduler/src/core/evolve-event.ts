@@ -24,6 +24,7 @@ import {
 } from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
 import { originRestOf } from "./origin-rests.ts";
+import { PieceTable } from "./piece-sets.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import type { Host, State, Task } from "./state.ts";
 
@@ -170,6 +171,7 @@ function startAfresh(task: Task, atMs: number): void {
   task.createdAtMs = atMs;
   task.layout = undefined;
   task.digests = undefined;
+  task.pieces = new PieceTable(0);
   task.url = "";
   task.anchor = "";
   task.etag = "";

@@ -43,7 +43,7 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
     return;
   }
   learnDigests(state, task, value);
-  const added = peer.held.orBytes(value.bitmap);
+  const added = peer.held.addBytes(value.bitmap);
   if (added.length > 0) {
     if (peer.held.count === added.length) task.holderIds.add(host.hostId);
     for (const piece of added) peer.retryFirst?.delete(piece);

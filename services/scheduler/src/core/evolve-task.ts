@@ -1,4 +1,3 @@
-import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import type {
   PeerDropped,
   TaskDescribed,
@@ -10,6 +9,7 @@ import { LEASE_PIECES_MAX } from "@lacewing/contracts/limits.ts";
 import { PieceDigests } from "./digests.ts";
 import { must } from "./invariant.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
+import { PieceTable } from "./piece-sets.ts";
 import {
   condemn,
   contain,
@@ -41,14 +41,15 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
   task.layout = { lengthBytes: value.lengthBytes, pieceLengthBytes: value.pieceLengthBytes };
   const pieceCount = pieceCountOf(task.layout);
   task.digests = new PieceDigests(pieceCount);
+  task.pieces = new PieceTable(pieceCount);
   task.etag = value.etag;
   task.contentType = value.contentType;
   task.url ||= value.url;
   task.sharingDomain ||= value.sharingDomain;
   task.anchor ||= value.anchor;
   for (const peer of task.peers.values()) {
-    peer.held = new Bitmap(pieceCount);
-    peer.leased = new Bitmap(pieceCount);
+    peer.held = task.pieces.newSet();
+    peer.leased = task.pieces.newSet();
     updateNeed(task, peer);
   }
   fillOpenLease(state, task, atMs);

@@ -80,6 +80,11 @@ export function forgetHost(state: State, host: Host): void {
     task.needyIds.delete(host.hostId);
     peer.isAsking = false;
     task.promised.delete(peer);
+    // Normally it has none: what a lease looks at must not become another peer's.
+    if (peer.leases.length === 0) {
+      task.pieces.release(peer.held);
+      task.pieces.release(peer.leased);
+    }
     touchPeer(state, peer);
   }
   state.hosts.delete(host.hostId);

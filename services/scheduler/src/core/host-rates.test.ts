@@ -34,7 +34,7 @@ function endedLease(child: Peer, parent: Host, transferMs: number, grantedAtMs: 
 function paceAfter(count: number, everyMs: number, transferMs: number): number {
   const parent = newHost("parent", "boot", STARTED_AT_MS);
   const task = newTask("07", 7, STARTED_AT_MS);
-  const child = newPeer(task, newHost("child", "boot", STARTED_AT_MS), 1);
+  const child = newPeer(task, newHost("child", "boot", STARTED_AT_MS));
   for (let number = 1; number <= count; number++) {
     const atMs = STARTED_AT_MS + number * everyMs;
     noteRate(task, endedLease(child, parent, transferMs, atMs - transferMs), atMs);

@@ -4,7 +4,7 @@ import { LeaseIndex } from "./lease-index.ts";
 import { newLease } from "./leases.ts";
 import { newHost, newPeer, newTask, type Lease } from "./state.ts";
 
-const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0), 1);
+const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0));
 
 function leaseOf(slice: number, epoch: number, number: number): Lease {
   return newLease({

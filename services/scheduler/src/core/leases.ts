@@ -85,6 +85,8 @@ export function takenBy(host: Host): readonly Lease[] {
 /** The pieces of a live lease that its child does not hold yet, ascending. */
 export function remainingOf(lease: Lease): readonly number[] {
   if (lease.remainingCount === 0) return NO_PIECES;
+  const [only] = lease.pieces;
+  if (lease.pieces.length === 1 && only?.count === 1) return [only.start];
   const remaining: number[] = [];
   for (const { start, count } of lease.pieces) {
     for (let piece = start; piece < start + count; piece++) {

@@ -1,5 +1,3 @@
-import { Bitmap } from "@lacewing/contracts/bitmap.ts";
-import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE, SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
 import {
@@ -97,8 +95,7 @@ export function taskFor(state: State, taskId: string, atMs: number): Task {
 export function peerFor(state: State, task: Task, host: Host): Peer {
   const known = host.peers.get(task.taskId);
   if (known !== undefined) return known;
-  const pieceCount = task.layout === undefined ? 0 : pieceCountOf(task.layout);
-  const peer = newPeer(task, host, pieceCount);
+  const peer = newPeer(task, host);
   task.peers.set(host.hostId, peer);
   host.peers.set(task.taskId, peer);
   peer.waitingSinceMs = host.lastHeardAtMs;
@@ -231,7 +228,7 @@ export function settlePieces(
 export function resetPeer(state: State, task: Task, peer: Peer, incarnation: number): void {
   if (peer.ordinal >= 0) task.swarm?.unholdAll(peer.ordinal);
   peer.incarnation = incarnation;
-  peer.held = new Bitmap(peer.held.size);
+  peer.held.clear();
   peer.isVerified = false;
   peer.isStruck = false;
   peer.deniedBy = undefined;

@@ -1,4 +1,3 @@
-import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import type { RetirementReason } from "@lacewing/contracts/events/reasons.ts";
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
@@ -8,6 +7,7 @@ import { LeaseIndex } from "./lease-index.ts";
 import { NO_LEASES } from "./leases.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
+import { type PieceSet, PieceTable } from "./piece-sets.ts";
 import type { Swarm } from "./swarm/swarm.ts";
 import { newTouched, type Touched } from "./touched.ts";
 
@@ -118,6 +118,8 @@ export interface Task {
   /** Undefined until somebody has described the content. */
   layout: PieceLayout | undefined;
   digests: PieceDigests | undefined;
+  /** The sets of its peers; of no pieces before the description. */
+  pieces: PieceTable;
   state: TaskState;
   retiredReason: string;
   /** 0 when it is not known: before a restart. */
@@ -169,9 +171,9 @@ export interface Peer {
   incarnation: number;
   /** We gave its copy up although the host may still have it: tell it to drop the task when it speaks of it. */
   isVoided: boolean;
-  held: Bitmap;
+  held: PieceSet;
   /** Pieces of its live leases that have not arrived. */
-  leased: Bitmap;
+  leased: PieceSet;
   isVerified: boolean;
   isSeeding: boolean;
   /** It sent wrong bytes: no parent for this task before a new incarnation. */
@@ -271,8 +273,6 @@ export interface Lease {
   outboundZone: number;
 }
 
-const NO_PEERS: readonly Peer[] = [];
-
 /** @param nextLeaseNumbers of the state that this one replaces. */
 export function newState(nextLeaseNumbers?: readonly number[]): State {
   return {
@@ -315,7 +315,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     slotShare: 1,
     bytesPerMs: 0,
     pace: { bytes: 0, transferMs: 0, leaseCount: 0, sinceMs: 0 },
-    slotWaiters: NO_PEERS,
+    slotWaiters: [],
     uploadShareFloor: 0,
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
@@ -341,6 +341,7 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     contentType: "",
     layout: undefined,
     digests: undefined,
+    pieces: new PieceTable(0),
     state: "active",
     retiredReason: "",
     retiredAtMs: 0,
@@ -365,7 +366,7 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
   };
 }
 
-export function newPeer(task: Task, host: Host, pieceCount: number): Peer {
+export function newPeer(task: Task, host: Host): Peer {
   return {
     taskId: task.taskId,
     hostId: host.hostId,
@@ -373,8 +374,8 @@ export function newPeer(task: Task, host: Host, pieceCount: number): Peer {
     host,
     incarnation: 0,
     isVoided: false,
-    held: new Bitmap(pieceCount),
-    leased: new Bitmap(pieceCount),
+    held: task.pieces.newSet(),
+    leased: task.pieces.newSet(),
     isVerified: false,
     isSeeding: false,
     isStruck: false,

@@ -8,6 +8,7 @@ const MISSING = 2;
 const ZONE = 3;
 /** 64 bytes, what a processor reads at once: a row begins with one. */
 const LINE_WORDS = 16;
+/** Peers that there is room for at first. */
 const CAPACITY_MIN = 16;
 
 /**

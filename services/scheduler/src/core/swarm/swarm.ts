@@ -4,6 +4,7 @@ import { Offers } from "./offers.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
 import { Rows } from "./rows.ts";
+import { type Wants, wantedWord } from "./wants.ts";
 import { clearBit, grown, hasBit, loadBytes, setBit } from "./words.ts";
 
 /** What a peer may do as a source now. */
@@ -17,9 +18,6 @@ export const ACTIVITY = {
   /** All upload slots of its host are taken. */
   waiting: 3,
 } as const;
-
-/** What a peer wants: nothing, the whole content, or the pieces of `mask`. */
-export type Wants = "nothing" | "all" | Uint32Array;
 
 /**
  * Index of one described task for matching: who holds, gets and wants which piece, as typed arrays over the ordinals of its peers.
@@ -181,7 +179,7 @@ export class Swarm {
     // A set may say something else than the one before, a word does not.
     if (this.wants[ordinal] !== wants || typeof wants !== "string") {
       this.wants[ordinal] = wants;
-      this.rows.setMissing(ordinal, (at) => this.#wantedWord(wants, at));
+      this.rows.setMissing(ordinal, (at) => wantedWord(wants, this.pieceCount, at));
     }
     this.#updateNeedy(ordinal);
   }
@@ -381,13 +379,6 @@ export class Swarm {
     this.lackingZoneCounts[piece] = count;
     if (count > 0) setBit(this.lacking, 0, piece);
     else clearBit(this.lacking, 0, piece);
-  }
-
-  #wantedWord(wants: Wants, at: number): number {
-    if (wants === "nothing") return 0;
-    if (wants !== "all") return wants[at] ?? 0;
-    const rest = this.pieceCount - at * 32;
-    return rest >= 32 ? -1 : (1 << rest) - 1;
   }
 
   #ensure(ordinal: number): void {

@@ -1,7 +1,8 @@
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type { Host, Lease, Peer, Task } from "../state.ts";
 import { isWholeWanted, piecesOfRequest } from "../wanted.ts";
-import { ACTIVITY, Swarm, type Wants } from "./swarm.ts";
+import { ACTIVITY, Swarm } from "./swarm.ts";
+import type { Wants } from "./wants.ts";
 import { setBit, wordCountOf } from "./words.ts";
 
 /**
