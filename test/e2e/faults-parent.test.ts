@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { seededContent } from "../support/content.ts";
@@ -80,7 +81,7 @@ async function heldByPeer1(seed: string, sizeBytes: number) {
       "select held_piece_count as count from peers where task_id = $1 and host_id = 'peer-1'",
       [taskId],
     );
-    return held[0]?.count === Math.ceil(sizeBytes / MIB);
+    return held[0]?.count === Math.ceil(sizeBytes / pieceLengthOf(sizeBytes));
   });
   return { object, taskId };
 }
@@ -121,6 +122,34 @@ test("kill -9 of the parent in mid-download: its children finish from elsewhere,
   await world.origin.setRate(undefined);
 });
 
+test("kill -STOP of the parent in mid-transfer: what came is kept, the rest comes from elsewhere", async () => {
+  const sizeBytes = 192 * MIB;
+  const { object, taskId } = await heldByPeer1("stopped parent", sizeBytes);
+  await world.origin.resetStats();
+  const pid = world.cluster.file.pids.peers["peer-1"] ?? 0;
+  let isStopped = false;
+  const answer = get("peer-2", object, () => {
+    if (isStopped) return;
+    isStopped = true;
+    process.kill(pid, "SIGSTOP");
+  });
+  try {
+    expectWhole(await answer, object);
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  const read = (await world.origin.stats()).content.bytes;
+  expect(read).toBeGreaterThan(0);
+  expect(read).toBeLessThan(sizeBytes);
+  const leases = await waitFor("the blame in SQL", async () => {
+    const all = await leasesOf(taskId);
+    return all.some(({ outcome }) => ["stalled", "expired"].includes(outcome)) ? all : undefined;
+  });
+  expect(leases).toContainEqual(
+    expect.objectContaining({ parentHostId: "peer-1", childHostId: "peer-2", outcome: "stalled" }),
+  );
+});
+
 test("a byte flipped in a stored piece is noticed by the parent itself when the file's time tells of it", async () => {
   const { object, taskId } = await heldByPeer1("damaged openly", 12 * MIB);
   await flipByte(storedFileOf(world.peer("peer-1"), taskId), 5 * MIB + 1234);
@@ -137,11 +166,22 @@ test("a byte flipped in a stored piece is noticed by the parent itself when the 
   await waitForGraph(world);
 });
 
-test("a byte flipped in a stored piece whose file's time was put back: noticed as well, finished from elsewhere, and healed", async () => {
+test("a byte flipped silently in a stored piece: never delivered, the parent blamed, finished from elsewhere, the piece given up", async () => {
   const { object, taskId } = await heldByPeer1("damaged silently", 12 * MIB);
   await flipByteSilently(storedFileOf(world.peer("peer-1"), taskId), 5 * MIB + 1234);
 
   expectWhole(await get("peer-2", object), object);
+  const leases = await waitFor("the blame in SQL", async () => {
+    const all = await leasesOf(taskId);
+    return all.some(({ outcome }) => outcome === "digest_mismatch") ? all : undefined;
+  });
+  expect(leases).toContainEqual(
+    expect.objectContaining({
+      parentHostId: "peer-1",
+      childHostId: "peer-2",
+      outcome: "digest_mismatch",
+    }),
+  );
   await waitFor("peer-1 to give the piece up", async () => {
     const task = await taskOn(world.peer("peer-1"), taskId);
     return (
@@ -198,6 +238,23 @@ const MISBEHAVIOURS: readonly {
     behave: (socket, span) => {
       socket.write(headOf(span));
       socket.end(Buffer.alloc(1000));
+    },
+  },
+  {
+    name: "says nothing more in the middle",
+    outcome: "stalled",
+    behave: (socket, span) => {
+      socket.write(headOf(span));
+      socket.write(Buffer.alloc(1000));
+    },
+  },
+  {
+    name: "trickles byte by byte",
+    outcome: "stalled",
+    behave: (socket, span) => {
+      socket.write(headOf(span));
+      const drip = setInterval(() => socket.write("x"), 500);
+      socket.once("close", () => clearInterval(drip));
     },
   },
 ];

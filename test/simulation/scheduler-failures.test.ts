@@ -61,6 +61,19 @@ test("pieces that failed are leased again, from another holder", () => {
   expect(again).toMatchObject({ childHostId: "b", pieces: lease.pieces });
 });
 
+test("a child whose only parent hangs reads the origin at once: another ten seconds would be too many", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const lease = world.grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+
+  world.fail("b", lease, "stalled");
+  world.decide();
+
+  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "" });
+});
+
 test("a parent that cannot be reached does not count as a copy, until it is heard of", () => {
   const world = worldWithHolder();
   world.request("b");

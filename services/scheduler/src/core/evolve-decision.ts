@@ -52,7 +52,7 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);
       endLease(state, lease, value.reason, context.decidedAtMs);
       if (value.reason === "expired" && lease.parentHostId !== "") {
-        avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, false);
+        avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, "hung");
         halveSlots(state, lease.parentHostId);
       }
       return;

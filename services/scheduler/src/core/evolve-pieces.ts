@@ -163,17 +163,17 @@ function blame(
         refuseOrigin(peer, lease, atMs);
         return;
       }
-      avoidParent(peer, parentHostId, atMs, false);
+      avoidParent(peer, parentHostId, atMs, "failed");
       suspect(state, parentHostId, atMs);
       return;
     case "not_held":
-      avoidParent(peer, parentHostId, atMs, false);
+      avoidParent(peer, parentHostId, atMs, "failed");
       if (parent === undefined) return;
       forgetPieces(state, task, parent, value.pieceIndexes);
       noteDenial(state, parent, peer);
       return;
     case "busy":
-      avoidParent(peer, parentHostId, atMs, true);
+      avoidParent(peer, parentHostId, atMs, "busy");
       halveSlots(state, parentHostId);
       return;
     case "malformed":
@@ -186,7 +186,7 @@ function blame(
     case "stalled":
     case "short":
       if (parentHostId !== "") {
-        avoidParent(peer, parentHostId, atMs, false);
+        avoidParent(peer, parentHostId, atMs, reason === "stalled" ? "hung" : "failed");
         halveSlots(state, parentHostId);
       } else refuseOrigin(peer, lease, atMs);
       return;

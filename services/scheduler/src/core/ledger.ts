@@ -281,19 +281,21 @@ export function avoidParent(
   peer: Peer,
   parentHostId: string,
   atMs: number,
-  isParentBusy: boolean,
+  how: "busy" | "failed" | "hung",
 ): void {
   peer.avoided ??= new Map();
   if (peer.avoided.size >= AVOIDED_PER_PEER_MAX) {
     for (const [hostId, { untilMs }] of peer.avoided)
       if (untilMs <= atMs) peer.avoided.delete(hostId);
   }
-  const failureCount = (peer.avoided.get(parentHostId)?.failureCount ?? 0) + 1;
+  const before = peer.avoided.get(parentHostId)?.failureCount ?? 0;
+  // A child that has waited its ten seconds for nothing is not sent there again while it can read elsewhere.
+  const failureCount = before + (how === "hung" ? FAILURES_TO_DISCOUNT : 1);
   const waitMs = Math.min(AVOID_MS_MAX, AVOID_MS_MIN * 2 ** (failureCount - 1));
   peer.avoided.set(parentHostId, {
     untilMs: atMs + waitMs,
     failureCount,
-    isDiscounted: !isParentBusy && failureCount >= FAILURES_TO_DISCOUNT,
+    isDiscounted: how !== "busy" && failureCount >= FAILURES_TO_DISCOUNT,
   });
 }
 
