@@ -17,6 +17,8 @@ import { FUZZ_TIMEOUT_MS, fuzz, textOf } from "../support/fuzz.ts";
 /** Goal: no field of a request or an answer makes a parser of ours throw, hang, or say something that contradicts itself. */
 
 const LENGTH_MAX = 1000;
+/** So small that ranges often touch and overlap. */
+const SMALL_MAX = 30;
 const rangeText = textOf(
   "bytes=",
   "bytes ",
@@ -34,14 +36,14 @@ const rangeText = textOf(
 
 /** A range that is asked of a content, and whether it selects a byte: as RFC 9110 section 14.1.2 says it in words. */
 const spec = fc.oneof(
-  fc.tuple(fc.nat(LENGTH_MAX), fc.nat(LENGTH_MAX)).map(([first, more]) => ({
+  fc.tuple(fc.nat(SMALL_MAX), fc.nat(SMALL_MAX)).map(([first, more]) => ({
     text: `${first}-${first + more}`,
     selects: (index: number) => index >= first && index <= first + more,
   })),
   fc
     .nat(LENGTH_MAX)
     .map((first) => ({ text: `${first}-`, selects: (index: number) => index >= first })),
-  fc.nat(LENGTH_MAX).map((count) => ({
+  fc.nat(SMALL_MAX).map((count) => ({
     text: `-${count}`,
     selects: (index: number, length: number) => index >= length - count,
   })),
@@ -84,7 +86,7 @@ describe("Range", () => {
       fuzz(
         fc.property(
           fc.array(spec, { minLength: 1, maxLength: 6 }),
-          fc.nat(200),
+          fc.nat(SMALL_MAX),
           (specs, lengthBytes) => {
             const plan = planResponse({
               method: "GET",
@@ -99,6 +101,8 @@ describe("Range", () => {
               Array.from({ length: span.end - span.start }, (_, at) => span.start + at),
             );
             expect(sent.toSorted((a, b) => a - b)).toEqual(wanted);
+            const starts = plan.parts.map(({ span }) => span.start);
+            expect(plan.parts.some(({ span }) => starts.includes(span.end))).toBe(false);
             expect(plan.status).toBe(
               wanted.length > 0
                 ? 206

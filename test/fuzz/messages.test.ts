@@ -134,6 +134,7 @@ test(
           },
         },
         { oid: "cd".repeat(32), size: 0, actions: { download: { href: "https://h.example/p?q" } } },
+        { oid: "01".repeat(32), size: 1, actions: { download: { href: "file:///etc/passwd" } } },
         { oid: "ef".repeat(32), size: 1, error: { code: 404 } },
       ],
     });
