@@ -66,6 +66,8 @@ export class SmallStoredTask implements StoredTask {
   /** When writing the file failed last. */
   #refusedAtMs: number | undefined;
   #makingRoom: Promise<void> | undefined;
+  /** Its loss is being told. */
+  #announcing: Promise<void> | undefined;
   /** A write was tried: whatever came of it lies there. */
   #mayHaveFile: boolean;
   #isGone = false;
@@ -254,6 +256,7 @@ export class SmallStoredTask implements StoredTask {
   async idle(): Promise<void> {
     this.#shared.writer.flush(this);
     await this.#makingRoom;
+    await this.#announcing;
     if (this.#refusedAtMs !== undefined) this.writeFile();
   }
 
@@ -338,7 +341,7 @@ export class SmallStoredTask implements StoredTask {
     this.#sha256 = undefined;
     this.#isVerified = false;
     this.#isOnDisk = false;
-    void this.#announceLoss();
+    this.#announcing = this.#announceLoss();
   }
 
   async #announceLoss(): Promise<void> {
