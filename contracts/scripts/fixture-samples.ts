@@ -84,6 +84,7 @@ const eventSamples: Samples<KindOf<Event>> = {
       anchor: ANCHOR,
       url: "https://lfs.test/objects/1",
       sharingDomain: "lfs.test",
+      originRanges: false,
     },
   },
   piecesAvailable: {

@@ -94,7 +94,14 @@ export class FakeHost {
     await this.#publish(eventsSubject(sliceOf(taskId), this.hostId), [
       {
         $case: "taskDescribed",
-        value: { taskId, url, lengthBytes: bytes.length, pieceLengthBytes, ...described },
+        value: {
+          taskId,
+          url,
+          lengthBytes: bytes.length,
+          pieceLengthBytes,
+          originRanges: false,
+          ...described,
+        },
       },
       {
         $case: "piecesAvailable",

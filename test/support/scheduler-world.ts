@@ -263,6 +263,7 @@ export function description(value: Partial<TaskDescribed>): TaskDescribed {
     anchor: "",
     url: "https://origin.example/file",
     sharingDomain: "origin.example",
+    originRanges: false,
     ...value,
   };
 }

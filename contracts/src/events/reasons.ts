@@ -59,6 +59,8 @@ export const REVOCATION_REASONS = [
   "unwanted",
   /** The task was retired. */
   "task_retired",
+  /** Others read a part of the origin's content too: the child ends with the piece that it has begun. */
+  "shared",
 ] as const;
 export type RevocationReason = (typeof REVOCATION_REASONS)[number];
 

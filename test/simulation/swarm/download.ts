@@ -36,6 +36,8 @@ interface Fetch {
   bytes: number;
   progressAtMs: number;
   job: Job | undefined;
+  /** It ends with the piece that it brings. */
+  isEnding: boolean;
   isServed: boolean;
   isOver: boolean;
 }
@@ -61,6 +63,9 @@ export class Download {
   readonly #host: SimHost;
   readonly #fetches = new Map<string, Fetch>();
   readonly #claims: Uint8Array;
+  /** Pieces on their way, and fetches that wait for one that another brings. */
+  readonly #carried = new Set<number>();
+  readonly #waiting = new Set<Fetch>();
   readonly #recentLeaseIds = new Set<string>();
   readonly #knownParents = new Set<SimHost>();
   #dueAtMs = Infinity;
@@ -123,9 +128,12 @@ export class Download {
     this.#expectBy(ms + PROMISE_SLACK_MS);
   }
 
-  revoke(leaseId: string): void {
+  /** Others read a part of it: what has begun is finished. For any other reason it is broken off. */
+  revoke(leaseId: string, reason: string): void {
     const fetch = this.#fetches.get(leaseId);
-    if (fetch !== undefined) this.#fail(fetch, "cancelled");
+    if (fetch === undefined) return;
+    if (reason === "shared" && fetch.job !== undefined) fetch.isEnding = true;
+    else this.#fail(fetch, "cancelled");
   }
 
   /** The process ends: nothing is reported. */
@@ -160,6 +168,7 @@ export class Download {
       bytes: 0,
       progressAtMs: nowMs,
       job: undefined,
+      isEnding: false,
       isServed: false,
       isOver: false,
     };
@@ -193,6 +202,10 @@ export class Download {
   }
 
   #next(fetch: Fetch): void {
+    if (fetch.isEnding && fetch.at < fetch.pieces.length) {
+      this.#fail(fetch, "cancelled");
+      return;
+    }
     let piece = fetch.pieces[fetch.at];
     while (piece !== undefined && this.copy.has(piece)) {
       this.#claim(piece, -1);
@@ -208,7 +221,12 @@ export class Download {
       this.#fail(fetch, parent === undefined ? "origin_refused" : "not_held");
       return;
     }
+    if (this.#carried.has(piece)) {
+      this.#waiting.add(fetch);
+      return;
+    }
     const bytes = this.bytesOf(piece);
+    this.#carried.add(piece);
     const source = parent?.endpoint ?? network.origin;
     fetch.job = network.carry(source, this.#host.endpoint, bytes, () => {
       fetch.job = undefined;
@@ -217,7 +235,20 @@ export class Download {
     });
   }
 
+  /** Somebody brings the piece no longer: who waited for that looks again. */
+  #release(piece: number): void {
+    this.#carried.delete(piece);
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const fetch of waiting) this.#world.queue.after(0, () => this.#resume(fetch));
+  }
+
+  #resume(fetch: Fetch): void {
+    if (!fetch.isOver) this.#next(fetch);
+  }
+
   #arrived(fetch: Fetch, piece: number, bytes: number): void {
+    this.#release(piece);
     const { nowMs } = this.#world.queue;
     if (fetch.parent?.isCorrupt === true) {
       this.#world.wastedBytes += bytes;
@@ -293,6 +324,7 @@ export class Download {
     this.#recentLeaseIds.add(fetch.leaseId);
     for (const piece of fetch.pieces.slice(fetch.at)) this.#claim(piece, -1);
     if (fetch.job !== undefined) {
+      this.#release(fetch.pieces[fetch.at] ?? -1);
       const { parent } = fetch;
       const total = this.bytesOf(fetch.pieces[fetch.at] ?? 0);
       if (fetch.job.remainingBytes > 0) {

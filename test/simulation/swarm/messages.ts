@@ -29,7 +29,12 @@ export type SimAssignment =
       readonly lengthBytes: number;
     }
   | { readonly kind: "pending"; readonly taskId: string; readonly nextByMs: number }
-  | { readonly kind: "lease_end"; readonly taskId: string; readonly leaseId: string }
+  | {
+      readonly kind: "lease_end";
+      readonly taskId: string;
+      readonly leaseId: string;
+      readonly reason: string;
+    }
   | { readonly kind: "drop_task"; readonly taskId: string }
   | { readonly kind: "announce_full" };
 

@@ -63,6 +63,8 @@ export interface OriginSpec {
   readonly upBytesPerMs: number;
   /** Refuses from this time on. */
   readonly downFromMs: number | undefined;
+  /** False: it sends the whole content or nothing. */
+  readonly hasRanges?: boolean;
   /** Refuses as soon as every piece of the first content has arrived at some host. */
   readonly isDownWhenOut?: boolean;
 }

@@ -301,7 +301,12 @@ function assignmentOf(state: State, answer: Answer): SimAssignment | undefined {
     case "pending":
       return { kind: "pending", taskId: answer.taskId, nextByMs: answer.nextByMs };
     case "lease_end":
-      return { kind: "lease_end", taskId: answer.taskId, leaseId: answer.leaseId };
+      return {
+        kind: "lease_end",
+        taskId: answer.taskId,
+        leaseId: answer.leaseId,
+        reason: answer.reason,
+      };
     case "drop_task":
       return { kind: "drop_task", taskId: answer.taskId };
     case "announce_full":

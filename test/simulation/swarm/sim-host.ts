@@ -254,7 +254,7 @@ export class SimHost {
         download?.promised(assignment.nextByMs);
         return;
       case "lease_end":
-        download?.revoke(assignment.leaseId);
+        download?.revoke(assignment.leaseId, assignment.reason);
         return;
       case "drop_task":
         this.#world.droppedTaskCount++;
@@ -332,6 +332,7 @@ export class SimHost {
         anchor: "",
         url: "https://origin.example/file",
         sharingDomain: "origin.example",
+        originRanges: this.#world.scenario.origin.hasRanges !== false,
       },
     };
   }

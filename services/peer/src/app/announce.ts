@@ -54,12 +54,12 @@ export function announcement(
   };
 }
 
-/** `task.described`. */
-export function description(task: StoredTask): Event {
+/** `task.described`. What is not known of the origin's ranges is told as none. */
+export function description(task: StoredTask, originRanges = false): Event {
   const { anchor, createdAtMs: _createdAtMs, ...described } = task.description;
   return {
     traceparent: "",
-    kind: { $case: "taskDescribed", value: { ...described, anchor: anchor ?? "" } },
+    kind: { $case: "taskDescribed", value: { ...described, anchor: anchor ?? "", originRanges } },
   };
 }
 

@@ -116,7 +116,7 @@ export class DownloadAnswers {
     if (how.first === "silence") record.isDegraded = true;
     const download = registry.downloadOf(stored);
     if (how.first === "read_origin" || how.first === "silence")
-      download.describe(record.traceparent, asked);
+      download.describe(record.traceparent, flow.access.hasRanges, asked);
     // It was asked for as a whole, before its length was known.
     else if (how.first !== undefined && !isWhole && how.asked?.wantedEnd === 0)
       services.link.request([{ request: asked, traceparent: record.traceparent }]);

@@ -67,6 +67,35 @@ describe("content that nobody has", () => {
     expect((await client.done).bytes.equals(content)).toBe(true);
   });
 
+  test("is shared when the scheduler says so: the stream ends with its piece, whoever joins, and the rest comes from others", async () => {
+    const { gate, open } = gateAt(256 * 1024);
+    world.origin.add("/file", content, { gate });
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) => world.grantOrigin(request, "0-1-1"));
+    const first = world.client(`${HOST}/file`);
+    await waitFor("first bytes", () => first.received() > 0, { intervalMs: 2 });
+    const asked = world.waiting;
+    world.controlPlane.assign({
+      $case: "leaseEnd",
+      value: { leaseId: "0-1-1", taskId: asked.taskId, reason: "shared" },
+    });
+    const second = world.client(`${HOST}/file`);
+    await waitFor("second client", () => second.received() > 0, { intervalMs: 2 });
+    open();
+    await waitFor("the end of the lease", () => world.controlPlane.all("piecesFailed").length > 0);
+    world.grantParent(asked, { hostId: "host-b", truth: content, leaseId: "0-1-2" }, [1, 2]);
+
+    expect((await first.done).bytes.equals(content)).toBe(true);
+    expect((await second.done).bytes.equals(content)).toBe(true);
+    expect(world.controlPlane.all("piecesFailed")).toMatchObject([
+      { leaseId: "0-1-1", reason: "cancelled", pieceIndexes: [1, 2] },
+    ]);
+    expect(world.pieceClient.reads.map(({ span }) => span)).toEqual([
+      { start: MIB, end: content.length },
+    ]);
+    expect(world.controlPlane.all("taskDescribed")[0]?.originRanges).toBe(true);
+  });
+
   test("is read once for two clients that want it at the same time", async () => {
     const { gate, open } = gateAt(MIB);
     world.origin.add("/file", content, { gate });

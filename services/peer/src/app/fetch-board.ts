@@ -39,8 +39,9 @@ export interface FetchBoardEvents {
 interface ActiveFetch {
   readonly order: FetchOrder;
   readonly abort: AbortController;
-  /** Why it ends with the piece that is arriving. */
+  /** Why it ends with the piece that is arriving; for good, or unless somebody joins meanwhile. */
   lastPieceReason: Error | undefined;
+  isEnding: boolean;
   /** It brought enough that trying again makes sense. */
   hasAdvanced: boolean;
   /** What it reads, or will read, at present. */
@@ -181,9 +182,21 @@ export class FetchBoard {
     }
   }
 
+  /** The scheduler ends a lease: at once, or, when others read a part of the origin too, with the next piece, whoever joins. */
+  revoke(leaseId: string, why: string): void {
+    const fetch = this.#fetches.get(leaseId);
+    // A slow origin is the only one there is.
+    if (fetch === undefined || (why === "expired" && fetch.order.source.kind === "origin")) return;
+    const error = new Error(`lease ended by the scheduler: ${why}`);
+    fetch.isEnding = why === "shared" && [...this.#claims.values()].includes(fetch);
+    if (fetch.isEnding) fetch.lastPieceReason = error;
+    else fetch.abort.abort(error);
+  }
+
   /** Somebody wants again what was being wound down. */
   keepGoing(): void {
-    for (const fetch of this.#fetches.values()) fetch.lastPieceReason = undefined;
+    for (const fetch of this.#fetches.values())
+      if (!fetch.isEnding) fetch.lastPieceReason = undefined;
   }
 
   /**
@@ -197,6 +210,7 @@ export class FetchBoard {
       order,
       abort: new AbortController(),
       lastPieceReason: undefined,
+      isEnding: false,
       hasAdvanced: false,
       stretches: new Set(),
       reads: [],

@@ -142,13 +142,18 @@ export class SchedulerLink {
   }
 
   /** `last` is published with it, in order: a request whose wanted range is known only now. */
-  describe(task: StoredTask, traceparent: string, last?: TaskRequested): void {
+  describe(
+    task: StoredTask,
+    traceparent: string,
+    originRanges: boolean,
+    last?: TaskRequested,
+  ): void {
     const { taskId, lengthBytes } = task.description;
     const pace = paceFor(lengthBytes);
     if (last !== undefined) {
       this.#add(taskId, { traceparent, kind: { $case: "taskRequested", value: last } }, pace);
     }
-    this.#add(taskId, { ...description(task), traceparent }, pace);
+    this.#add(taskId, { ...description(task, originRanges), traceparent }, pace);
   }
 
   pieceHeld(taskId: TaskId, pieceIndex: number, isFromOrigin: boolean): void {

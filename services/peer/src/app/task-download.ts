@@ -99,10 +99,14 @@ export class TaskDownload implements ReadableTask {
     }
   }
 
-  /** Tells the scheduler what the content is, and with it again what `asked` wants of it when that is known only now. */
-  describe(traceparent: string, asked?: TaskRequested): void {
+  /**
+   * Tells the scheduler what the content is, and with it again what `asked` wants of it when that is known only now.
+   *
+   * @param hasRanges whether the origin answers ranges of it, so that other hosts may read a part
+   */
+  describe(traceparent: string, hasRanges: boolean, asked?: TaskRequested): void {
     this.#isDescribed = true;
-    this.#services.link.describe(this.stored, traceparent, asked);
+    this.#services.link.describe(this.stored, traceparent, hasRanges, asked);
   }
 
   /** Takes a client on. `isSilent`: the scheduler was asked for it and did not answer. */
@@ -172,7 +176,8 @@ export class TaskDownload implements ReadableTask {
     const traceparent = lease.traceparent === "" ? own : lease.traceparent;
     if (source.kind === "parent") this.#preferParents();
     // Whoever reads the content of an open lease has to say what it is.
-    if (lease.open && !this.#isDescribed) this.describe(traceparent);
+    if (lease.open && !this.#isDescribed)
+      this.describe(traceparent, source.kind === "origin" && source.access.hasRanges);
     this.#start({ leaseId, source, pieces, lease, traceparent });
   }
 
@@ -188,10 +193,7 @@ export class TaskDownload implements ReadableTask {
 
   /** A read of the origin that brings pieces more slowly than leases live goes on: its pace is watched here. */
   revoke(leaseId: string, reason: string): void {
-    this.#board.abort(new Error(`lease ended by the scheduler: ${reason}`), (order) => {
-      const isJustSlow = reason === "expired" && order.source.kind === "origin";
-      return order.leaseId === leaseId && !isJustSlow;
-    });
+    this.#board.revoke(leaseId, reason);
   }
 
   /** Ends every reader with `error`; nothing more is fetched. */

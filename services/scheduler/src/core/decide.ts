@@ -13,6 +13,7 @@ import { leaseDurationMs } from "./lease-duration.ts";
 import { forgetting, isForgettable } from "./forget.ts";
 import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
+import { sharedStream } from "./matching/origin-sharing.ts";
 import { originReader } from "./matching/origin.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import type { Match, MatchView } from "./matching/view.ts";
@@ -90,7 +91,10 @@ function decideTask(turn: Turn, task: Task): void {
   }
   for (const { lease, reason } of reviewedLeases(task, context.nowMs)) revoke(turn, lease, reason);
   if (task.layout === undefined) grantOpenLease(turn, task);
-  else grantPieces(turn, task);
+  else {
+    shareStream(turn, task);
+    grantPieces(turn, task);
+  }
   for (const answer of answerRequests(task, context.nowMs)) turn.answers.push(answer);
   if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);
   else state.work.hungryTaskIds.delete(task.taskId);
@@ -145,6 +149,22 @@ function grantOpenLease(turn: Turn, task: Task): void {
     pieces: [],
     reason,
     candidateCount: 0,
+  });
+}
+
+/** Ends a long stream of one host that others wait behind; it goes on with what it is reading now. */
+function shareStream(turn: Turn, task: Task): void {
+  const shared = sharedStream(turn.state, task, turn.context.nowMs);
+  if (shared === undefined) return;
+  const { lease, child, kept, reason } = shared;
+  revoke(turn, lease, "shared");
+  const { requestId } = lease;
+  grant(turn, task, child, {
+    parent: undefined,
+    pieces: kept,
+    reason,
+    candidateCount: 0,
+    requestId,
   });
 }
 

@@ -51,6 +51,7 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
     case "leaseRevoked": {
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);
       endLease(state, lease, value.reason, context.decidedAtMs);
+      if (value.reason === "shared") lease.child.task.isOriginShared = true;
       if (value.reason === "expired" && lease.parentHostId !== "") {
         avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, "hung");
         halveSlots(state, lease.parentHostId);

@@ -76,7 +76,9 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
     endLease(state, lease, value.reason, atMs);
     // Without a lease: the opening request was refused.
   } else if (value.leaseId !== "") contain(state, "failure of an unknown lease");
-  for (const piece of value.pieceIndexes) {
+  // What was called off is as it was before.
+  const isFailure = value.reason !== "cancelled";
+  for (const piece of isFailure ? value.pieceIndexes : []) {
     if (piece < peer.held.size && !peer.held.has(piece)) (peer.retryFirst ??= new Set()).add(piece);
   }
   blame(state, task, peer, value, isOwn ? lease : undefined, atMs);

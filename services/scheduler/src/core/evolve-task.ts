@@ -34,6 +34,7 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
     contain(state, "description of a retired task");
     return;
   }
+  if (value.originRanges) task.hasOriginRanges = true;
   if (task.layout !== undefined) {
     compareDescription(state, task, value);
     return;
@@ -152,6 +153,7 @@ function fillOpenLease(state: State, task: Task, atMs: number): void {
     if (isWithin(span, piece) && !isHeldOrLeased(task, piece)) pieces.push(piece);
   }
   takePieces(lease, pieces, task, atMs);
+  task.streamLeaseId = lease.leaseId;
   dropSwarm(task);
   state.touched.leases.add(lease);
   if (pieceCountOf(task.layout) === 0) endLease(state, lease, "finished", atMs);

@@ -1,4 +1,4 @@
-import { LEASE_DEPTH_MAX, LEASE_DEPTH_MIN } from "./limits.ts";
+import { LEASE_DEPTH_MAX, LEASE_DEPTH_MIN, UPLOAD_DEPTH_MIN } from "./limits.ts";
 import type { Host, Lease, State, Task } from "./state.ts";
 import { syncDepth } from "./swarm/sync.ts";
 
@@ -57,13 +57,30 @@ function noteControlTime(task: Task, lease: Lease, atMs: number): void {
   if (layout === undefined || swarm === undefined || swarm.bytesPerMs === 0) return;
   const besidesMs = Math.max(0, atMs - lease.grantedAtMs - lease.transferMs);
   task.controlMs = smoothed(task.controlMs, besidesMs, TASK_WEIGHT);
-  const pieceMs = layout.pieceLengthBytes / swarm.bytesPerMs;
-  const meanwhile = Math.floor((CONTROL_HEADROOM * task.controlMs) / pieceMs);
-  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + meanwhile);
+  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + Math.floor(piecesMeanwhile(task, 0)));
   // One less is not worth looking at every peer again.
   if (depth === task.leaseDepth || depth === task.leaseDepth - 1) return;
   task.leaseDepth = depth;
   syncDepth(task);
+}
+
+/**
+ * Leases that keep a host's link busy: a slow one has a short queue, as what waits in it would be elsewhere sooner.
+ *
+ * @param bytesPerMs the host's pace; 0 when it is not known
+ */
+export function uploadDepth(task: Task, bytesPerMs: number): number {
+  return Math.min(
+    LEASE_DEPTH_MAX,
+    UPLOAD_DEPTH_MIN + Math.round(piecesMeanwhile(task, bytesPerMs)),
+  );
+}
+
+/** Pieces that leave a link of this pace, or of the usual one, while a grant is on its way. */
+function piecesMeanwhile({ layout, swarm, controlMs }: Task, bytesPerMs: number): number {
+  const pace = bytesPerMs === 0 ? (swarm?.bytesPerMs ?? 0) : bytesPerMs;
+  if (layout === undefined || pace === 0) return 0;
+  return (CONTROL_HEADROOM * controlMs * pace) / layout.pieceLengthBytes;
 }
 
 /** The host failed a child or was busy: it is given half as many uploads at once, until it delivers again. */

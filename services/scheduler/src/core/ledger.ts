@@ -148,6 +148,7 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   if (child.requests.size > 0) askFor(child);
   syncLease(task, lease, rest, -1);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
+  if (task.streamLeaseId === lease.leaseId) task.streamLeaseId = undefined;
   lease.outcome = outcome;
   lease.endedAtMs = atMs;
   noteEndedLease(state, lease);

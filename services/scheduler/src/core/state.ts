@@ -147,12 +147,18 @@ export interface Task {
   readonly leasesToReview: Set<Lease>;
   /** The lease under which somebody reads the content before its length is known. */
   openLeaseId: string | undefined;
+  /** The same lease after the description: its host reads all that it wants in one stream. Not projected, as a start only costs speed. */
+  streamLeaseId: string | undefined;
   /** Peers with a request that was promised an answer by some time. */
   readonly promised: Set<Peer>;
   /** When the first of them is due. */
   promisesDueAtMs: number;
   /** Live leases of one peer, taken or given; grows with the time that control messages take. */
   leaseDepth: number;
+  /** The origin answers ranges: several hosts may read a part each. Not projected: unknown after a start, which only costs speed. */
+  hasOriginRanges: boolean;
+  /** Its first stream was ended, for others to read a part each: no response that is still open goes before them. Not projected. */
+  isOriginShared: boolean;
   /** How long a lease takes besides its transfer, smoothed, milliseconds. */
   controlMs: number;
   /** Index for matching, from the first decision on; see `swarm/sync.ts`. */
@@ -358,9 +364,12 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     openRequestCount: 0,
     leasesToReview: new Set(),
     openLeaseId: undefined,
+    streamLeaseId: undefined,
     promised: new Set(),
     promisesDueAtMs: Infinity,
     leaseDepth: LEASE_DEPTH_MIN,
+    hasOriginRanges: false,
+    isOriginShared: false,
     controlMs: 0,
     swarm: undefined,
   };

@@ -36,7 +36,7 @@ const TASK_COLUMNS = {
 };
 
 /** Outcomes of leases that are no failure. */
-const GOOD_OUTCOMES = ["live", "finished", "unwanted"] as const;
+const GOOD_OUTCOMES = ["live", "finished", "unwanted", "shared"] as const;
 
 /** The projection's rows, read for people. Has a pool of its own, so that questions never hold up a flush. */
 export class PostgresStoredFacts implements StoredFacts {

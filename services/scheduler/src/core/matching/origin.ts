@@ -7,6 +7,12 @@ import type { MatchView } from "./view.ts";
 /** Children drawn for one origin lease while many compete. */
 const READER_SAMPLE = 8;
 
+/** Pieces given out for each origin lease that there may be at once. */
+const PIECES_PER_READER = 4;
+
+/** Of the usual pace: a host that has not sent anything yet may be a slow one. */
+const UNKNOWN_PACE = 0.5;
+
 /** A request that may read the origin now: one whose response is open already comes first. */
 export function originReader(peer: Peer, nowMs: number): Request | undefined {
   return originReaders(peer, nowMs)[0];
@@ -38,20 +44,27 @@ export function releaseFromOrigin(view: MatchView): void {
   const { swarm, random } = view;
   while (swarm.rarity.startOf(1) > 0) {
     const size = swarm.needy.sizeOf(0);
-    let isGranted = false;
-    for (let draw = 0; draw < Math.min(size, READER_SAMPLE) && !isGranted; draw++) {
-      isGranted = readOrigin(view, swarm.needy.at(0, Math.floor(random() * size)));
-    }
-    if (!isGranted) return;
+    const drawn: number[] = [];
+    for (let draw = 0; draw < Math.min(size, READER_SAMPLE); draw++)
+      drawn.push(swarm.needy.at(0, Math.floor(random() * size)));
+    drawn.sort((a, b) => paceOf(view, b) - paceOf(view, a));
+    if (!drawn.some((child) => readOrigin(view, child, true))) return;
   }
+}
+
+/** What the only copy of a piece leaves its reader with: who is known to send fast comes first, then who is not known. */
+function paceOf({ swarm }: MatchView, child: number): number {
+  const bytesPerMs = swarm.hosts[child]?.bytesPerMs ?? 0;
+  return bytesPerMs === 0 ? UNKNOWN_PACE * swarm.bytesPerMs : bytesPerMs;
 }
 
 /**
  * Has a child read from the origin what nobody holds and nobody is being sent, in the order of the content.
  *
+ * @param isPicked whether it was chosen among others for it
  * @returns whether it was given a lease.
  */
-export function readOrigin(view: MatchView, child: number): boolean {
+export function readOrigin(view: MatchView, child: number, isPicked = false): boolean {
   const { swarm, policy, nowMs } = view;
   const peer = swarm.peers[child];
   if (peer === undefined || !swarm.needy.has(child)) return false;
@@ -60,21 +73,39 @@ export function readOrigin(view: MatchView, child: number): boolean {
   if (isCopied && nowMs - swarm.progressAtMs < policy.originRescueMs) return false;
   const readers = originReaders(peer, nowMs);
   return (
-    readers.some((reader) => readFirstCopy(view, child, peer, reader)) ||
+    readers.some((reader) => readFirstCopy(view, child, peer, reader, isPicked)) ||
     readers.some((reader) => readSecondCopy(view, child, peer, reader))
   );
 }
 
-function readFirstCopy(view: MatchView, child: number, peer: Peer, reader: Request): boolean {
-  const { swarm, policy } = view;
-  const isAlone = view.task.needyIds.size <= 1;
-  const isCompeting = !isAlone && !reader.isOriginOpen;
+function readFirstCopy(
+  view: MatchView,
+  child: number,
+  peer: Peer,
+  reader: Request,
+  isPicked: boolean,
+): boolean {
+  const { swarm, policy, task } = view;
+  const isAlone = task.needyIds.size <= 1;
+  const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
-  const isFull = isCompeting && swarm.originLeaseCount >= policy.originLeasesMax;
+  // As soon as it is known how fast hosts send, the readers are picked by it.
+  const isLeft = !isPicked && peer.avoided === undefined && swarm.bytesPerMs > 0;
+  const isFull = isCompeting && (isLeft || swarm.originLeaseCount >= originLeasesMax(view));
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
   if (pieces.length === 0) return false;
   grantOrigin(view, peer, reader, pieces, "origin rep=0: no copy held or in flight");
   return true;
+}
+
+/**
+ * Several readers keep the origin busy while one of them reports, but each gets its part of the rate. So there are few at first:
+ * the sooner a first piece is complete the sooner others have something to give.
+ */
+function originLeasesMax({ swarm, policy }: MatchView): number {
+  const releasedCount = swarm.pieceCount - swarm.rarity.startOf(1);
+  const ramp = 1 + Math.floor(releasedCount / PIECES_PER_READER);
+  return Math.min(policy.originLeasesMax, ramp);
 }
 
 function piecesWithoutCopy(

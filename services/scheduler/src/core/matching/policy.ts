@@ -53,7 +53,7 @@ const LARGE: Policy = {
   rescueInboundMax: 2,
   rescueAfterMs: 1000,
   originLeasesMax: 4,
-  originLeaseBytes: 64 * MIB,
+  originLeaseBytes: 16 * MIB,
   originRescueMs: 10_000,
   slowRatio: 0.3,
   latePieces: 1,

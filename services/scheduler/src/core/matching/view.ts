@@ -1,5 +1,6 @@
 import type { Host, Peer, State, Task } from "../state.ts";
 import type { Swarm } from "../swarm/swarm.ts";
+import { uploadDepth } from "../host-rates.ts";
 import { isTinyContent } from "../ledger.ts";
 import { AVOID_MS_MIN, LEASES_PER_PAIR_MAX, TINY_LEASES_PER_HOST_MAX } from "../limits.ts";
 import type { Policy } from "./policy.ts";
@@ -55,7 +56,10 @@ export function passedOverText(passed: PassedOver): string {
 
 /** Leases that the host may serve at once. */
 export function slotsOf(host: Host, task: Task, policy: Policy): number {
-  const slots = Math.min(host.uploadSlots, task.leaseDepth + policy.uploadsBeyondDepth);
+  const slots = Math.min(
+    host.uploadSlots,
+    uploadDepth(task, host.bytesPerMs) + policy.uploadsBeyondDepth,
+  );
   if (slots === 0) return 0;
   // What waits in a straggler's queue would be elsewhere long before.
   if (isStraggler(host, task, policy)) return 1;

@@ -116,6 +116,11 @@ export interface TaskDescribed {
   anchor: string;
   url: string;
   sharingDomain: string;
+  /**
+   * The origin answers ranges of this very content, so that several hosts may read a part each; and the host stops reading where it
+   * is told. False: one host reads it in one stream.
+   */
+  originRanges: boolean;
 }
 
 /** All verified pieces of one peer. Cumulative: the newest of an incarnation includes every older one. */
@@ -1092,6 +1097,7 @@ function createBaseTaskDescribed(): TaskDescribed {
     anchor: "",
     url: "",
     sharingDomain: "",
+    originRanges: false,
   };
 }
 
@@ -1123,6 +1129,9 @@ export const TaskDescribed: MessageFns<TaskDescribed> = {
     }
     if (message.sharingDomain !== "") {
       writer.uint32(74).string(message.sharingDomain);
+    }
+    if (message.originRanges !== false) {
+      writer.uint32(80).bool(message.originRanges);
     }
     return writer;
   },
@@ -1212,6 +1221,14 @@ export const TaskDescribed: MessageFns<TaskDescribed> = {
             message.sharingDomain = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.originRanges = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1238,6 +1255,7 @@ export const TaskDescribed: MessageFns<TaskDescribed> = {
     message.anchor = object.anchor ?? "";
     message.url = object.url ?? "";
     message.sharingDomain = object.sharingDomain ?? "";
+    message.originRanges = object.originRanges ?? false;
     return message;
   },
 };
