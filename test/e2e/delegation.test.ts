@@ -29,8 +29,12 @@ const HEADERS = {
   "x-api-key": SECRETS.field,
 };
 
-/** Content for whoever has all credentials; what is asked for without a range stops half-way until the test is over. */
+/**
+ * Content for whoever has all credentials. The whole stops half-way, and ranges wait until they are let go: nobody can have read
+ * everything before.
+ */
 class Origin {
+  readonly #ranges = Promise.withResolvers<undefined>();
   readonly asked: { readonly range: string | undefined; readonly isKnown: boolean }[] = [];
   readonly server: Server = createServer((request, response) => this.#answer(request, response));
 
@@ -55,7 +59,11 @@ class Origin {
       ...(match === null ? {} : { "content-range": `bytes ${start}-${end - 1}/${CONTENT.length}` }),
     });
     if (match === null) response.write(CONTENT.subarray(0, CONTENT.length / 2));
-    else response.end(CONTENT.subarray(start, end));
+    else void this.#ranges.promise.then(() => response.end(CONTENT.subarray(start, end)));
+  }
+
+  letRangesGo(): void {
+    this.#ranges.resolve(undefined);
   }
 }
 
@@ -94,10 +102,21 @@ test("a seed host reads on in the name of a client that is gone, and the secrets
     },
   });
   await first.catch(() => undefined);
+  origin.letRangesGo();
   const seed = world.peer("seed-1");
   await waitFor("the seed host to hold everything", async () => {
     const tasks = await listTasks(seed);
     return tasks.some(({ heldPieceCount, pieceCount }) => heldPieceCount === pieceCount);
+  });
+  const bytesOfSeed = async () =>
+    world.rows(
+      z.object({ bytes: z.coerce.number() }),
+      `select coalesce(sum(bytes), 0) as bytes from leases
+         where child_host_id = 'seed-1' and parent_host_id is null and outcome = 'finished'`,
+    );
+  await waitFor("its leases of the origin in SQL", async () => {
+    const [read] = await bytesOfSeed();
+    return (read?.bytes ?? 0) >= CONTENT.length / 2;
   });
   // Whoever is allowed to read it gets it from there; whoever is not, gets the origin's refusal.
   const proxyUrl = world.peer("peer-2").proxyUrl;
