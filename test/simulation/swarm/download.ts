@@ -4,12 +4,9 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import type { Copy } from "./copy.ts";
-import type { Job } from "./links.ts";
-import type { SimAssignment } from "./messages.ts";
+import type { Fetch, Lease } from "./fetch.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
-
-type Lease = SimAssignment & { readonly kind: "lease" };
 
 /** Deadlines of the real peer (`answer-watch.ts`, `lease-fit.ts`). */
 const NEXT_WORD_MS = 1000;
@@ -21,26 +18,6 @@ const SLOWEST_BYTES_PER_MS = 256;
 const ORIGIN_REST_MS = 1000;
 /** Pieces that a host without scheduler takes from a known holder at a time. */
 const ALONE_PIECES_MAX = 8;
-
-/** One lease, or one read without a lease, being carried out: its pieces in order, one after another. */
-interface Fetch {
-  readonly leaseId: string;
-  /** Undefined: begun without the scheduler. */
-  readonly lease: Lease | undefined;
-  /** Undefined: the origin. */
-  readonly parent: SimHost | undefined;
-  readonly pieces: readonly number[];
-  readonly beganAtMs: number;
-  readonly patienceMs: number;
-  at: number;
-  bytes: number;
-  progressAtMs: number;
-  job: Job | undefined;
-  /** It ends with the piece that it brings. */
-  isEnding: boolean;
-  isServed: boolean;
-  isOver: boolean;
-}
 
 /** What a host does to get one content: the real peer's `TaskDownload`, down to its deadlines. */
 export class Download {
@@ -87,10 +64,6 @@ export class Download {
 
   get liveLeaseIds(): readonly string[] {
     return [...this.#fetches.values()].flatMap(({ lease, leaseId }) => (lease ? [leaseId] : []));
-  }
-
-  get isIdle(): boolean {
-    return this.#fetches.size === 0;
   }
 
   ask(): void {
@@ -240,11 +213,8 @@ export class Download {
     this.#carried.delete(piece);
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    for (const fetch of waiting) this.#world.queue.after(0, () => this.#resume(fetch));
-  }
-
-  #resume(fetch: Fetch): void {
-    if (!fetch.isOver) this.#next(fetch);
+    const resume = (fetch: Fetch): void => (fetch.isOver ? undefined : this.#next(fetch));
+    for (const fetch of waiting) this.#world.queue.after(0, () => resume(fetch));
   }
 
   #arrived(fetch: Fetch, piece: number, bytes: number): void {

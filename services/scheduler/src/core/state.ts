@@ -7,6 +7,7 @@ import { LeaseIndex } from "./lease-index.ts";
 import { NO_LEASES } from "./leases.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
+import type { Pace } from "./pace.ts";
 import { type PieceSet, PieceTable } from "./piece-sets.ts";
 import type { Swarm } from "./swarm/swarm.ts";
 import { newTouched, type Touched } from "./touched.ts";
@@ -94,14 +95,6 @@ export interface Host {
   tinyLeaseCount: number;
 }
 
-/** Leases from one host that ended since `sinceMs`, and how long they took, added up. */
-export interface Pace {
-  bytes: number;
-  transferMs: number;
-  leaseCount: number;
-  sinceMs: number;
-}
-
 export type TaskState = "active" | "verified" | "retired";
 
 export interface Task {
@@ -155,9 +148,8 @@ export interface Task {
   promisesDueAtMs: number;
   /** Live leases of one peer, taken or given; grows with the time that control messages take. */
   leaseDepth: number;
-  /** The origin answers ranges: several hosts may read a part each. Not projected: unknown after a start, which only costs speed. */
+  /** The origin answers ranges; and its first stream was ended, for several hosts to read a part each. Not projected either. */
   hasOriginRanges: boolean;
-  /** Its first stream was ended, for others to read a part each: no response that is still open goes before them. Not projected. */
   isOriginShared: boolean;
   /** How long a lease takes besides its transfer, smoothed, milliseconds. */
   controlMs: number;

@@ -1,0 +1,25 @@
+import type { Job } from "./links.ts";
+import type { SimAssignment } from "./messages.ts";
+import type { SimHost } from "./sim-host.ts";
+
+export type Lease = SimAssignment & { readonly kind: "lease" };
+
+/** One lease, or one read without a lease, being carried out: its pieces in order, one after another. */
+export interface Fetch {
+  readonly leaseId: string;
+  /** Undefined: begun without the scheduler. */
+  readonly lease: Lease | undefined;
+  /** Undefined: the origin. */
+  readonly parent: SimHost | undefined;
+  readonly pieces: readonly number[];
+  readonly beganAtMs: number;
+  readonly patienceMs: number;
+  at: number;
+  bytes: number;
+  progressAtMs: number;
+  job: Job | undefined;
+  /** It ends with the piece that it brings. */
+  isEnding: boolean;
+  isServed: boolean;
+  isOver: boolean;
+}
