@@ -1,3 +1,4 @@
+import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 
 /** The content does not agree with its anchor. */
@@ -22,4 +23,10 @@ export class StorageFailure extends DownloadFailure {
     super(`the content cannot be stored: ${detail}`);
     this.name = "StorageFailure";
   }
+}
+
+/** What becomes of a download that could not be answered, as its account tells it. */
+export function failureOutcome(error: unknown, signal: AbortSignal): DownloadOutcome {
+  if (signal.aborted) return "client_gone";
+  return error instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
 }

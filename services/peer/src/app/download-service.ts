@@ -1,4 +1,3 @@
-import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
@@ -11,7 +10,7 @@ import { type ResponsePlan, wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
-import { AnchorMismatch } from "./download-errors.ts";
+import { AnchorMismatch, failureOutcome } from "./download-errors.ts";
 import { headOf, originHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
 import {
@@ -393,9 +392,4 @@ export class DownloadService {
 /** Whether everything that a plan sends of the content is held. */
 function isPlanHeld(plan: ResponsePlan, { layout, held }: StoredTask): boolean {
   return plan.parts.every(({ span }) => isCovered(layout, held, span));
-}
-
-function failureOutcome(error: unknown, signal: AbortSignal): DownloadOutcome {
-  if (signal.aborted) return "client_gone";
-  return error instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
 }

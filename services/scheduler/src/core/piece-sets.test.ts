@@ -49,8 +49,11 @@ test("many sets of one table hold what bitmaps of their own hold, also when some
         if (does === "renew") {
           table.release(set);
           pairs[which] = { set: table.newSet(), bitmap: new Bitmap(pieceCount) };
-        } else
-          expect(applied(set, does, piece, bytes)).toEqual(applied(bitmap, does, piece, bytes));
+        }
+        const outcomes = [set, bitmap].map((pieces) =>
+          does === "renew" ? undefined : applied(pieces, does, piece, bytes),
+        );
+        expect(outcomes[0]).toEqual(outcomes[1]);
         expect(pairs.map(contentOf)).toEqual(
           pairs.map(({ bitmap: other }) => contentOf({ set: other })),
         );

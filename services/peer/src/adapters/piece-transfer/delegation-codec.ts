@@ -12,6 +12,7 @@ export const DELEGATION_BYTES_MAX = 96 * 1024;
 const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}$/;
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const HOST_ID = /^[A-Za-z0-9_-]{1,64}$/;
+/** The least urgent priority that a rule can give; see the scheduler's policy. */
 const PRIORITY_MAX = 6;
 
 export function encodeDelegation(delegation: Delegation, nowMs: number): Uint8Array {
