@@ -1,5 +1,6 @@
 import { request as httpRequest, type RequestListener } from "node:http";
 import { gzipSync } from "node:zlib";
+import type { RuleSpec } from "@lacewing/peer/core/rules.ts";
 import { expect, test } from "vitest";
 import {
   type ProxyWorld,
@@ -72,8 +73,9 @@ async function askForBatch(
 async function foretoldBy(
   server: TestServer,
   request: BatchRequest = {},
+  rules: readonly RuleSpec[] = [],
 ): Promise<readonly Record<string, unknown>[]> {
-  await using world = await startWorld();
+  await using world = await startWorld({ rules });
   await askForBatch(world, server, request);
   const { foretold } = world.downloads;
   await waitFor("something foretold", () => foretold.length > 0);
@@ -113,6 +115,14 @@ test("an object of another server is foretold without a grant and without the cl
   await using server = await startServer(() => batchOf([href], { "X-Key": "1" }));
   const foretold = await foretoldBy(server, { headers: { authorization: "Basic x" } });
   expect(foretold).toMatchObject([{ url: href, isGranted: false, headers: [["X-Key", "1"]] }]);
+});
+
+test("a server grants nothing by its own URL that a rule redirects to another server", async () => {
+  await using server = await startServer(({ port }) =>
+    batchOf([`http://127.0.0.1:${port}/wanted/${OID}`]),
+  );
+  const foretold = await foretoldBy(server, {}, [{ regex: "/wanted/", redirect: "cache.test" }]);
+  expect(foretold).toMatchObject([{ url: `http://cache.test/wanted/${OID}`, isGranted: false }]);
 });
 
 test("an object's own authorization takes the place of the client's", async () => {

@@ -89,14 +89,17 @@ const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "range",
 
 /**
  * What a client that asked for a batch is about to ask for. Only a server that offers its own objects says by that that the client
- * may have them: anybody can put another's URL in an answer. And only to the credentials that are sent with the objects too: what
- * else earned the answer, in the batch's URL or in a header of the server's own, is not shown there.
+ * may have them: anybody can put another's URL in an answer, or one of his own that a rule redirects to another's. And only to the
+ * credentials that are sent with the objects too: what else earned the answer, in the batch's URL or in a header of the server's
+ * own, is not shown there.
  */
 export function foretoldContent(
   object: OfferedObject,
   asked: {
+    /** Where the object is asked for: its href after the rule's redirect. */
     readonly url: URL;
     readonly rule: Rule;
+    /** Where the batch was asked for, likewise. */
     readonly batchUrl: URL;
     /** The batch request's headers, as they went to the server. */
     readonly sent: HeaderList;
@@ -104,6 +107,7 @@ export function foretoldContent(
 ): ForetoldContent {
   const { url, rule, batchUrl, sent } = asked;
   const isOwn = object.href.origin === batchUrl.origin;
+  const isHere = isOwn && url.origin === batchUrl.origin;
   const isAuthorized = headerOf(object.headers, "authorization") !== undefined;
   const credentials =
     isOwn && !isAuthorized ? sent.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
@@ -113,7 +117,7 @@ export function foretoldContent(
     headers: [...object.headers, ...credentials],
     digest: object.digest,
     lengthBytes: object.sizeBytes,
-    isGranted: isOwn && batchUrl.search === "" && sent.every(([name]) => isKnown(name)),
+    isGranted: isHere && batchUrl.search === "" && sent.every(([name]) => isKnown(name)),
   };
 }
 
