@@ -198,8 +198,8 @@ function blame(
       if (task.anchor === "" || task.state === "active") condemn(state, task, "validator_changed");
       return;
     case "origin_refused":
-      refuseOrigin(peer, lease, atMs);
       if (value.retryAfterMs > 0) restOrigin(state, task, atMs, value.retryAfterMs);
+      refuseOrigin(peer, lease, atMs);
       return;
     case "storage":
       // A seed without room is no seed; nobody else is to blame.
@@ -292,7 +292,7 @@ function refuseOrigin(peer: Peer, lease: Lease | undefined, atMs: number): void 
     ORIGIN_BACKOFF_MS_MIN * 2 ** request.originRefusalCount,
   );
   request.originRefusalCount++;
-  request.originRefusedUntilMs = atMs + waitMs;
+  request.originRefusedUntilMs = Math.max(request.originRefusedUntilMs, atMs + waitMs);
   if (request.isOriginOpen) peer.task.openRequestCount--;
   request.isOriginOpen = false;
 }

@@ -23,6 +23,7 @@ import {
   touchTask,
   updateNeed,
 } from "./ledger.ts";
+import { originAnswered } from "./origin-rests.ts";
 import type { Host, Lease, State, Task } from "./state.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
@@ -35,6 +36,8 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
     return;
   }
   if (value.originRanges) task.hasOriginRanges = true;
+  const describer = task.peers.get(host.hostId);
+  if (describer !== undefined) originAnswered(describer, atMs);
   if (task.layout !== undefined) {
     compareDescription(state, task, value);
     return;

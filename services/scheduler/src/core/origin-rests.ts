@@ -11,7 +11,10 @@ const REST_SLACK_MS = 1_000;
  */
 const ORIGIN_REST_MS_MAX = 20_000;
 
-/** The origin asked to be left alone (`Retry-After`): nobody is given a lease of it until then, whatever the task. */
+/**
+ * The origin asked to be left alone (`Retry-After`): nobody is given a lease of it until then, whatever the task. It may have
+ * spoken to one client only, whose account is used up, and goes on speaking: so every request is delayed at most once.
+ */
 export function restOrigin(state: State, task: Task, atMs: number, retryAfterMs: number): void {
   const origin = originOf(task);
   const untilMs = atMs + Math.min(retryAfterMs, ORIGIN_REST_MS_MAX);
@@ -24,7 +27,7 @@ export function restOrigin(state: State, task: Task, atMs: number, retryAfterMs:
     state.originRests.delete(oldest.value);
   for (const other of state.tasks.values()) {
     if (other.needyIds.size === 0 || originOf(other) !== origin) continue;
-    for (const hostId of other.needyIds) delayReads(other.peers.get(hostId), untilMs);
+    for (const hostId of other.needyIds) delayReads(other.peers.get(hostId), atMs, untilMs);
   }
 }
 
@@ -33,11 +36,25 @@ export function originRestOf(state: State, task: Task): number {
   return state.originRests.size === 0 ? 0 : (state.originRests.get(originOf(task)) ?? 0);
 }
 
-/** An answer that is open already is no further request to the origin. */
-function delayReads(peer: Peer | undefined, untilMs: number): void {
-  for (const request of peer?.requests.values() ?? []) {
-    if (request.isOriginOpen) continue;
-    request.originRefusedUntilMs = Math.max(request.originRefusedUntilMs, untilMs);
+/** The origin answered the host's own request well: no rest that began before delays its reads. */
+export function originAnswered(peer: Peer, atMs: number): void {
+  for (const request of peer.requests.values()) {
+    // What was refused itself waits for its own next try.
+    if (request.originRefusalCount > 0) continue;
+    request.originRefusedUntilMs = Math.min(request.originRefusedUntilMs, atMs);
+  }
+}
+
+/**
+ * An answer that is open already is no further request to the origin. A request that was delayed or refused before is not
+ * delayed again, and none for longer than its client waits.
+ */
+function delayReads(peer: Peer | undefined, atMs: number, untilMs: number): void {
+  if (peer === undefined) return;
+  const sinceMs = peer.leases.length > 0 ? atMs : peer.waitingSinceMs;
+  for (const request of peer.requests.values()) {
+    if (request.isOriginOpen || request.originRefusedUntilMs > 0) continue;
+    request.originRefusedUntilMs = Math.min(untilMs, sinceMs + ORIGIN_REST_MS_MAX);
   }
 }
 
