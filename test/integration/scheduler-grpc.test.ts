@@ -138,7 +138,11 @@ async function tellTheStory(): Promise<void> {
   });
 }
 
+/** When each host's client asked. */
+const askedAtMs = new Map<string, number>();
+
 async function ask(host: FakeHost, canReadOrigin: boolean): Promise<void> {
+  askedAtMs.set(host.hostId, Date.now());
   const value = requestBy(host.hostId, {
     taskId: TASK,
     requestId: `download-of-${host.hostId}`,
@@ -182,9 +186,9 @@ async function end(
         tag: "",
         application: "lfs",
         priority: 0,
-        startedAtMs: Date.now(),
+        startedAtMs: askedAtMs.get(host.hostId) ?? Number.NaN,
         ttfbMs: 3,
-        costMs: 150,
+        costMs: Date.now() - (askedAtMs.get(host.hostId) ?? Number.NaN),
         outcome: "finished",
         httpStatus: 200,
         fetched: bytes,
