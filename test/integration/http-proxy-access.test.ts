@@ -212,7 +212,7 @@ describe("sizes", () => {
   });
 });
 
-test("each client address is sent no more than its limit, by whatever way: downloads, pass-through, tunnels", async () => {
+test("each client address is sent no more than its limit, by whatever way: downloads, pass-through, tunnels, refused upgrades", async () => {
   const KIB = 1024;
   await using origin = await startOrigin((_request, response) =>
     response.end(Buffer.alloc(100 * KIB)),
@@ -257,6 +257,9 @@ test("each client address is sent no more than its limit, by whatever way: downl
   );
   expect(await client.ended()).toMatch(/200 Connection established[^]*200 OK/);
   expect(waitedFor()).toBe(5);
+  const upgrade = "Connection: Upgrade\r\nUpgrade: echo";
+  await exchange(port, get("/no-upgrade").replace("Connection: close", upgrade));
+  expect(waitedFor()).toBe(6);
 });
 
 test("more clients than are let in at once are turned away, and the log says so", async () => {

@@ -125,9 +125,9 @@ afterAll(async () => {
 
 const urlOf = (name: string) => `http://127.0.0.1:${port}/${encodeURIComponent(name)}`;
 
-async function relayed(name: string): Promise<string> {
+async function relayed(name: string, connection = "close"): Promise<string> {
   const asking = new RawClient(world.proxy.address.port);
-  asking.send(`GET ${urlOf(name)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+  asking.send(`GET ${urlOf(name)} HTTP/1.1\r\nHost: x\r\nConnection: ${connection}\r\n\r\n`);
   return asking.ended();
 }
 
@@ -174,6 +174,15 @@ describe("an origin that answers with", () => {
     await expect(read(name)).rejects.toHaveProperty("code", "origin_unreachable");
     await expectOthersUnharmed();
   });
+
+  test.each(REFUSED.filter(([, answer]) => !answer.includes("Upgrade")))(
+    "%s to an upgrade is an error too",
+    async (name) => {
+      const answer = await relayed(name, "Upgrade\r\nUpgrade: echo");
+      expect(answer).toMatch(/^HTTP\/1\.1 502 [^]*\r\n\r\nlacewing: .+\n$/);
+      expect(answer).not.toContain("abc");
+    },
+  );
 
   test.each(BROKEN)("%s breaks off and never looks whole", async (name) => {
     expect(contentOf(await relayed(name))).toBeUndefined();

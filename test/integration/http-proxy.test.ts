@@ -97,7 +97,8 @@ describe("ways in", () => {
     await using origin = await startOrigin((_request, response) => response.end("plain"));
     origin.server.on("upgrade", (request, socket, head) => {
       if (request.url === "/no") {
-        socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        const fields = "Location: /login\r\nSet-Cookie: a=b\r\nContent-Length: 2";
+        socket.end(`HTTP/1.1 403 Forbidden\r\n${fields}\r\n\r\nno`);
         return;
       }
       socket.write(
@@ -119,6 +120,13 @@ describe("ways in", () => {
     const refused = new RawClient(world.proxy.address.port);
     refused.send(ask("/no"));
     expect(await refused.ended()).toMatch(/^HTTP\/1.1 403 Forbidden[^]*no$/);
+
+    const byPrefix = new RawClient(world.proxy.address.port);
+    byPrefix.send(ask("/no").replace("GET http", "GET /url/http").replace(": x", ": localhost"));
+    const sandboxed = await byPrefix.ended();
+    expect(sandboxed).toMatch(/^HTTP\/1.1 403 [^]*\r\nContent-Security-Policy: sandbox\r\n[^]*no$/);
+    expect(sandboxed).toContain(`\r\nLocation: /url/http://127.0.0.1:${origin.port}/login\r\n`);
+    expect(sandboxed).not.toMatch(/set-cookie/i);
 
     const http2 = new RawClient(world.proxy.address.port);
     http2.send(ask("/h2", "h2c"));

@@ -12,9 +12,15 @@ import {
   type OriginConnections,
 } from "../origin/origin-connections.ts";
 import { OriginError, originErrorOf } from "../origin/origin-error.ts";
-import { limitConnectTime, startRequest } from "../origin/origin-exchange.ts";
+import {
+  codingProblem,
+  limitConnectTime,
+  limitInterimAnswers,
+  startRequest,
+} from "../origin/origin-exchange.ts";
 import { pacedStream } from "./client-paces.ts";
 import { endWithText, gatewayFailure } from "./plain-answers.ts";
+import { sandboxed } from "./request-checks.ts";
 
 /** Once one side has ended, the other may stay silent for this long. */
 const HALF_CLOSED_IDLE_TIMEOUT_MS = 10 * 60_000;
@@ -85,7 +91,7 @@ export interface Upgrade {
 
 /** Asks the origin to switch protocols; when it does, carries bytes both ways (RFC 9110 section 7.8). */
 export function openUpgrade(upgrade: Upgrade): void {
-  const { request, client, head, url, viaName, log } = upgrade;
+  const { request, client, head, url, pace, log } = upgrade;
   const originRequest = startRequest(url, {
     ...upgrade.connections.optionsFor(url, "fresh"),
     method: request.method ?? "GET",
@@ -99,6 +105,7 @@ export function openUpgrade(upgrade: Upgrade): void {
     timeout: UPGRADE_TIMEOUT_MS,
   });
   limitConnectTime(originRequest, url);
+  limitInterimAnswers(originRequest, url);
   const clientGone = (): void => {
     originRequest.destroy();
   };
@@ -119,7 +126,7 @@ export function openUpgrade(upgrade: Upgrade): void {
     client.off("close", clientGone);
     origin.setTimeout(0);
     client.write(
-      headText(answer, viaName, [
+      headText(upgrade, answer, [
         "Connection: Upgrade",
         `Upgrade: ${answer.headers.upgrade ?? ""}`,
       ]),
@@ -127,13 +134,21 @@ export function openUpgrade(upgrade: Upgrade): void {
     );
     if (originHead.length > 0) client.write(originHead);
     if (head.length > 0) origin.write(head);
-    carryBothWays(client, origin, upgrade.pace);
+    carryBothWays(client, origin, pace);
   });
   originRequest.once("response", (answer) => {
+    // Given up in the middle of a packet that goes on with it.
+    if (originRequest.destroyed) return;
+    const problem = codingProblem(answer, url);
+    if (problem !== undefined) {
+      originRequest.destroy(problem);
+      return;
+    }
     // Refused: the answer ends with the connection, which frames it whatever its length.
-    client.write(headText(answer, viaName, ["Connection: close"]), "latin1");
+    client.write(headText(upgrade, answer, ["Connection: close"]), "latin1");
     answer.on("error", () => client.destroy());
-    answer.pipe(client);
+    if (pace === undefined) answer.pipe(client);
+    else answer.pipe(pacedStream(pace)).pipe(client);
   });
   originRequest.end();
 }
@@ -141,11 +156,12 @@ export function openUpgrade(upgrade: Upgrade): void {
 /** The origin's answer to an upgrade must come within this. */
 const UPGRADE_TIMEOUT_MS = 30_000;
 
-function headText(answer: IncomingMessage, viaName: string, added: readonly string[]): string {
-  const headers = withVia(
-    endToEndHeaders(headersOfFlat(answer.rawHeaders)),
-    answer.httpVersion,
-    viaName,
+function headText(upgrade: Upgrade, answer: IncomingMessage, added: readonly string[]): string {
+  const { request, url, viaName } = upgrade;
+  const headers = sandboxed(
+    withVia(endToEndHeaders(headersOfFlat(answer.rawHeaders)), answer.httpVersion, viaName),
+    request.url,
+    url,
   );
   const lines = [...headers.map(([name, value]) => `${name}: ${value}`), ...added];
   return `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n${lines.join("\r\n")}\r\n\r\n`;
