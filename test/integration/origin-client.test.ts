@@ -13,6 +13,7 @@ import {
   type OriginTrust,
 } from "@lacewing/peer/adapters/origin/origin-connections.ts";
 import type { OriginClient, OriginRequest, OriginResponse } from "@lacewing/peer/app/ports.ts";
+import { OutboundGuard } from "@lacewing/peer/adapters/origin/outbound-guard.ts";
 import { remoteGuard } from "@lacewing/peer/adapters/origin/remote-guard.ts";
 import { ANY_HOST } from "@lacewing/peer/core/host-patterns.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
@@ -81,6 +82,25 @@ test("what is read for other hosts goes to no address that is denied, by a redir
   expect(insideCount).toBe(0);
   inside.close();
   await once(inside, "close");
+});
+
+test("a host that is denied at the port of TLS is not asked there", async () => {
+  const addresses: string[] = [];
+  const denied = [{ name: "plain.localhost", isWildcard: false, port: 443 }];
+  const guard = new OutboundGuard({ allowed: undefined, denied }, (address) => {
+    addresses.push(address);
+    return `${address} is denied`;
+  });
+  const connections = new OriginConnections(SYSTEM_TRUST, guard);
+  const client = createOriginClient({ connections, clock: systemClock });
+  clients.push(client);
+  expect(await connections.speaksTls("plain.localhost", 1000)).toBe(false);
+  await expect(
+    client.open(asking("http://plain.localhost/", { useTls: true }), NEVER),
+  ).rejects.toThrow("plain.localhost:443 is denied");
+  expect(addresses).toEqual([]);
+  expect(await connections.speaksTls("other.localhost", 1000)).toBe(false);
+  expect(addresses).toContain("127.0.0.1");
 });
 
 const NEVER = new AbortController().signal;

@@ -85,9 +85,11 @@ async function openFollowing(context: {
   readonly signal: AbortSignal;
 }): Promise<OriginResponse> {
   const { request, connections, tls, signal } = context;
-  const denial = connections.problemOf(request.url);
+  // The port that is asked counts; by "auto" the plain one, as the one of TLS is only tried where nothing is against it.
+  const asked = request.useTls === true ? await tls.urlFor(request.url, true) : request.url;
+  const denial = connections.problemOf(asked);
   if (denial !== undefined) throw new OriginError("origin_denied", denial);
-  let url = await tls.urlFor(request.url, request.useTls);
+  let url = await tls.urlFor(asked, request.useTls);
   let headers = headersToSend(request);
   const carried = new Map<string, string>();
   for (let redirectCount = 0; ; redirectCount++) {

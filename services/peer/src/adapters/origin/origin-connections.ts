@@ -88,14 +88,18 @@ export class OriginConnections {
     return { ...shared, agent: agents.https, ...(ca === undefined ? {} : { ca }) };
   }
 
-  /** Whether the host of a URL completes a TLS handshake with a certificate we trust on port 443, within `timeoutMs`. */
+  /**
+   * Whether the host of a URL completes a TLS handshake with a certificate we trust on port 443, within `timeoutMs`.
+   * One that must not be asked there is not tried.
+   */
   async speaksTls(hostname: string, timeoutMs: number): Promise<boolean> {
+    if (this.guard.problemOf(hostname, HTTPS_PORT) !== undefined) return false;
     const host = hostname.replace(/^\[|\]$/g, "");
     const ca = this.#caOf(hostname);
     return new Promise<boolean>((resolve) => {
       const socket = tlsConnect({
         host,
-        port: 443,
+        port: HTTPS_PORT,
         lookup: this.guard.lookup,
         // A literal address is no server name (RFC 6066 section 3).
         ...(/[a-z]/i.test(host) && !host.includes(":") ? { servername: host } : {}),
@@ -132,7 +136,9 @@ export class OriginConnections {
 /** The head of an answer; hubs and stores send long signed redirects. */
 const ANSWER_HEAD_BYTES_MAX = 64 * 1024;
 
+const HTTPS_PORT = 443;
+
 function portOf(url: URL): number {
   if (url.port !== "") return Number(url.port);
-  return url.protocol === "https:" ? 443 : 80;
+  return url.protocol === "https:" ? HTTPS_PORT : 80;
 }
