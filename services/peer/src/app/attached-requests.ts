@@ -105,10 +105,17 @@ export class AttachedRequests {
     return first ?? this.#leaving;
   }
 
-  /** One of the requests, another one for each number: credentials of one client may be refused, another's not. */
-  at(turn: number): AttachedRequest | undefined {
-    const clients = [...this.#requests.values()].filter(({ isPlace }) => isPlace !== true);
-    return clients[turn % Math.max(1, clients.length)];
+  /** One of the requests whose access is not refused, another one for each number: another client may be let in. */
+  at(turn: number, isRefused: (access: OriginAccess) => boolean): AttachedRequest | undefined {
+    const clients = this.#clients();
+    const admitted = clients.filter(({ access }) => !isRefused(access));
+    const chosen = admitted.length > 0 ? admitted : clients;
+    return chosen[turn % Math.max(1, chosen.length)];
+  }
+
+  /** With which the origin can be read for clients. */
+  get accesses(): readonly OriginAccess[] {
+    return this.#clients().map(({ access }) => access);
   }
 
   /** Pieces that readers still need and that `isTaken` does not know, ascending. */
@@ -141,6 +148,10 @@ export class AttachedRequests {
 
   dropOpenAnswers(): void {
     for (const { access } of this.#requests.values()) access.dropOpen();
+  }
+
+  #clients(): readonly AttachedRequest[] {
+    return [...this.#requests.values()].filter(({ isPlace }) => isPlace !== true);
   }
 }
 

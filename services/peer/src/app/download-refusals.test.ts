@@ -5,6 +5,8 @@ import { bytesOf, seededContent } from "../../../../test/support/content.ts";
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
 // @boundaries-ignore tests share builders that no service ships
 import type { ScriptedFile } from "../../../../test/support/scripted-origin.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { waitFor } from "../../../../test/support/wait-for.ts";
 
 const MIB = 2 ** 20;
 
@@ -62,4 +64,36 @@ describe("an origin that asks to be left alone", () => {
     expect(world.origin.requests).toHaveLength(2);
     await expect.poll(told).toContainEqual(expect.stringMatching(/ origin_refused 3600000$/));
   });
+
+  test.each([true, false])(
+    "in the middle, one client for longer than it waits: another client's credentials bring it to both (scheduler: %s)",
+    async (isScheduled) => {
+      world.controlPlane.isConnected = isScheduled;
+      const gate = Promise.withResolvers<void>();
+      file.breaksAfterBytes = MIB;
+      file.gate = { atBytes: MIB, opened: gate.promise };
+      let isBusy = false;
+      // Whoever comes first.
+      let refused: string | undefined;
+      world.origin.beforeAnswer = ({ headers }) => {
+        const [[, token] = []] = headers;
+        if (isBusy) refused ??= token;
+        file.status = isBusy && token === refused ? 429 : undefined;
+        file.retryAfter = "3600";
+      };
+      let grants = 0;
+      world.onRequest((request) => world.grantOrigin(request, `0-1-${++grants}`));
+      const alice = world.client(url, [["Private-Token", "alice"]]);
+      await waitFor("the first piece", () => alice.received() > 0);
+      const bob = world.client(url, [["Private-Token", "bob"]]);
+      await waitFor("bytes of the other", () => bob.received() > 0);
+      isBusy = true;
+      gate.resolve();
+      for (const { bytes, error } of await Promise.all([alice.done, bob.done])) {
+        expect(error).toBeUndefined();
+        expect(bytes.equals(content)).toBe(true);
+      }
+      expect(refused).toBeDefined();
+    },
+  );
 });

@@ -12,6 +12,8 @@ const REST_MS_MAX = 20_000;
 export class OriginPatience {
   readonly #clock: Clock;
   readonly #random: () => number;
+  /** Until when each of the clients' accesses is refused, if that is for longer than its client waits. */
+  readonly #refusedUntilMs = new WeakMap<object, number>();
   #failureCount = 0;
   #restingCount = 0;
 
@@ -35,20 +37,34 @@ export class OriginPatience {
     this.#failureCount = 0;
   }
 
+  /** Whether the origin asked this access to stay away, for longer than its client waits, and the time is not over. */
+  isRefused(access: object): boolean {
+    return (this.#refusedUntilMs.get(access) ?? 0) > this.#clock.monotonic();
+  }
+
   /**
    * A read failed. Waits before the next try, except for the first after progress: a broken connection is common.
    *
-   * @param retryAfterMs how long the origin asks to be left alone.
+   * @param failed `access`: with whose credentials it was; `retryAfterMs`: how long the origin asks to be left alone.
+   * @param accesses with which the origin can be read: what it says to one client is not what it says to all.
    * @returns whether there is to be a next try.
    */
-  async failed(bytes: number, retryAfterMs: number): Promise<boolean> {
+  async failed(
+    failed: { readonly access: object; readonly bytes: number; readonly retryAfterMs: number },
+    accesses: readonly object[],
+  ): Promise<boolean> {
+    const { access, bytes, retryAfterMs } = failed;
     this.#failureCount++;
-    if (this.#failureCount >= FAILURE_COUNT_MAX || retryAfterMs > REST_MS_MAX) return false;
-    if (this.#failureCount === 1 && bytes > 0 && retryAfterMs === 0) return true;
+    const isRefused = retryAfterMs > REST_MS_MAX;
+    if (isRefused) this.#refusedUntilMs.set(access, this.#clock.monotonic() + retryAfterMs);
+    if (isRefused && accesses.every((other) => this.isRefused(other))) return false;
+    if (this.#failureCount >= FAILURE_COUNT_MAX) return false;
+    const restMs = isRefused ? 0 : retryAfterMs;
+    if (this.#failureCount === 1 && bytes > 0 && restMs === 0) return true;
     this.#restingCount++;
     try {
       const ms = backoffMs(this.#failureCount - 1, RETRY, this.#random());
-      await this.#clock.sleep(Math.max(ms, retryAfterMs));
+      await this.#clock.sleep(Math.max(ms, restMs));
     } finally {
       this.#restingCount--;
     }

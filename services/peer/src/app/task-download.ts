@@ -227,10 +227,17 @@ export class TaskDownload implements ReadableTask {
 
   #sourceOf(lease: Lease): FetchSource | undefined {
     if (lease.parentHostId === "") {
-      const access = this.#requests.payer(lease.requestId)?.access;
+      const own = this.#requests.payer(lease.requestId)?.access;
+      const isRefused = own !== undefined && this.#originPatience.isRefused(own);
+      const access = isRefused ? (this.#admittedRequest()?.access ?? own) : own;
       return access === undefined ? undefined : { kind: "origin", access };
     }
     return this.#knownParents.sourceOf(lease);
+  }
+
+  #admittedRequest(): AttachedRequest | undefined {
+    const patience = this.#originPatience;
+    return this.#requests.at(patience.failureCount, (access) => patience.isRefused(access));
   }
 
   /** What is in the hands of peers need not be read from the origin: a read that the scheduler knows nothing of gives way. */
@@ -289,8 +296,8 @@ export class TaskDownload implements ReadableTask {
   /** A failed origin is asked again, later each time and not for ever; a failed parent not without a new lease. */
   async #settleFailure({ order, hasAdvanced }: EndedFetch, end: FailedFetch): Promise<void> {
     if (end.reason === "cancelled") return;
-    const isOrigin = order.source.kind === "origin";
-    const parent = order.source.kind === "parent" ? order.source.hostId : "origin";
+    const { source } = order;
+    const parent = source.kind === "parent" ? source.hostId : "origin";
     const { taskId: task } = this.stored.description;
     const { reason, detail } = end;
     this.#services.log.warn("fetch failed", { task, lease: order.leaseId, parent, reason, detail });
@@ -298,7 +305,7 @@ export class TaskDownload implements ReadableTask {
       this.fail(new StorageFailure(detail));
       return;
     }
-    if (!isOrigin) {
+    if (source.kind === "parent") {
       this.#knownParents.forget(parent);
       return;
     }
@@ -311,7 +318,8 @@ export class TaskDownload implements ReadableTask {
     if (hasAdvanced) this.#originPatience.succeeded();
     const { retryAfterMs = 0 } = end;
     if (retryAfterMs > 0) this.#services.link.originRests(task, detail, retryAfterMs);
-    if (await this.#originPatience.failed(end.bytes, retryAfterMs)) return;
+    const failed = { access: source.access, bytes: end.bytes, retryAfterMs };
+    if (await this.#originPatience.failed(failed, this.#requests.accesses)) return;
     const { failureCount } = this.#originPatience;
     const again = retryAfterMs === 0 ? "" : ` and asks to be left alone for ${retryAfterMs} ms`;
     const text = `the origin failed ${failureCount} times in a row${again}: ${detail}`;
@@ -344,7 +352,7 @@ export class TaskDownload implements ReadableTask {
   /** The scheduler is silent: hosts that served the task before come first, then the origin, in the readers' order. */
   #goOnAlone(): void {
     this.#services.link.concludeSilence();
-    const request = this.#requests.at(this.#originPatience.failureCount);
+    const request = this.#admittedRequest();
     const pieces = this.#unclaimedPieces();
     if (request === undefined || pieces.length === 0) return;
     for (const { onDegraded } of this.#requests) onDegraded();
