@@ -22,12 +22,12 @@ import type {
   OriginClient,
   OriginResponse,
   StoredTask,
-  TaskDescription,
 } from "./ports.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
-import { TaskReader } from "./task-reader.ts";
+import { TaskReader, type ReaderRest } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
+import { WithheldRest } from "./withheld-rest.ts";
 
 /** Written by `planResponse` from the content, or meaningless between us and the client. */
 const REPLACED_HEADERS: ReadonlySet<string> = new Set([
@@ -120,13 +120,14 @@ export class DownloadAnswers {
     // It was asked for as a whole, before its length was known.
     else if (how.first !== undefined && !isWhole && how.asked?.wantedEnd === 0)
       services.link.request([{ request: asked, traceparent: record.traceparent }]);
+    const withheld = isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined;
     const reader = new TaskReader({
       spans: plan.parts.map(({ span }) => span),
       task: download,
-      withheldFrom: isWhole && anchor !== undefined ? withheldFrom(lengthBytes) : undefined,
+      withheldFrom: withheld,
       signal: request.signal,
       heldBefore: registry.heldBefore(asked.requestId),
-      rest: restOf(flow, stored.description),
+      rest: restOf(flow, stored, withheld, services),
     });
     record.delivered = reader.delivered;
     const attached = {
@@ -256,11 +257,25 @@ export function requestOf(
 }
 
 /** Past a store that fails, the client's own credentials bring what is missing. */
-function restOf({ access, record, request }: Flow, description: TaskDescription): OriginRest {
+function restOf(
+  { access, record, request }: Flow,
+  stored: StoredTask,
+  from: number | undefined,
+  { log, poisoned }: Pick<DownloadServices, "log" | "poisoned">,
+): ReaderRest {
   const received = (bytes: number): void => {
     record.fetched.backToSource += bytes;
   };
-  return new OriginRest({ access, description, signal: request.signal, received });
+  const { description } = stored;
+  const rest = new OriginRest({ access, description, signal: request.signal, received });
+  if (from === undefined) return rest;
+  const mismatched = (why: string): void => {
+    const { taskId: task } = description;
+    log.error("content past a failing store does not agree with its anchor", { task, why });
+    // Whoever resumes what was broken off would take a wrong file for a whole one.
+    poisoned.note(description.taskId);
+  };
+  return new WithheldRest(rest, { stored, withheldFrom: from, mismatched });
 }
 
 function outcomeOf(

@@ -61,4 +61,34 @@ describe("a store that fails in the middle of a download", () => {
     expect(error).toBeUndefined();
     expect(createHash("sha256").update(bytes).digest("hex")).toBe(path.split("/").at(-1));
   });
+
+  test("lets no wrong content under an anchor pass for complete", async () => {
+    const path = anchoredPath(content);
+    const wrong = Buffer.from(content);
+    wrong[2 * MIB + 500_000] = (wrong[2 * MIB + 500_000] ?? 0) ^ 1;
+    wrong[5] = (wrong[5] ?? 0) ^ 1;
+    world.origin.add(path, wrong);
+    world.store.failsFrom = 2 * MIB;
+    const { bytes, error } = await world.get(`${HOST}${path}`);
+    expect(error).toBeDefined();
+    expect(bytes.length).toBeLessThan(content.length);
+    // Nor may it be put together from what came and a part.
+    const rest = [["range", `bytes=${bytes.length}-`]] as const;
+    await expect(world.get(`${HOST}${path}`, rest)).rejects.toThrow("did not agree");
+  });
+
+  test("takes the rest of an anchored range only from the content that its origin named", async () => {
+    const path = anchoredPath(content);
+    const file = world.origin.add(path, content);
+    world.store.failsFrom = 2 * MIB;
+    const changed = Buffer.alloc(content.length);
+    world.origin.beforeAnswer = ({ range }) => {
+      // The rest begins where the store failed.
+      if ((range?.start ?? 0) <= MIB) return;
+      file.bytes = changed;
+      file.etag = '"another"';
+    };
+    const { error } = await world.get(`${HOST}${path}`, [["range", `bytes=${MIB + 7}-`]]);
+    expect(error).toBeDefined();
+  });
 });

@@ -1,6 +1,7 @@
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { type OriginAccess, readFromOrigin } from "./origin-access.ts";
 import type { TaskDescription } from "./ports.ts";
+import type { ReaderRest } from "./task-reader.ts";
 
 /** One read of the origin under way, handed over chunk by chunk: nothing is read ahead of the client. */
 interface Read {
@@ -17,9 +18,9 @@ interface Read {
 
 /**
  * The rest of a client's content straight from the origin, past a store that failed under it: as the client would have got it
- * without us.
+ * without us. Nothing but the validator tells that it is still the same content, anchored or not.
  */
-export class OriginRest {
+export class OriginRest implements ReaderRest {
   readonly #access: OriginAccess;
   readonly #description: TaskDescription;
   readonly #signal: AbortSignal;
@@ -38,6 +39,13 @@ export class OriginRest {
     this.#signal = options.signal;
     this.#received = options.received;
   }
+
+  /** Whether the client's own origin has named a validator to hold it to. */
+  get canContinue(): boolean {
+    return this.#etag !== "";
+  }
+
+  noteDelivered(): void {}
 
   /**
    * Fills `into` with the next bytes of the span.
@@ -69,6 +77,12 @@ export class OriginRest {
     this.#read = undefined;
   }
 
+  /** What another client's origin said of anchored content holds for that origin only. */
+  get #etag(): string {
+    const { anchor, etag } = this.#description;
+    return this.#access.validator ?? (anchor === undefined ? etag : "");
+  }
+
   #begin(span: ByteSpan): Read {
     const read: Read = {
       end: span.end,
@@ -82,7 +96,8 @@ export class OriginRest {
     const signal = AbortSignal.any([this.#signal, read.abort.signal]);
     readFromOrigin({
       access: this.#access,
-      description: this.#description,
+      // Without its anchor: the validator is asked for and compared.
+      description: { ...this.#description, anchor: undefined, etag: this.#etag },
       answer: undefined,
       start: span.start,
       end: () => span.end,

@@ -2,7 +2,6 @@ import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { type ByteSpan, pieceAt } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { StorageFailure } from "./download-errors.ts";
-import type { OriginRest } from "./origin-rest.ts";
 import type { StoredTask } from "./ports.ts";
 
 /** Where a byte came from. */
@@ -32,6 +31,17 @@ export interface ReadableTask {
   detach(reader: TaskReader, isComplete: boolean): void;
 }
 
+/** Where a reader's bytes come from when the store fails under it. */
+export interface ReaderRest {
+  /** Whether what it brings is surely of the content that the client got so far, or is checked before its end. */
+  readonly canContinue: boolean;
+  /** Bytes that came from the store. */
+  noteDelivered(bytes: Uint8Array): void;
+  /** Fills `into` with the next bytes of the span. @returns bytes filled, at least one. */
+  read(span: ByteSpan, into: Uint8Array): Promise<number>;
+  close(): void;
+}
+
 /** One client's way through a task's bytes, in order, waiting for what is not there yet. */
 export class TaskReader {
   /** What the client wants, in the order it is handed over. */
@@ -45,7 +55,7 @@ export class TaskReader {
   /** Bytes at and after this offset wait until the content is verified; `undefined`: none do. */
   readonly #withheldFrom: number | undefined;
   /** Where its bytes come from when the store fails; `undefined`: nowhere. */
-  readonly #rest: OriginRest | undefined;
+  readonly #rest: ReaderRest | undefined;
   #spanIndex = 0;
   #cursor: number;
   #isDetached = false;
@@ -57,7 +67,7 @@ export class TaskReader {
     readonly signal: AbortSignal;
     /** Pieces that were here before anything was fetched for this client; default: those held now. */
     readonly heldBefore?: Bitmap | undefined;
-    readonly rest?: OriginRest | undefined;
+    readonly rest?: ReaderRest | undefined;
   }) {
     this.spans = options.spans;
     this.#task = options.task;
@@ -120,6 +130,7 @@ export class TaskReader {
       // Asked before the read: a fetch that ends meanwhile would no longer be known.
       const traffic = this.#trafficOf(pieceIndex);
       if (!(await this.#readStored(into, length, pieceIndex))) continue;
+      this.#rest?.noteDelivered(into.subarray(0, length));
       this.#cursor += length;
       this.delivered[traffic] += length;
       return length;
@@ -150,7 +161,7 @@ export class TaskReader {
 
   /** A store that fails is no reason to fail the client: the rest comes straight from the origin. */
   async #readPast(failure: Error, end: number, into: Uint8Array): Promise<number> {
-    if (!(failure instanceof StorageFailure) || this.#rest === undefined) throw failure;
+    if (!(failure instanceof StorageFailure) || this.#rest?.canContinue !== true) throw failure;
     const length = await this.#rest.read({ start: this.#cursor, end }, into);
     this.#cursor += length;
     this.delivered.backToSource += length;
