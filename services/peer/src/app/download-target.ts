@@ -19,6 +19,7 @@ import {
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import type { Rule } from "../core/rules.ts";
 import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
+import { redirectedUrl } from "./redirected-url.ts";
 
 /** Not sent with an opening request: ranges and conditions are answered here, from the content itself. */
 const OPENING_OMITS: ReadonlySet<string> = new Set(["range", "if-range", ...CONDITIONS]);
@@ -46,7 +47,7 @@ export function targetOf(
   rule: Rule,
   sha256: Sha256Hex,
 ): DownloadTarget {
-  const url = redirected(request.url, rule);
+  const url = redirectedUrl(request.url, rule);
   const canonical = canonicalUrl(url, rule);
   const credential = [
     url.username,
@@ -71,13 +72,6 @@ export function targetOf(
     ),
     openingHeaders: withoutHeaders(request.headers, OPENING_OMITS),
   };
-}
-
-function redirected(url: URL, rule: Rule): URL {
-  if (rule.redirect === undefined) return url;
-  const target = new URL(url);
-  target.host = rule.redirect;
-  return target;
 }
 
 /** Whether the client surely takes the whole content: it asked for no part, and its conditions cannot spare it the content. */

@@ -4,6 +4,7 @@ import { gunzip } from "node:zlib";
 import { type Digest, parseDigest } from "@lacewing/contracts/ids.ts";
 import { z } from "zod";
 import type { ForetoldContent } from "../../app/ports.ts";
+import { redirectedUrl } from "../../app/redirected-url.ts";
 import { mayBeCredential } from "../../core/credentials.ts";
 import {
   endToEndHeaders,
@@ -96,16 +97,16 @@ const FRAMING: ReadonlySet<string> = new Set(["host", "content-length", "range",
 export function foretoldContent(
   object: OfferedObject,
   asked: {
-    /** Where the object is asked for: its href after the rule's redirect. */
-    readonly url: URL;
+    /** The one of the object's URL. */
     readonly rule: Rule;
-    /** Where the batch was asked for, likewise. */
+    /** Where the batch was asked for, by the rule of its own. */
     readonly batchUrl: URL;
     /** The batch request's headers, as they went to the server. */
     readonly sent: HeaderList;
   },
 ): ForetoldContent {
-  const { url, rule, batchUrl, sent } = asked;
+  const { rule, batchUrl, sent } = asked;
+  const url = redirectedUrl(object.href, rule);
   const isOwn = object.href.origin === batchUrl.origin;
   const isHere = isOwn && url.origin === batchUrl.origin;
   const isAuthorized = headerOf(object.headers, "authorization") !== undefined;

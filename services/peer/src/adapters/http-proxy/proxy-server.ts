@@ -6,6 +6,7 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import type { SocketAddress } from "@lacewing/runtime/settings.ts";
 import type { DownloadPort, HeaderList } from "../../app/ports.ts";
+import { redirectedUrl } from "../../app/redirected-url.ts";
 import {
   endToEndHeaders,
   headerOf,
@@ -31,7 +32,7 @@ import {
   withOneForwardLess,
 } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
-import { redirectedUrl, ruledUrl } from "./ruled-url.ts";
+import { ruledUrl } from "./ruled-url.ts";
 import { openTunnel, openUpgrade } from "./tunnel.ts";
 import { UnsharedHosts } from "./unshared-hosts.ts";
 
@@ -350,8 +351,7 @@ class ProxyDoor {
       const contents = objects.flatMap((object) => {
         const rule = matchRule(rules, object.href);
         if (rule === undefined || rule.direct) return [];
-        const url = redirectedUrl(object.href, rule);
-        return [foretoldContent(object, { url, rule, batchUrl, sent })];
+        return [foretoldContent(object, { rule, batchUrl, sent })];
       });
       downloads.foretell(contents, headerOf(sent, "traceparent") ?? "");
     });

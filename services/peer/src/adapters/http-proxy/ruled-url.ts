@@ -1,13 +1,5 @@
+import { redirectedUrl } from "../../app/redirected-url.ts";
 import type { Rule } from "../../core/rules.ts";
-
-/** The URL with the host that a rule puts in the place of its own. */
-export function redirectedUrl(url: URL, rule: Rule): URL {
-  if (rule.redirect === undefined) return url;
-  const redirected = new URL(url);
-  redirected.port = "";
-  redirected.host = rule.redirect;
-  return redirected;
-}
 
 /** For what is passed through: TLS where the rule demands it; "auto" is for downloads, which can be tried twice. */
 export function ruledUrl(url: URL, rule: Rule | undefined): URL {
