@@ -79,12 +79,16 @@ function malformed(reason: string): RequestTarget {
   return { kind: "malformed", reason };
 }
 
-/** Host and port of a CONNECT target (RFC 9110 section 9.3.6); the port is never left out. */
+/**
+ * Host and port of a CONNECT target (RFC 9110 section 9.3.6); the port is never left out. The host is written as in a parsed URL,
+ * because `127.1` and `0x7f.0.0.1` lead to the same address as `127.0.0.1`, and lists of hosts name one way to write it.
+ */
 export function parseConnectTarget(
   authority: string,
 ): { readonly host: string; readonly port: number } | undefined {
-  const match = /^(\[[0-9a-f:.]+\]|[^:/?#@\s[\]]+):(\d{1,5})$/i.exec(authority);
+  const match = /^(\[[0-9a-f:.]+\]|[^:/?#@\s[\]\\]+):(\d{1,5})$/i.exec(authority);
   const port = Number(match?.[2]);
   if (match?.[1] === undefined || port < 1 || port > 65_535) return undefined;
-  return { host: match[1].replace(/^\[|\]$/g, ""), port };
+  const host = URL.parse(`http://${match[1]}/`)?.hostname.replace(/^\[|\]$/g, "");
+  return host === undefined ? undefined : { host, port };
 }
