@@ -1,14 +1,21 @@
 import { once } from "node:events";
-import { createServer, request as httpRequest } from "node:http";
+import { createServer, type IncomingMessage, request as httpRequest } from "node:http";
+import { buffer } from "node:stream/consumers";
 import { afterAll, describe, expect, test } from "vitest";
-import { TransferError } from "@lacewing/peer/app/ports.ts";
+import { answerBulk } from "@lacewing/peer/adapters/piece-transfer/bulk-answer.ts";
+import { ServeSpans } from "@lacewing/peer/adapters/piece-transfer/serve-spans.ts";
+import { type StoredTask, TransferError } from "@lacewing/peer/app/ports.ts";
+import { encodeBulkRequest, parseBulkFrames } from "@lacewing/peer/core/bulk-frames.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
 import { listenAnywhere } from "../support/http-proxy-world.ts";
 import {
   aRead,
+  aToken,
   countOpenHandles,
   created,
   holding,
   memorySink,
+  PARENT_HOST,
   type Parent,
   startParent,
   startPieceClient,
@@ -63,6 +70,71 @@ async function startRelay(parent: Parent, { knowsExchange }: { readonly knowsExc
 function reasonOf({ reason }: { readonly reason: unknown }): unknown {
   return reason instanceof TransferError ? reason.reason : reason;
 }
+
+/** Asks for the contents as a child does, with nothing between the test and the connection. */
+function askedFor(parent: Parent, tasks: readonly StoredTask[]) {
+  const entries = tasks.map((task) => ({
+    taskId: task.description.taskId,
+    token: aToken(task),
+    traceparent: "",
+  }));
+  const url = `http://${parent.server.address}/v1/contents`;
+  const request = httpRequest(url, { method: "POST" });
+  request.on("error", () => {});
+  request.end(encodeBulkRequest(entries));
+  return request;
+}
+
+describe("a parent whose sending is limited", () => {
+  test("is done with a child that left before its turn", async () => {
+    await using parent = await startParent();
+    const turn = Promise.withResolvers<void>();
+    const surroundings = {
+      store: parent.store,
+      pace: async () => turn.promise,
+      spans: new ServeSpans(PARENT_HOST, systemClock),
+      check: () => "forged" as const,
+      hasSlotFor: () => true,
+    };
+    const answered = Promise.withResolvers<number>();
+    const closed = Promise.withResolvers<void>();
+    const server = createServer((request, response) => {
+      response.once("close", () => closed.resolve());
+      answered.resolve(answerBulk(surroundings, [], response, 30_000));
+      request.destroy();
+    });
+    const port = await listenAnywhere(server);
+    const request = httpRequest(`http://127.0.0.1:${port}/`, { method: "POST" });
+    request.on("error", () => {});
+    request.end();
+    await closed.promise;
+    turn.resolve();
+    expect(await answered.promise).toBe(0);
+    server.close();
+  });
+
+  test("sends many contents in small steps, each in its turn", async () => {
+    const asked: number[] = [];
+    const pace = (bytes: number) => void asked.push(bytes);
+    await using parent = await startParent({ pace });
+    const held = await Promise.all(
+      Array.from({ length: 10 }, async (_, at) => holding(parent, `paced-${at}`, 20_000)),
+    );
+    const request = askedFor(
+      parent,
+      held.map(({ task }) => task),
+    );
+    const response = await new Promise<IncomingMessage>((resolve) => {
+      request.once("response", resolve);
+    });
+    const frames = parseBulkFrames(await buffer(response), held.length);
+    expect(frames?.map(({ content }) => Buffer.from(content))).toEqual(
+      held.map(({ content }) => content),
+    );
+    expect(Math.max(...asked)).toBeLessThanOrEqual(64 * 1024);
+    expect(asked.reduce((sum, bytes) => sum + bytes, 0)).toBeGreaterThanOrEqual(200_000);
+  });
+});
 
 describe("a child that reads many small contents at once", () => {
   test("gets them all in one exchange, each byte for byte", async () => {

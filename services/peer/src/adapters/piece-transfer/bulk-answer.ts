@@ -13,6 +13,7 @@ import {
 import { leaseCovers } from "../../core/piece-http-lease.ts";
 import { TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
 import type { LeaseRefusal } from "./lease-check.ts";
+import { PACED_BYTES_MAX } from "./piece-answer.ts";
 import type { ServeSpans } from "./serve-spans.ts";
 
 /** What answering for many small contents needs of the piece server. */
@@ -62,21 +63,43 @@ export async function answerBulk(
     frames.push(frame);
   }
   const body = Buffer.concat(encodeBulkFrames(frames));
-  const pause = surroundings.pace?.(bytes);
-  if (pause !== undefined) await pause;
-  response.writeHead(200, {
-    "content-type": "application/octet-stream",
-    "content-length": body.length,
-  });
   const taken = Promise.withResolvers<boolean>();
   response.once("finish", () => taken.resolve(true));
   response.once("close", () => taken.resolve(false));
+  const last = await sendPaced(response, body, surroundings.pace);
+  if (last === undefined) return 0;
   const limitMs = slowReaderMs * Math.max(1, Math.ceil(body.length / TRANSFER_BUFFER_BYTES));
   const slow = setTimeout(() => response.destroy(), limitMs);
-  response.end(body);
+  response.end(last);
   const isTaken = await taken.promise;
   clearTimeout(slow);
   return isTaken ? bytes : 0;
+}
+
+/**
+ * Begins the answer and sends all of the body but its last part, each part in its turn.
+ * @returns the last part; `undefined` when the child is gone: no event will tell of it any more.
+ */
+async function sendPaced(
+  response: ServerResponse,
+  body: Buffer,
+  pace: Pace | undefined,
+): Promise<Buffer | undefined> {
+  const lengthMax = pace === undefined ? body.length : PACED_BYTES_MAX;
+  for (let at = 0; ; at += lengthMax) {
+    const part = body.subarray(at, at + lengthMax);
+    const pause = pace?.(part.length);
+    if (pause !== undefined) await pause;
+    if (response.destroyed || response.closed) return undefined;
+    if (!response.headersSent) {
+      response.writeHead(200, {
+        "content-type": "application/octet-stream",
+        "content-length": body.length,
+      });
+    }
+    if (at + part.length >= body.length) return part;
+    response.write(part);
+  }
 }
 
 async function frameOf(

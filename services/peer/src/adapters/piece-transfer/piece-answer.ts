@@ -13,7 +13,7 @@ const TURN_BYTES_MAX = 4 * 2 ** 20;
 export const SLOW_READER_MS = 30_000;
 
 /** One write when sending is limited: slots that share a low limit must each send something before their child gives up. */
-const PACED_BYTES_MAX = 64 * 1024;
+export const PACED_BYTES_MAX = 64 * 1024;
 
 /** How an answer's body ended; `bytes` were handed to the socket. */
 export interface SentBody {
