@@ -39,10 +39,8 @@ export async function sendBody(
   let failure: SentBody["end"] | undefined;
   while (at < span.end && failure === undefined && (await flow.mayGoOn())) {
     const pieceIndex = pieceAt(task.layout, at);
-    if (!task.isProven(pieceIndex) && !(await task.prove(pieceIndex))) {
-      failure = "damaged";
-      break;
-    }
+    failure = await flawOf(task, pieceIndex);
+    if (failure !== undefined) break;
     const pieceEnd = pieceSpan(task.layout, pieceIndex).end;
     const lengthMax = pace === undefined ? TRANSFER_BUFFER_BYTES : PACED_BYTES_MAX;
     const length = Math.min(lengthMax, span.end - at, pieceEnd - at);
@@ -72,6 +70,19 @@ export async function sendBody(
   }
   response.destroy();
   return { bytes, end: failure ?? (flow.wasSlow ? "slow_reader" : "child_gone") };
+}
+
+/** Why a piece must not be sent; a disk that fails may do so while it is hashed. */
+async function flawOf(
+  task: StoredTask,
+  pieceIndex: number,
+): Promise<"damaged" | "read_failed" | undefined> {
+  if (task.isProven(pieceIndex)) return undefined;
+  try {
+    return (await task.prove(pieceIndex)) ? undefined : "damaged";
+  } catch {
+    return "read_failed";
+  }
 }
 
 /** The socket's side of one answer: what it still has to take, whether it takes anything at all. */
