@@ -36,6 +36,7 @@ proxy:
   usersFile: ${usersFile}
   clientNetworks: [10.0.0.0/8]
   clientConnectionsMax: 7
+  names: [Proxy.example]
   requestBodyMax: 1GiB
   connectPorts: any
 origin:
@@ -43,7 +44,11 @@ origin:
   deniedHosts: [secret.example]
   deniedNetworks: [169.254.0.0/16]
 `);
-  expect(access).toMatchObject({ clientCountMax: 7, requestBodyBytesMax: 2 ** 30 });
+  expect(access).toMatchObject({
+    names: ["Proxy.example"],
+    clientCountMax: 7,
+    requestBodyBytesMax: 2 ** 30,
+  });
   expect(access.users?.count).toBe(1);
   expect(access.networks?.has("10.1.1.1")).toBe(true);
   expect(access.networks?.has("11.1.1.1")).toBe(false);
@@ -54,6 +59,7 @@ origin:
   for (const wrong of [
     "proxy: { clientNetworks: [10.0.0.0/40] }",
     "proxy: { connectPorts: all }",
+    "proxy: { names: ['proxy.example:65001'] }",
     "origin: { allowedHosts: ['http://a'] }",
     "origin: { deniedNetworks: [example] }",
     `proxy: { usersFile: ${folder}/none }`,

@@ -146,6 +146,16 @@ export const peerFileSchema = z.strictObject({
       clientNetworks: networks
         .optional()
         .describe("Networks that clients may come from, e.g. 10.0.0.0/8. Default: any."),
+      names: z
+        .array(
+          z
+            .string()
+            .regex(/^[a-z0-9._-]{1,253}$/i, "a host name without port, such as proxy.example"),
+        )
+        .default([])
+        .describe(
+          "Host names by which clients reach the URL prefix of a port that is not on loopback, besides its addresses and the machine's own name. Others are refused: a web page may be behind them.",
+        ),
       clientConnectionsMax: z
         .number()
         .int()
@@ -259,6 +269,7 @@ function accessOf(proxy: z.infer<typeof peerFileSchema>["proxy"]): ClientAccess 
   return {
     users: usersFile === undefined ? undefined : readProxyUsers(usersFile, "proxy.usersFile"),
     networks: clientNetworks === undefined ? undefined : new AddressSet(clientNetworks),
+    names: proxy.names,
     clientCountMax: proxy.clientConnectionsMax,
     requestBodyBytesMax: proxy.requestBodyMax,
   };

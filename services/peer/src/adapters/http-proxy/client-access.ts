@@ -18,6 +18,8 @@ export interface ClientAccess {
   readonly users: ProxyUsers | undefined;
   /** Where clients may come from; `undefined`: from anywhere. */
   readonly networks: AddressSet | undefined;
+  /** Hosts by which clients of the URL prefix name this port, besides addresses and the machine's own name. */
+  readonly names: readonly string[];
   /** Clients connected at once. */
   readonly clientCountMax: number;
   /** Bytes that a request may bring along to its origin; `undefined`: any number. */
@@ -28,6 +30,7 @@ export interface ClientAccess {
 export const OPEN_ACCESS: ClientAccess = {
   users: undefined,
   networks: undefined,
+  names: [],
   clientCountMax: CLIENT_COUNT_DEFAULT,
   requestBodyBytesMax: undefined,
 };

@@ -29,6 +29,8 @@ import {
   browserProblem,
   isByPrefix,
   isOptionsOfProxy,
+  type PortNames,
+  portNames,
   withOneForwardLess,
 } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
@@ -145,6 +147,7 @@ class ProxyDoor {
   readonly #options: HttpProxyOptions;
   readonly #admission: Admission;
   readonly #paces: ClientPaces;
+  readonly #names: PortNames;
   readonly #unshared: UnsharedHosts;
   readonly #pool = new BufferPool();
   readonly #tunnels = new Set<Duplex>();
@@ -154,6 +157,7 @@ class ProxyDoor {
 
   constructor(options: HttpProxyOptions) {
     this.#options = options;
+    this.#names = portNames(options.address.host, options.access?.names ?? []);
     this.#admission = new Admission({ ...options, access: options.access ?? OPEN_ACCESS });
     this.#paces = new ClientPaces(options.clientBytesPerSecond ?? 0, options.clock);
     this.#unshared = new UnsharedHosts(options.log);
@@ -190,7 +194,7 @@ class ProxyDoor {
       return;
     }
     if (target.kind === "origin" && isByPrefix(request.url)) {
-      const page = browserProblem(received, isLoopback(this.#options.address.host));
+      const page = browserProblem(received, this.#names);
       if (page !== undefined) {
         answerWithText(response, page.status, `lacewing: ${page.reason}`);
         return;
@@ -246,9 +250,7 @@ class ProxyDoor {
   upgrade(request: IncomingMessage, client: Duplex, head: Buffer): void {
     client.on("error", () => client.destroy());
     const received = headersOfFlat(request.rawHeaders);
-    const page = isByPrefix(request.url)
-      ? browserProblem(received, isLoopback(this.#options.address.host))
-      : undefined;
+    const page = isByPrefix(request.url) ? browserProblem(received, this.#names) : undefined;
     const target = parseRequestTarget(request.url ?? "");
     const problem: AccessProblem | undefined =
       this.#admission.problemOf(request, received, target) ?? page;
@@ -393,7 +395,3 @@ class ProxyDoor {
 
 /** The URL's own authority counts, whatever `Host` says (RFC 9112 section 3.2.2). */
 const HOST: ReadonlySet<string> = new Set(["host"]);
-
-function isLoopback(host: string): boolean {
-  return host === "::1" || host === "localhost" || host.startsWith("127.");
-}

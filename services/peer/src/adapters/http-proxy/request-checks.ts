@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+import { hostname } from "node:os";
 import { hasVisited, headerItems, headerValues, type HeaderList } from "../../core/http-headers.ts";
 
 /** Why a request is refused before anything is done for it. */
@@ -84,22 +86,48 @@ export function withOneForwardLess(headers: HeaderList, method: string): HeaderL
   );
 }
 
-/** `127.0.0.1:65001`, `[::1]`, `localhost:65001`, `proxy.localhost`: names that nobody else can answer for. */
-const LOOPBACK_AUTHORITY =
-  /^(?:127(?:\.\d{1,3}){3}|\[::1\]|(?:[a-z0-9-]+\.)*localhost)(?::\d{1,5})?$/i;
+/** Hosts by which clients may name this port. */
+export interface PortNames {
+  /** Whether the port can be reached from this machine only. */
+  readonly isLoopback: boolean;
+  /** Besides addresses and loopback's own; lower case. */
+  readonly names: ReadonlySet<string>;
+}
+
+/**
+ * @param address that the port listens at.
+ * @param names that the settings give it; the machine's own is added.
+ */
+export function portNames(address: string, names: readonly string[]): PortNames {
+  return {
+    isLoopback: address === "::1" || address === "localhost" || address.startsWith("127."),
+    names: new Set([hostname(), ...names].map((name) => name.toLowerCase())),
+  };
+}
+
+/** `127.0.0.1`, `[::1]`, `localhost`, `proxy.localhost`: names that nobody else can answer for. */
+const LOOPBACK_HOST = /^(?:127(?:\.\d{1,3}){3}|\[::1\]|(?:[a-z0-9-]+\.)*localhost)$/;
+
+/** An address is never somebody else's name: a page under it came from this port. */
+function isOwnHost(authority: string, { isLoopback, names }: PortNames): boolean {
+  const host = authority
+    .trim()
+    .toLowerCase()
+    .replace(/:\d{0,5}$/, "");
+  if (LOOPBACK_HOST.test(host)) return true;
+  const isAddress = isIP(host.replace(/^\[|\]$/g, "")) !== 0;
+  return !isLoopback && (isAddress || names.has(host.replace(/\.$/, "")));
+}
 
 /**
  * Why a request by the URL prefix is refused: because a web page is behind it. A page that was fetched through the prefix would
  * share its origin with everything else that can be fetched so, the intranet included, and could read all of it in the
  * name of the machine's user. Clients that download content send none of these fields.
  *
- * @param isLoopback whether this port can be reached from this machine only: then a name that is not loopback's own was bound
- *   to this address by somebody else (DNS rebinding).
+ * @param port a name that is not its own was bound to its address by somebody else (DNS rebinding): a page under it is of this
+ *   port's origin, and over plain HTTP browsers then send none of these fields either.
  */
-export function browserProblem(
-  headers: HeaderList,
-  isLoopback: boolean,
-): RequestProblem | undefined {
+export function browserProblem(headers: HeaderList, port: PortNames): RequestProblem | undefined {
   const site = headerValues(headers, "sec-fetch-site")[0];
   const isPage =
     (site !== undefined && site !== "none") ||
@@ -111,15 +139,11 @@ export function browserProblem(
       reason: "the URL prefix is for programs that download, not for web pages",
     };
   }
-  const host = headerValues(headers, "host")[0] ?? "";
-  if (isLoopback && !LOOPBACK_AUTHORITY.test(host)) {
-    return {
-      status: 403,
-      reason:
-        "the Host of a request by the URL prefix must be a loopback address or localhost here",
-    };
-  }
-  return undefined;
+  if (isOwnHost(headerValues(headers, "host")[0] ?? "", port)) return undefined;
+  const reason = port.isLoopback
+    ? "the Host of a request by the URL prefix must be a loopback address or localhost here"
+    : "the Host of a request by the URL prefix must be this machine's address or name, or one of proxy.names in its settings file";
+  return { status: 403, reason };
 }
 
 /** What an answer by the URL prefix says last, whatever the origin said: a browser must not run it as this port's own. */
