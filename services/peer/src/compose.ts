@@ -38,6 +38,7 @@ import { Delegations } from "./app/delegations.ts";
 import type { AttachedRequest } from "./app/attached-requests.ts";
 import type { PeerSettings } from "./config.ts";
 import { matchRule, ruleOf } from "./core/rules.ts";
+import { uploadSlotsOf } from "./core/upload-slots.ts";
 import type { PeerFileSettings } from "./rules-config.ts";
 
 /** What waits for the broker at a stop is given up after this long; a later start announces it again. */
@@ -81,7 +82,7 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     isReady: () => true,
     metrics: () => metrics.render(),
     serveBytes: metrics.counter(METRIC.serveBytes),
-    uploadSlotCount: settings.LACEWING_PEER_UPLOAD_SLOTS,
+    uploadSlotCount: slotsOf(settings),
     delegations: door,
     pace: paceOf(settings.LACEWING_PEER_UPLOAD_BYTES_PER_SECOND, clock),
   });
@@ -131,6 +132,13 @@ function evictionOf(settings: PeerSettings): EvictionLimits {
   return { watermarks, ttlMs: settings.LACEWING_PEER_UNUSED_TTL_MS };
 }
 
+function slotsOf(settings: PeerSettings): number {
+  return uploadSlotsOf(
+    settings.LACEWING_PEER_UPLOAD_SLOTS,
+    settings.LACEWING_PEER_UPLOAD_BYTES_PER_SECOND,
+  );
+}
+
 /** The conversation with the scheduler; it may be away for as long as it likes. */
 async function openLink(
   { settings, hostId, log, clock, random, newId }: PeerSurroundings,
@@ -149,7 +157,7 @@ async function openLink(
     transferAddress: settings.LACEWING_PEER_ADVERTISED_ADDRESS ?? pieceServer.address,
     idc: settings.LACEWING_PEER_IDC,
     location: settings.LACEWING_PEER_LOCATION,
-    uploadSlots: settings.LACEWING_PEER_UPLOAD_SLOTS,
+    uploadSlots: slotsOf(settings),
   };
   const link: SchedulerLink = new SchedulerLink({
     controlPlane,

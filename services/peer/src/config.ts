@@ -67,7 +67,7 @@ export const SETTINGS = z.object({
     .describe("Name of the data centre; copies are fetched within it when possible."),
   LACEWING_PEER_LOCATION: z.string().default("").describe("`region|rack|…`, most general first."),
   LACEWING_PEER_UPLOAD_SLOTS: count(16, 1).describe(
-    "Transfers served to other hosts at once; more are told to come again.",
+    "Transfers served to other hosts at once; more are told to come again. Fewer when the upload limit is less than 512 KiB/s for each.",
   ),
   LACEWING_PEER_UPLOAD_BYTES_PER_SECOND: rate.describe(
     "Content sent to other hosts, in all, e.g. 100MB; at least 1MiB. 0: as fast as it goes.",

@@ -14,6 +14,7 @@ import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
 import { openSpan } from "./origin-access.ts";
 import type { Paces } from "./pace.ts";
 import { PaceWatch } from "./pace-watch.ts";
+import { PiecePatience } from "./piece-patience.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
 import { patienceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
@@ -300,10 +301,7 @@ export class FetchBoard {
     // A slow origin is the only one there is: its pace is watched, not its pieces.
     const patience = isFromOrigin
       ? undefined
-      : setTimeout(() => {
-          const text = `no piece came for ${waitMs} ms`;
-          fetch.abort.abort(new TransferError("stalled", text));
-        }, waitMs);
+      : new PiecePatience(waitMs, (error) => fetch.abort.abort(error));
     if (isFromOrigin) this.#originReadCount++;
     try {
       return await runFetch({
@@ -318,8 +316,9 @@ export class FetchBoard {
         events: {
           received: (bytes) => this.#events.received(order, bytes),
           giveWay: () => this.#events.giveWay(),
+          writing: (count) => patience?.writing(count),
           held: (index) => {
-            patience?.refresh();
+            patience?.pieceCame();
             this.#held(index, fetch);
           },
           partial: (index, endOffset) => {
@@ -332,7 +331,7 @@ export class FetchBoard {
         },
       });
     } finally {
-      clearTimeout(patience);
+      patience?.stop();
       fetch.stretches.delete(stretch);
       if (isFromOrigin) this.#originReadCount--;
     }

@@ -9,10 +9,18 @@ import { MemoryPieceClient } from "../../../../test/support/peer-world.ts";
 import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { aTask } from "../../../../test/support/task-builders.ts";
-import { runFetch } from "./lease-fetch.ts";
+import { type FetchEvents, runFetch } from "./lease-fetch.ts";
 import { PaceWatch } from "./pace-watch.ts";
 import { OriginAccess } from "./origin-access.ts";
 import { type PieceClient, TransferError } from "./ports.ts";
+
+const NO_EVENTS: FetchEvents = {
+  received: () => {},
+  held: () => {},
+  partial: () => {},
+  giveWay: () => undefined,
+  writing: () => {},
+};
 
 test("a fetch that failed is over only when its last write is: no late bytes land on those of the next source", async () => {
   const task = await new MemoryPieceStore().create(aTask("late", 100));
@@ -35,7 +43,7 @@ test("a fetch that failed is over only when its last write is: no late bytes lan
     watch: new PaceWatch(systemClock),
     pieceClient,
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
+    events: NO_EVENTS,
     signal: new AbortController().signal,
   }).finally(() => (isOver = true));
   await new Promise(setImmediate);
@@ -48,6 +56,7 @@ test("bytes wait for their turn before they are written, and what waits when the
   const task = await new MemoryPieceStore().create(aTask("paced", 100));
   if (typeof task === "string") throw new Error(task);
   const written: number[] = [];
+  const writing: number[] = [];
   task.write = async (_buffer, offset) => {
     written.push(offset);
   };
@@ -77,18 +86,18 @@ test("bytes wait for their turn before they are written, and what waits when the
       backToSource: undefined,
     },
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
+    events: { ...NO_EVENTS, writing: (count) => writing.push(count) },
     signal: stop.signal,
   });
   await new Promise(setImmediate);
   expect([asked, written]).toEqual([[10, 20], []]);
   turns[0]?.();
   await new Promise(setImmediate);
-  expect(written).toEqual([0]);
+  expect([written, writing]).toEqual([[0], [1, 2, 1]]);
   stop.abort();
   turns[1]?.();
   expect(await fetching).toMatchObject({ ok: false, reason: "cancelled" });
-  expect(written).toEqual([0]);
+  expect([written, writing.at(-1)]).toEqual([[0], 0]);
 });
 
 test("a disk that fails while the origin is read is not the origin's failure", async () => {
@@ -114,7 +123,7 @@ test("a disk that fails while the origin is read is not the origin's failure", a
     watch: new PaceWatch(systemClock),
     pieceClient: new MemoryPieceClient(),
     traceparent: "",
-    events: { received: () => {}, held: () => {}, partial: () => {}, giveWay: () => undefined },
+    events: NO_EVENTS,
     signal: new AbortController().signal,
   });
   expect(end).toMatchObject({ ok: false, reason: "storage", bytes: 100 });

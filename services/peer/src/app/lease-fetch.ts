@@ -36,6 +36,8 @@ export interface FetchEvents {
   partial(pieceIndex: number, endOffset: number): void;
   /** Asked before bytes are written: how long to wait for others first. */
   giveWay(): Promise<void> | undefined;
+  /** How many writes wait for their turn or are under way: so long it is not the source that is behind. */
+  writing(count: number): void;
 }
 
 export type FetchEnd =
@@ -128,7 +130,11 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     write: (buffer, offset) => {
       const writing = writeInTurn(options, signal, { buffer, offset });
       writes.add(writing);
-      const ended = (): boolean => writes.delete(writing);
+      events.writing(writes.size);
+      const ended = (): void => {
+        writes.delete(writing);
+        events.writing(writes.size);
+      };
       writing.then(ended, ended);
       return writing;
     },
