@@ -11,9 +11,10 @@ import { layoutOf, PeerWorld } from "../../../../test/support/peer-world.ts";
 import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
-import { type Delegation, DELEGATION_MS, Delegations } from "./delegations.ts";
+import { DELEGATION_MS, Delegations, type ReceivedDelegation } from "./delegations.ts";
 
 const MIB = 2 ** 20;
+const WALL_MS = 1_800_000_000_000;
 
 let world: PeerWorld;
 let origin: ScriptedOrigin;
@@ -33,7 +34,7 @@ beforeEach(async () => {
     registry: world.registry,
     origin,
     urlProblem: () => denial,
-    clock: { ...systemClock, monotonic: () => time.ms },
+    clock: { ...systemClock, monotonic: () => time.ms, now: () => WALL_MS + time.ms },
     log: world.log,
     newId: randomUUID,
   });
@@ -50,10 +51,11 @@ function taskIdOf(digits: string): TaskId {
   return taskId;
 }
 
-function delegationOf(taskId: TaskId): Delegation {
+function delegationOf(taskId: TaskId): ReceivedDelegation {
   return {
     taskId,
     fromHostId: "reader",
+    expiresAtMs: WALL_MS + DELEGATION_MS,
     means: {
       url: new URL("https://origin.test/file?signature=s3cret"),
       headers: [["Authorization", "Bearer s3cret"]],
@@ -117,7 +119,15 @@ describe("a delegation", () => {
     await waitFor("the request", () => asked().length === 1);
     time.ms = DELEGATION_MS;
     await waitFor("the end of the request", () => ended().length === 1);
-    expect(delegations.accept(delegationOf(taskId))).toBe("taken");
+  });
+
+  test("is not renewed by being sent again, and is held no longer than its sender said", async () => {
+    const delegation = delegationOf(taskIdOf("b"));
+    time.ms = DELEGATION_MS - 1;
+    expect(delegations.accept(delegation)).toBe("taken");
+    await waitFor("the request", () => asked().length === 1);
+    time.ms = DELEGATION_MS;
+    await waitFor("the end of the request", () => ended().length === 1);
   });
 
   test("that leads where a remote host must not have us go is denied, and nothing is asked", () => {

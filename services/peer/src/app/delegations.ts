@@ -33,6 +33,12 @@ export interface Delegation {
   };
 }
 
+/** A delegation as it came from another host. */
+export interface ReceivedDelegation extends Delegation {
+  /** When its sender wants it forgotten, by the wall clock: being sent again does not renew it. */
+  readonly expiresAtMs: number;
+}
+
 /** What becomes of a delegation that was offered. */
 export type DelegationVerdict =
   | "taken"
@@ -74,7 +80,7 @@ export class Delegations {
     this.#options = options;
   }
 
-  accept(delegation: Delegation): DelegationVerdict {
+  accept(delegation: ReceivedDelegation): DelegationVerdict {
     const { store, registry, urlProblem, clock, log } = this.#options;
     const { taskId, fromHostId } = delegation;
     const problem = urlProblem(delegation.means.url);
@@ -86,7 +92,8 @@ export class Delegations {
     if (this.#held.has(taskId)) return "known";
     if (this.#held.size >= DELEGATION_COUNT_MAX) return "busy";
     const client = this.#clientOf(delegation);
-    this.#held.set(taskId, { client, untilMs: clock.monotonic() + DELEGATION_MS });
+    const heldMs = Math.min(DELEGATION_MS, delegation.expiresAtMs - clock.now());
+    this.#held.set(taskId, { client, untilMs: clock.monotonic() + heldMs });
     registry.expect([client]);
     log.info("delegation_taken", { task: taskId, fromHostId });
     this.#watch();

@@ -2,7 +2,7 @@ import { Delegation as DelegationMessage } from "@lacewing/contracts/gen/lacewin
 import { parseDigest, parseTaskId } from "@lacewing/contracts/ids.ts";
 import { CLOCK_SKEW_MS_MAX } from "@lacewing/contracts/lease-token.ts";
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
-import { type Delegation, DELEGATION_MS } from "../../app/delegations.ts";
+import { type Delegation, DELEGATION_MS, type ReceivedDelegation } from "../../app/delegations.ts";
 import { HEADER_COUNT_MAX } from "../../core/http-headers.ts";
 
 /** A sealed delegation: a request head of 32 KiB and a URL of 16 KiB, with room for the rest. */
@@ -32,7 +32,7 @@ export function encodeDelegation(delegation: Delegation, nowMs: number): Uint8Ar
 }
 
 /** What a host of the cluster said, checked field by field; why not, otherwise. The reasons hold nothing of it. */
-export function decodeDelegation(bytes: Uint8Array, nowMs: number): Delegation | string {
+export function decodeDelegation(bytes: Uint8Array, nowMs: number): ReceivedDelegation | string {
   let message: DelegationMessage;
   try {
     message = DelegationMessage.decode(bytes);
@@ -46,6 +46,7 @@ export function decodeDelegation(bytes: Uint8Array, nowMs: number): Delegation |
   if (taskId === undefined) return "its task id is malformed";
   if (!HOST_ID.test(fromHostId)) return "its sender is malformed";
   if (expiresAtMs + CLOCK_SKEW_MS_MAX < nowMs) return "its time is over";
+  if (expiresAtMs - CLOCK_SKEW_MS_MAX > nowMs + DELEGATION_MS) return "it is to last too long";
   if (url === null || !/^https?:$/.test(url.protocol) || url.username + url.password !== "") {
     return "its URL is not http or https";
   }
@@ -62,6 +63,7 @@ export function decodeDelegation(bytes: Uint8Array, nowMs: number): Delegation |
   return {
     taskId,
     fromHostId,
+    expiresAtMs,
     means: {
       url,
       headers: headers.map(({ name, value }) => [name, value] as const),

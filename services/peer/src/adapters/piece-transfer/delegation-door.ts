@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Secret } from "@lacewing/observability/secret.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
-import type { Delegation, DelegationVerdict } from "../../app/delegations.ts";
+import type { ReceivedDelegation, DelegationVerdict } from "../../app/delegations.ts";
 import { decodeDelegation, DELEGATION_BYTES_MAX } from "./delegation-codec.ts";
 import { unseal } from "./delegation-seal.ts";
 
@@ -33,7 +33,7 @@ export class DelegationDoor {
     readonly log: Log;
   };
   #receivingCount = 0;
-  #accept: ((delegation: Delegation) => DelegationVerdict) | undefined;
+  #accept: ((delegation: ReceivedDelegation) => DelegationVerdict) | undefined;
 
   constructor(options: {
     readonly hostId: string;
@@ -45,7 +45,7 @@ export class DelegationDoor {
   }
 
   /** From now on delegations are taken; before, the host is not ready for them. */
-  open(accept: (delegation: Delegation) => DelegationVerdict): void {
+  open(accept: (delegation: ReceivedDelegation) => DelegationVerdict): void {
     this.#accept = accept;
   }
 
