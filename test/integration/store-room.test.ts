@@ -61,6 +61,22 @@ function namesOf(store: DiskPieceStore): readonly string[] {
   return Array.from(store.list(), ({ description }) => description.url.split("/").at(-1) ?? "");
 }
 
+test("pinned content goes although the disk refuses to unpin it, and the log says so", async () => {
+  await using dir = await makeTempDir("room");
+  let isFailing = false;
+  const faultAt = ({ path }: DiskStep): DiskFault | undefined =>
+    isFailing && path.includes("pinned") ? "EIO" : undefined;
+  const world = await startWorld(dir.path, { faultAt });
+  const { description } = await held(world.store, "pinned", SMALL_BYTES);
+  await world.store.pin(description.taskId, true);
+  isFailing = true;
+  await world.store.remove(description.taskId);
+  isFailing = false;
+  expect(namesOf(world.store)).toEqual([]);
+  expect(world.log.entries.some(({ event }) => event === "store.unpin_failed")).toBe(true);
+  await world.store.close();
+});
+
 test("content that nobody used for its time to live goes; what is used, or pinned, stays", async () => {
   await using dir = await makeTempDir("room");
   const eviction = { watermarks: { high: 1, low: 1 }, ttlMs: HOUR_MS };

@@ -207,9 +207,15 @@ export class DiskPieceStore implements PieceStore {
 
   async remove(taskId: TaskId): Promise<void> {
     const task = this.#tasks.get(taskId);
-    if (this.#pinned.has(taskId)) await this.#pinned.set(taskId, false);
+    // First of all: a disk that refuses to unpin must not keep content that has to go.
     if (task !== undefined) await this.#drop(task, "removed");
     else await this.#departures.gone(taskId);
+    if (!this.#pinned.has(taskId)) return;
+    try {
+      await this.#pinned.set(taskId, false);
+    } catch (error) {
+      this.#log.error("store.unpin_failed", { task: taskId, error: messageOf(error) });
+    }
   }
 
   isPinned(taskId: TaskId): boolean {
