@@ -141,13 +141,12 @@ test("kill -STOP of the parent in mid-transfer: what came is kept, the rest come
   const read = (await world.origin.stats()).content.bytes;
   expect(read).toBeGreaterThan(0);
   expect(read).toBeLessThan(sizeBytes);
-  const leases = await waitFor("the blame in SQL", async () => {
-    const all = await leasesOf(taskId);
-    return all.some(({ outcome }) => ["stalled", "expired"].includes(outcome)) ? all : undefined;
+  // The child's watch or the scheduler's: whichever is over first, which depends on the pace that is known of the parent.
+  const blamed = await waitFor("the blame in SQL", async () => {
+    const leases = await leasesOf(taskId);
+    return leases.find(({ outcome }) => outcome === "stalled" || outcome === "expired");
   });
-  expect(leases).toContainEqual(
-    expect.objectContaining({ parentHostId: "peer-1", childHostId: "peer-2", outcome: "stalled" }),
-  );
+  expect(blamed).toMatchObject({ parentHostId: "peer-1", childHostId: "peer-2" });
 });
 
 test("a byte flipped in a stored piece is noticed by the parent itself when the file's time tells of it", async () => {
@@ -166,28 +165,18 @@ test("a byte flipped in a stored piece is noticed by the parent itself when the 
   await waitForGraph(world);
 });
 
-test("a byte flipped silently in a stored piece: never delivered, the parent blamed, finished from elsewhere, the piece given up", async () => {
+test("a byte flipped with the file's time put back: noticed by the parent itself, never delivered, healed from a neighbour", async () => {
   const { object, taskId } = await heldByPeer1("damaged silently", 12 * MIB);
   await flipByteSilently(storedFileOf(world.peer("peer-1"), taskId), 5 * MIB + 1234);
 
   expectWhole(await get("peer-2", object), object);
-  const leases = await waitFor("the blame in SQL", async () => {
-    const all = await leasesOf(taskId);
-    return all.some(({ outcome }) => outcome === "digest_mismatch") ? all : undefined;
-  });
-  expect(leases).toContainEqual(
-    expect.objectContaining({
-      parentHostId: "peer-1",
-      childHostId: "peer-2",
-      outcome: "digest_mismatch",
-    }),
-  );
   await waitFor("peer-1 to give the piece up", async () => {
     const task = await taskOn(world.peer("peer-1"), taskId);
     return (
       task !== undefined && task.heldPieceCount === 11 && (task.bitmap[0] ?? 0) === 0b1101_1111
     );
   });
+  expect((await leasesOf(taskId)).map(({ outcome }) => outcome)).not.toContain("digest_mismatch");
   await waitForGraph(world);
   // The damaged host heals from its neighbour, and serves right bytes again.
   await world.origin.resetStats();
@@ -285,6 +274,7 @@ for (const { name, outcome, behave } of MISBEHAVIOURS) {
         (lease) => lease.parentHostId === fake.hostId && lease.outcome === outcome,
       );
     });
-    expect(blamed.bytes).toBeLessThan(object.sizeBytes);
+    // What came before the first piece could be told to be wrong: at most everything.
+    expect(blamed.bytes).toBeLessThanOrEqual(object.sizeBytes);
   });
 }
