@@ -19,5 +19,5 @@ export const PENDING_NEXT_BY_MS_MAX = 5000;
 /** A host announces itself this often. */
 export const ANNOUNCE_INTERVAL_MS = 30_000;
 
-/** The longest that an origin is left alone because it asks for it (`Retry-After`); a host reports a longer time as this. */
+/** The longest `Retry-After` that a host reports; a longer one is reported as this. For how long the origin is left alone is the scheduler's to say. */
 export const RETRY_AFTER_MS_MAX = 3_600_000;
