@@ -1,8 +1,9 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer as createTcpServer } from "node:net";
 import { DelegationDoor } from "@lacewing/peer/adapters/piece-transfer/delegation-door.ts";
 import { Delegations } from "@lacewing/peer/app/delegations.ts";
+import { ruleOf, type RuleSpec } from "@lacewing/peer/core/rules.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { listenAnywhere } from "./http-proxy-world.ts";
 import { CLUSTER_SECRET, PARENT_HOST, startParent } from "./piece-hosts.ts";
@@ -38,7 +39,10 @@ async function startTap(port: number) {
 }
 
 /** A seed host that takes delegations at a real piece server, and reads an origin of the test. */
-export async function startSeed(urlProblem: (url: URL) => string | undefined = () => undefined) {
+export async function startSeed(
+  urlProblem: (url: URL) => string | undefined = () => undefined,
+  rule: Partial<RuleSpec> = {},
+) {
   const world = new PeerWorld({ isHurried: true });
   const origin = new ScriptedOrigin();
   const { registry, store, log } = world;
@@ -53,6 +57,8 @@ export async function startSeed(urlProblem: (url: URL) => string | undefined = (
     registry,
     origin,
     urlProblem,
+    ruleFor: () => ruleOf({ regex: ".*", ...rule }),
+    sha256: (text) => createHash("sha256").update(text).digest("hex"),
     clock: systemClock,
     log,
     newId: randomUUID,

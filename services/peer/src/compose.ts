@@ -100,7 +100,18 @@ function openDelegations(
   const connections = new OriginConnections(file.trust, file.delegationGuard);
   const origin = createOriginClient({ connections, clock });
   const urlProblem = (url: URL): string | undefined => connections.problemOf(url);
-  const delegations = new Delegations({ store, registry, origin, urlProblem, clock, log, newId });
+  const ruleFor = (url: URL) => matchRule(file.rules, url) ?? ruleOf({ regex: ".*" });
+  const delegations = new Delegations({
+    store,
+    registry,
+    origin,
+    urlProblem,
+    ruleFor,
+    sha256,
+    clock,
+    log,
+    newId,
+  });
   door.open((delegation) => delegations.accept(delegation));
   return () => {
     delegations.close();

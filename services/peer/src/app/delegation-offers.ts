@@ -42,7 +42,7 @@ export class DelegationOffers {
   /** Offers what a lease of the origin says may be offered; nobody waits for it. */
   offer(lease: Lease, task: StoredTask, request: AttachedRequest): void {
     const { delegateTo: seed, parentHostId } = lease;
-    const { lengthBytes, taskId } = task.description;
+    const { lengthBytes, taskId, anchor = "" } = task.description;
     if (seed === undefined || parentHostId !== "" || seed.hostId === this.#hostId) return;
     if (lengthBytes < DELEGATED_BYTES_MIN || request.isPlace === true) return;
     if (this.#offerCount >= OFFER_COUNT_MAX) {
@@ -51,7 +51,7 @@ export class DelegationOffers {
     }
     this.#offerCount++;
     const { asked, access } = request;
-    const { url, sharingDomain, anchor, tag, application, priority } = asked;
+    const { url, sharingDomain, tag, application, priority } = asked;
     const delegation: Delegation = {
       taskId,
       fromHostId: this.#hostId,

@@ -1,6 +1,6 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { TaskInfo } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
-import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { taskIdOf } from "@lacewing/contracts/ids.ts";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 // @boundaries-ignore tests share builders that no service ships
@@ -11,6 +11,7 @@ import { layoutOf, PeerWorld } from "../../../../test/support/peer-world.ts";
 import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
+import { ruleOf } from "../core/rules.ts";
 import { DELEGATION_MS, Delegations, type ReceivedDelegation } from "./delegations.ts";
 
 const MIB = 2 ** 20;
@@ -34,6 +35,8 @@ beforeEach(async () => {
     registry: world.registry,
     origin,
     urlProblem: () => denial,
+    ruleFor: () => ruleOf({ regex: ".*", filteredQueryParams: ["signature"] }),
+    sha256,
     clock: { ...systemClock, monotonic: () => time.ms, now: () => WALL_MS + time.ms },
     log: world.log,
     newId: randomUUID,
@@ -45,19 +48,17 @@ afterEach(async () => {
   await world.close();
 });
 
-function taskIdOf(digits: string): TaskId {
-  const taskId = parseTaskId(digits.padEnd(64, "0"));
-  if (taskId === undefined) throw new Error("no task id");
-  return taskId;
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
-function delegationOf(taskId: TaskId): ReceivedDelegation {
+function delegationOf(path = "/file"): ReceivedDelegation {
   return {
-    taskId,
+    taskId: taskIdOf("origin.test", ["url", `https://origin.test${path}`, '"v1"'], sha256),
     fromHostId: "reader",
     expiresAtMs: WALL_MS + DELEGATION_MS,
     means: {
-      url: new URL("https://origin.test/file?signature=s3cret"),
+      url: new URL(`https://origin.test${path}?signature=s3cret`),
       headers: [["Authorization", "Bearer s3cret"]],
       useTls: "auto",
     },
@@ -78,8 +79,8 @@ const ended = () => world.controlPlane.all("requestEnded");
 
 describe("a delegation", () => {
   test("becomes a request that may read the origin, and what is granted for it is read with its means", async () => {
-    const taskId = taskIdOf("a");
-    expect(delegations.accept(delegationOf(taskId))).toBe("taken");
+    const { taskId } = delegationOf();
+    expect(delegations.accept(delegationOf())).toBe("taken");
     await waitFor("the request", () => asked().length === 1);
     const [request] = asked();
     expect(request).toMatchObject({ taskId, canReadOrigin: true, originOpen: false, tag: "t" });
@@ -109,20 +110,19 @@ describe("a delegation", () => {
     });
     // Everything is here: nobody needs the credentials any more.
     await waitFor("the end of the request", () => ended().length === 1);
-    expect(delegations.accept(delegationOf(taskId))).toBe("not_needed");
+    expect(delegations.accept(delegationOf())).toBe("not_needed");
   });
 
   test("ends when its time is over", async () => {
-    const taskId = taskIdOf("b");
-    delegations.accept(delegationOf(taskId));
-    expect(delegations.accept(delegationOf(taskId))).toBe("known");
+    delegations.accept(delegationOf());
+    expect(delegations.accept(delegationOf())).toBe("known");
     await waitFor("the request", () => asked().length === 1);
     time.ms = DELEGATION_MS;
     await waitFor("the end of the request", () => ended().length === 1);
   });
 
   test("is not renewed by being sent again, and is held no longer than its sender said", async () => {
-    const delegation = delegationOf(taskIdOf("b"));
+    const delegation = delegationOf();
     time.ms = DELEGATION_MS - 1;
     expect(delegations.accept(delegation)).toBe("taken");
     await waitFor("the request", () => asked().length === 1);
@@ -132,14 +132,34 @@ describe("a delegation", () => {
 
   test("that leads where a remote host must not have us go is denied, and nothing is asked", () => {
     denial = "10.0.0.1 is not read for other hosts";
-    expect(delegations.accept(delegationOf(taskIdOf("c")))).toBe("denied");
+    expect(delegations.accept(delegationOf())).toBe("denied");
     expect([...world.registry.liveRequests()]).toEqual([]);
+  });
+
+  test("that names other content than its URL has is denied: nobody has it read from an origin of his choice", () => {
+    const own = delegationOf();
+    const { taskId } = delegationOf("/other");
+    const anchor = `sha256:${"ab".repeat(32)}`;
+    const anchored = (domain: string) => ({
+      ...own,
+      taskId: taskIdOf(domain, ["anchor", anchor], sha256),
+      shown: { ...own.shown, anchor, sharingDomain: domain },
+    });
+    for (const lie of [
+      { ...own, taskId },
+      { ...own, etag: '"v2"' },
+      { ...own, etag: "" },
+      { ...own, shown: { ...own.shown, sharingDomain: "other.test" } },
+      anchored("other.test"),
+    ])
+      expect(delegations.accept(lie)).toBe("denied");
+    expect(delegations.accept(anchored("origin.test"))).toBe("taken");
   });
 
   test("is refused when there are too many", () => {
     vi.useFakeTimers();
     const verdicts = Array.from({ length: 257 }, (_, index) =>
-      delegations.accept(delegationOf(taskIdOf(index.toString(16).padStart(4, "0")))),
+      delegations.accept(delegationOf(`/${index}`)),
     );
     expect(verdicts.filter((verdict) => verdict === "taken")).toHaveLength(256);
     expect(verdicts.at(-1)).toBe("busy");

@@ -1,6 +1,8 @@
-import type { TaskId } from "@lacewing/contracts/ids.ts";
+import { parseDigest, type Sha256Hex, type TaskId, taskIdOf } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { canonicalUrl, sharingDomainOf, taskKey } from "../core/identity.ts";
+import type { Rule } from "../core/rules.ts";
 import type { ExpectedClient } from "./expected-client.ts";
 import { OriginAccess, type OriginMeans } from "./origin-access.ts";
 import type { OriginClient, PieceStore } from "./ports.ts";
@@ -47,7 +49,7 @@ export type DelegationVerdict =
   /** Somebody else has delegated the same task. */
   | "known"
   | "busy"
-  /** Where it leads is not read for other hosts. */
+  /** Where it leads is not read for other hosts, or is not the content that it names. */
   | "denied";
 
 interface Held {
@@ -62,6 +64,9 @@ export interface DelegationsOptions {
   readonly origin: OriginClient;
   /** Why a URL is not read for other hosts; `undefined` when it is. */
   readonly urlProblem: (url: URL) => string | undefined;
+  /** What this host's own rules say of a URL. */
+  readonly ruleFor: (url: URL) => Rule;
+  readonly sha256: Sha256Hex;
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
@@ -83,7 +88,7 @@ export class Delegations {
   accept(delegation: ReceivedDelegation): DelegationVerdict {
     const { store, registry, urlProblem, clock, log } = this.#options;
     const { taskId, fromHostId } = delegation;
-    const problem = urlProblem(delegation.means.url);
+    const problem = urlProblem(delegation.means.url) ?? this.#identityProblem(delegation);
     if (problem !== undefined) {
       log.warn("delegation_denied", { task: taskId, fromHostId, reason: problem });
       return "denied";
@@ -103,6 +108,23 @@ export class Delegations {
   close(): void {
     clearTimeout(this.#timer);
     this.#held.clear();
+  }
+
+  /** Nobody may have the content of one origin read from another one of his choice. */
+  #identityProblem({ taskId, means, etag, shown }: Delegation): string | undefined {
+    const { ruleFor, sha256 } = this.#options;
+    const rule = ruleFor(means.url);
+    const sharingDomain = sharingDomainOf(means.url, rule);
+    const key = taskKey({
+      anchor: parseDigest(shown.anchor),
+      canonicalUrl: canonicalUrl(means.url, rule),
+      strongValidator: etag === "" ? undefined : etag,
+    });
+    const isSame =
+      key !== undefined &&
+      shown.sharingDomain === sharingDomain &&
+      taskIdOf(sharingDomain, key, sha256) === taskId;
+    return isSame ? undefined : "by the rules here its URL is not that of its content";
   }
 
   #clientOf({ taskId, means, etag, shown }: Delegation): ExpectedClient {
