@@ -2,8 +2,9 @@ import { totalmem } from "node:os";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 
 /**
- * A proof holds while the piece is read at least this often: what is read is in memory, and what was hashed there is what is
- * read. Left alone for longer, its memory may have been taken, and the disk may return something else.
+ * A proof holds while the piece is read at least this often: what is read stays in the page cache as a rule, and what was hashed
+ * there is what is read. Left alone for longer, its memory may have been taken, and the disk may return something else. A page
+ * that is taken sooner, under pressure from other programs, is read anew without being hashed until the next slow round.
  */
 const PROOF_MS = 5 * 60_000;
 /** A proof also lapses when so much of the machine's memory has passed through the store since: then it was surely taken. */

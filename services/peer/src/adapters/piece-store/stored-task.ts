@@ -52,7 +52,7 @@ export interface StoredTaskParts {
  *
  * A piece is first *missing*: writes may touch its bytes. While it is *being committed* (its digest is taken) and while it is *held* no
  * write reaches its bytes, so what was hashed is what stays. A held piece is *offered* once this process has hashed it: only then do
- * other hosts hear of it. It is *proven* while what was hashed is surely what will be read: nobody else has written to the file, and
+ * other hosts hear of it. It is *proven* while what was hashed is most likely what will be read: nobody else has written to the file, and
  * its bytes were read a moment ago (see {@link Proofs}); only proven pieces may be served.
  */
 export class DiskStoredTask implements StoredTask {
