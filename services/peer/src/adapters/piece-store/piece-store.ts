@@ -29,7 +29,7 @@ import {
 } from "./piece-store-options.ts";
 import { PinnedTasks } from "./pinned-tasks.ts";
 import { StoreAge } from "./proofs.ts";
-import { type Recovered, recoverTasks } from "./recovery.ts";
+import { incarnationsOf, type Recovered, recoverTasks } from "./recovery.ts";
 import { SmallMemory } from "./small-memory.ts";
 import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
 import { SmallWriter } from "./small-writer.ts";
@@ -388,13 +388,6 @@ export class DiskPieceStore implements PieceStore {
     }
     return sum;
   }
-}
-
-function incarnationsOf({ tasks, small }: Recovered): readonly number[] {
-  return [
-    ...tasks.map((task) => task.journal.state.incarnation),
-    ...small.map((task) => task.incarnation),
-  ];
 }
 
 function hasSameLayout(a: TaskDescription, b: TaskDescription): boolean {

@@ -181,3 +181,11 @@ async function discard(
 function modifiedAtMs(look: FileLook): number {
   return Number(look.modifiedAtNs) / 1e6;
 }
+
+/** Of everything that was recovered. */
+export function incarnationsOf({ tasks, small }: Recovered): readonly number[] {
+  return [
+    ...tasks.map((task) => task.journal.state.incarnation),
+    ...small.map((task) => task.incarnation),
+  ];
+}
