@@ -29,6 +29,8 @@ const KILL_COUNT = 30;
 const PRNG_SEED = 20_261_128;
 const HOST_ID = "killed";
 const SMALL_COUNT = 8;
+/** A kill comes after a random share, up to this, of the bytes that its round's clients want. */
+const KILL_SPREAD = 1.25;
 
 interface Source {
   readonly object: LfsObject;
@@ -111,7 +113,9 @@ test(
       const wanted = [...sources.values()].filter(
         ({ object }) => !complete.has(`sha256:${object.oid}`),
       );
-      const killAtBytes = Math.floor(random() * 6 * MIB);
+      // Some of the kills come after the last byte.
+      const wantedBytes = wanted.reduce((sum, { object }) => sum + object.sizeBytes, 0);
+      const killAtBytes = Math.floor(random() * KILL_SPREAD * wantedBytes);
       let receivedBytes = 0;
       const downloads = wanted.map(async (source) => {
         const url = await signedUrlOf(origin, source.object.oid);
