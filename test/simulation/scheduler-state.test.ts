@@ -1,3 +1,7 @@
+import type {
+  PiecesAvailable,
+  TaskPoisoned,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { expect, test } from "vitest";
 import { InvariantViolation } from "@lacewing/scheduler/core/invariant.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
@@ -41,18 +45,64 @@ test("poisoned content is dropped everywhere, and a later request starts it afre
   expect(world.state.tasks.get(TASK)?.peers.get("a")?.held.count).toBe(1);
 });
 
+test("content that a host hashed and found to be what its anchor says is not given up because another host was sent something else", () => {
+  const world = worldWithVerifiedCopy();
+  world.request("b");
+  world.tell("b", { $case: "taskPoisoned", value: poisonOf("5 KiB of a login page") });
+  world.tell("b", { $case: "piecesAvailable", value: otherBytesOf([2]) });
+
+  expect(kindsOf(world.decide())).not.toContain("drop_task a");
+  const task = world.state.tasks.get(TASK);
+  expect(task?.state).toBe("verified");
+  expect(task?.peers.get("a")?.held.count).toBe(ALL_PIECES.length);
+  // What b has come by is no source for anybody.
+  expect(task?.peers.get("b")?.isStruck).toBe(true);
+  expect([...world.state.contained.keys()]).toEqual(
+    expect.arrayContaining(["poisoning of verified content", "digest conflict"]),
+  );
+});
+
+test("a host that finds its own verified copy wrong is believed when nobody else vouches for it", () => {
+  const world = worldWithVerifiedCopy();
+  world.tell("a", { $case: "taskPoisoned", value: poisonOf("rot") });
+  world.decide();
+
+  expect(world.state.tasks.get(TASK)?.state).toBe("retired");
+});
+
+function worldWithVerifiedCopy(): SchedulerWorld {
+  const world = new SchedulerWorld();
+  world.announce("a");
+  world.announce("b");
+  world.request("a", { anchor: ANCHOR });
+  world.describe("a");
+  world.hold("a", ALL_PIECES, 1);
+  world.tell("a", {
+    $case: "taskVerified",
+    value: { taskId: TASK, incarnation: 1, digest: ANCHOR },
+  });
+  world.decide();
+  return world;
+}
+
+/** Pieces that are not those that everybody else reports. */
+function otherBytesOf(pieces: readonly number[]): PiecesAvailable {
+  return {
+    taskId: TASK,
+    incarnation: 1,
+    bitmap: bitmapOf(pieces),
+    digests: digestsOf(pieces, 9),
+    leasesEnded: [],
+  };
+}
+
+function poisonOf(actualDigest: string): TaskPoisoned {
+  return { taskId: TASK, expectedDigest: ANCHOR, actualDigest, reason: "anchor_mismatch" };
+}
+
 test("two hosts that report different digests for a piece quarantine the task", () => {
   const world = worldWithHolder();
-  world.tell("b", {
-    $case: "piecesAvailable",
-    value: {
-      taskId: TASK,
-      incarnation: 1,
-      bitmap: bitmapOf([2]),
-      digests: digestsOf([2], 9),
-      leasesEnded: [],
-    },
-  });
+  world.tell("b", { $case: "piecesAvailable", value: otherBytesOf([2]) });
 
   world.decide();
 

@@ -5,7 +5,7 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { inventoryDigest } from "@lacewing/contracts/inventory.ts";
 import { ANNOUNCED_IDS_MAX } from "@lacewing/contracts/limits.ts";
-import type { PieceStore, StoredTask } from "./ports.ts";
+import type { StoredTask, StoreUsage } from "./ports.ts";
 
 /** What a host says about itself and never changes while it runs. */
 export interface HostFacts {
@@ -24,15 +24,15 @@ const DIGESTS_PER_EVENT_MAX = 8192;
 /** `host.announced`. */
 export function announcement(
   facts: HostFacts,
-  store: PieceStore,
+  usage: StoreUsage,
+  held: Iterable<StoredTask>,
   live: {
     readonly liveLeaseIds: readonly string[];
     readonly liveRequestIds: readonly string[];
     readonly isFull: boolean;
   },
 ): Event {
-  const usage = store.usage();
-  const inventory = Array.from(store.list(), (task) => ({
+  const inventory = Array.from(held, (task) => ({
     taskId: task.description.taskId,
     incarnation: task.incarnation,
     heldPieceCount: task.offered.count,

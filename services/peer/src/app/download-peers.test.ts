@@ -280,3 +280,48 @@ test("a task that is dropped breaks off the clients that wait for it", async () 
   expect([...world.store.list()]).toEqual([]);
   resolve();
 });
+
+describe("a copy that this host has checked against its anchor", () => {
+  const drop = (reason: string) => {
+    const [task] = world.store.list();
+    const value = { taskId: task?.description.taskId ?? "", reason };
+    world.controlPlane.assign({ $case: "dropTask", value });
+  };
+  const announced = () => world.controlPlane.all("hostAnnounced").at(-1)?.inventoryDigest;
+
+  test.each(["poisoned", "digest_conflict", "validator_changed"])(
+    "stays, in parts too, when the task is dropped as %s because of what others were sent",
+    async (reason) => {
+      world.onRequest((request) => world.grantOrigin(request));
+      await world.get(url);
+      await waitFor("the check", () => [...world.store.list()][0]?.isVerified === true);
+      drop(reason);
+      expect([...world.store.list()]).toHaveLength(1);
+      const part = await world.get(url, [["range", "bytes=10-19"]]);
+      expect(part.bytes.equals(content.subarray(10, 20))).toBe(true);
+      expect(world.origin.sentBytes).toBe(content.length);
+    },
+  );
+
+  test("is not spoken of any more when the cluster has given it up", async () => {
+    const nothing = announced();
+    world.onRequest((request) => world.grantOrigin(request));
+    await world.get(url);
+    await waitFor("the check", () => world.controlPlane.all("taskVerified").length === 1);
+    drop("poisoned");
+    world.controlPlane.assign({ $case: "announceFull", value: { reason: "test" } });
+    await waitFor("the announce", () => world.controlPlane.all("hostAnnounced").length === 2);
+    expect(announced()).toBe(nothing);
+    await world.link.stop(200);
+    expect(world.controlPlane.all("taskVerified")).toHaveLength(1);
+  });
+
+  test("goes like any other when it has no anchor", async () => {
+    world.origin.add("/plain", content);
+    world.onRequest((request) => world.grantOrigin(request));
+    await world.get(`${HOST}/plain`);
+    await waitFor("the check", () => [...world.store.list()][0]?.isVerified === true);
+    drop("validator_changed");
+    expect([...world.store.list()]).toEqual([]);
+  });
+});

@@ -69,6 +69,8 @@ export class SchedulerLink {
   readonly #dirty = new Map<EventTarget, Map<TaskId, DirtyTask>>();
   /** Highest epoch heard of, by slice: lower ones come from a paused old owner. */
   readonly #epochs = new Map<number, number>();
+  /** Held copies that nobody is told of; see {@link withdraw}. */
+  readonly #withdrawn = new Set<TaskId>();
   #target: AssignmentTarget | undefined;
   #silentUntilMs = 0;
   #announceTimer: NodeJS.Timeout | undefined;
@@ -196,9 +198,19 @@ export class SchedulerLink {
     this.#add(taskId, { traceparent: "", kind: { $case: "taskPoisoned", value } }, "now");
   }
 
+  /**
+   * The cluster has given the content up and this host has not: the copy is for its own clients, until it is dropped or offered
+   * under the new incarnation that a start brings.
+   */
+  withdraw(taskId: TaskId): void {
+    this.#withdrawn.add(taskId);
+    this.#dirty.get(sliceOf(taskId))?.delete(taskId);
+  }
+
   /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
     const value = { taskId, incarnation, reason };
+    this.#withdrawn.delete(taskId);
     const task = this.#store.get(taskId);
     if (task === undefined || task.offered.count === 0)
       this.#dirty.get(sliceOf(taskId))?.delete(taskId);
@@ -220,7 +232,7 @@ export class SchedulerLink {
   announce(isFull: boolean): void {
     if (!this.#controlPlane.isConnected || this.#target === undefined) return;
     const requests = [...this.#target.liveRequests()];
-    const announced = announcement(this.#facts, this.#store, {
+    const announced = announcement(this.#facts, this.#store.usage(), this.#told(), {
       liveLeaseIds: this.#target.liveLeaseIds(),
       liveRequestIds: requests.map(({ request }) => request.requestId),
       isFull,
@@ -230,9 +242,15 @@ export class SchedulerLink {
     if (!isFull) return;
     this.request(requests);
     // A host may hold more tasks than the outbox takes at once: they follow as room allows.
-    for (const task of this.#store.list())
+    for (const task of this.#told())
       if (task.offered.count > 0) this.#dirtyOf(task.description.taskId, "soon").isFull = true;
     this.#resendFacts();
+  }
+
+  /** What others may know of. */
+  *#told(): Generator<StoredTask> {
+    for (const task of this.#store.list())
+      if (!this.#withdrawn.has(task.description.taskId)) yield task;
   }
 
   #receive(message: AssignmentMessage): void {
@@ -320,7 +338,8 @@ export class SchedulerLink {
       if (!this.#outbox.hasRoom) return false;
       tasks?.delete(taskId);
       const task = this.#store.get(taskId);
-      if (task !== undefined) this.#addAvailability(task, dirty);
+      const isTold = task !== undefined && !this.#withdrawn.has(taskId);
+      if (isTold) this.#addAvailability(task, dirty);
     }
     return true;
   }

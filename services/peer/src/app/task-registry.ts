@@ -217,6 +217,13 @@ export class TaskRegistry implements AssignmentTarget {
     if (taskId === undefined) return;
     if (drop.reason === "validator_changed" && this.#downloads.get(taskId)?.isAtOdds === true)
       return;
+    const stored = this.#store.get(taskId);
+    if (stored?.isVerified === true && stored.description.anchor !== undefined) {
+      // Its digest was checked here: what others were sent under its name says nothing about it.
+      this.#services.log.warn("verified copy kept", { task: taskId, reason: drop.reason });
+      this.#services.link.withdraw(taskId);
+      return;
+    }
     if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
     this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
     for (const [leaseId, waiting] of this.#unhurried) {

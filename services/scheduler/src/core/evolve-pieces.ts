@@ -29,6 +29,7 @@ import { halveSlots, noteRate } from "./host-rates.ts";
 import { restOrigin } from "./origin-rests.ts";
 import type { Host, Lease, Peer, State, Task } from "./state.ts";
 import { syncHost, syncPeer } from "./swarm/sync.ts";
+import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 
 /** What a host holds of a task: joined to what is known of the same incarnation, so order and repetition do not matter. */
 export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs: number): void {
@@ -42,7 +43,7 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
     askForFullAnnounce(state, host.hostId, "a task that it holds is not described");
     return;
   }
-  learnDigests(state, task, value);
+  learnDigests(state, task, host, value);
   const added = peer.held.addBytes(value.bitmap);
   if (added.length > 0) {
     if (peer.held.count === added.length) task.holderIds.add(host.hostId);
@@ -114,18 +115,21 @@ function holdInSwarm(task: Task, peer: Peer, added: readonly number[], atMs: num
   if (added.length > 0) swarm.progressAtMs = atMs;
 }
 
-function learnDigests(state: State, task: Task, value: PiecesAvailable): void {
+function learnDigests(state: State, task: Task, host: Host, value: PiecesAvailable): void {
+  let hasConflict = false;
   for (const { pieceIndex, sha256 } of value.digests) {
     const learned = task.digests?.learn(pieceIndex, sha256);
     if (learned === "learned") {
       task.swarm?.learn(pieceIndex);
       touchTask(state, task);
     }
-    if (learned !== "conflict") continue;
-    // Somebody lies or is damaged, and we cannot know who: nobody may be given either version.
-    contain(state, "digest conflict");
-    condemn(state, task, "digest_conflict");
+    hasConflict ||= learned === "conflict";
   }
+  if (!hasConflict) return;
+  contain(state, "digest conflict");
+  if (isVouchedFor(task, host.hostId)) strikeCopyOf(task, host.hostId);
+  // Somebody lies or is damaged, and we cannot know who: nobody may be given either version.
+  else condemn(state, task, "digest_conflict");
 }
 
 function finishLease(

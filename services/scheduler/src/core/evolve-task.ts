@@ -24,6 +24,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { originAnswered } from "./origin-rests.ts";
+import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 import type { Host, Lease, State, Task } from "./state.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
@@ -126,6 +127,13 @@ export function poisonTask(state: State, host: Host, value: TaskPoisoned): void 
   const task = state.tasks.get(value.taskId);
   if (task === undefined || !task.peers.has(host.hostId)) {
     contain(state, "poisoning of an unknown task");
+    return;
+  }
+  if (isVouchedFor(task, host.hostId)) {
+    // An origin may answer one client with something else, say a page to log in: that is no word about the content. What the
+    // reporter came by is nothing for others; it drops that by itself.
+    contain(state, "poisoning of verified content");
+    strikeCopyOf(task, host.hostId);
     return;
   }
   condemn(state, task, value.reason === "digest_conflict" ? "digest_conflict" : "poisoned");

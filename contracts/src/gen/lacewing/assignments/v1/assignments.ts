@@ -106,7 +106,7 @@ export interface Recheck {
   pieceIndexes: number[];
 }
 
-/** The task is poisoned or retired: drop every byte of it, break off its clients. */
+/** The task is poisoned or retired: drop every byte of it, break off its clients. A host that has checked all of it against its anchor may keep that for itself. */
 export interface DropTask {
   taskId: string;
   reason: string;
