@@ -67,3 +67,9 @@ export type RevocationReason = (typeof REVOCATION_REASONS)[number];
 /** Why a task takes no more leases. */
 export const RETIREMENT_REASONS = ["poisoned", "digest_conflict", "validator_changed"] as const;
 export type RetirementReason = (typeof RETIREMENT_REASONS)[number];
+
+/**
+ * The one reason for a `pending` from which a host concludes something: nobody may read the origin yet, unless the host says that
+ * its own client was just answered there.
+ */
+export const ORIGIN_RESTS = "the origin asks to be left alone";

@@ -115,7 +115,9 @@ export class DownloadAnswers {
     };
     if (how.first === "silence") record.isDegraded = true;
     const download = registry.downloadOf(stored);
-    if (how.first === "read_origin" || how.first === "silence")
+    // An origin that rests has just answered this client: that is news.
+    const isNews = how.first === "origin_rests";
+    if (how.first === "read_origin" || how.first === "silence" || isNews)
       download.describe(record.traceparent, flow.access.hasRanges, asked);
     // It was asked for as a whole, before its length was known.
     else if (how.first !== undefined && !isWhole && how.asked?.wantedEnd === 0)

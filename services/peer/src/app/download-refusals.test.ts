@@ -1,3 +1,4 @@
+import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -36,6 +37,19 @@ describe("an origin that asks to be left alone", () => {
     expect([answer.status, bytes.toString()]).toEqual([429, "none"]);
     expect(answer.headers).toContainEqual(["Retry-After", "17"]);
     await expect.poll(told).toEqual([" origin_refused 17000", "0-1-1 origin_refused 0"]);
+  });
+
+  test("another client: this one's own good answer is told to the scheduler, and it need not wait", async () => {
+    const isDescribed = (): boolean => world.controlPlane.all("taskDescribed").length > 0;
+    world.onRequest(({ taskId, requestId }) => {
+      const value = { taskId, requestId, nextByMs: 2_000, reason: ORIGIN_RESTS };
+      world.controlPlane.assign({ $case: "pending", value });
+    });
+    const client = world.client(url);
+    await waitFor("the good answer is told", isDescribed);
+    expect(world.controlPlane.all("taskRequested")).toHaveLength(2);
+    world.grantOrigin(world.waiting);
+    expect((await client.done).bytes.equals(content)).toBe(true);
   });
 
   test("in the middle, for a moment: it is, and then read on from where it stopped", async () => {

@@ -1,4 +1,5 @@
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
+import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import type {
   DropTask,
   Lease,
@@ -26,6 +27,8 @@ export type FirstAnswer =
   | "read_origin"
   /** Others hold it or fetch it. */
   | "from_others"
+  /** Nobody may read the origin for a while, unless it answers this very client. */
+  | "origin_rests"
   | "silence";
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
@@ -185,7 +188,8 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   pending(pending: Pending): void {
-    answerTo(this.#openings.get(pending.requestId), "from_others");
+    const answer = pending.reason === ORIGIN_RESTS ? "origin_rests" : "from_others";
+    answerTo(this.#openings.get(pending.requestId), answer);
     const taskId = parseTaskId(pending.taskId);
     if (taskId !== undefined) this.#downloads.get(taskId)?.promised(pending.nextByMs);
   }

@@ -1,3 +1,4 @@
+import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
 import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS, PROMISES_CHECK_MS } from "./limits.ts";
@@ -73,7 +74,7 @@ function answerRequest(task: Task, peer: Peer, request: Request, nowMs: number):
   }
   if (!isAsked && nowMs < request.nextAnswerAtMs) return repeated;
   request.nextAnswerAtMs = nowMs + PENDING_NEXT_BY_MS - PENDING_MARGIN_MS;
-  return [...repeated, pending(peer.hostId, task, request, waitReason(task, peer))];
+  return [...repeated, pending(peer.hostId, task, request, waitReason(task, peer, request, nowMs))];
 }
 
 const NO_ANSWERS: readonly Answer[] = [];
@@ -83,8 +84,9 @@ function hasLeaseOfItsOwn(peer: Peer, request: Request): boolean {
   return false;
 }
 
-function waitReason(task: Task, peer: Peer): string {
+function waitReason(task: Task, peer: Peer, request: Request, nowMs: number): string {
   if (peer.leases.length > 0) return "another request of this host brings it";
+  if (request.canReadOrigin && request.originRefusedUntilMs > nowMs) return ORIGIN_RESTS;
   return task.layout === undefined ? "content not described yet" : "no free copy yet";
 }
 

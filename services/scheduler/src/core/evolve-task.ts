@@ -16,6 +16,7 @@ import {
   endLease,
   endRequest,
   leasePieces,
+  markDirty,
   peerFor,
   resetPeer,
   taskFor,
@@ -40,6 +41,7 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
   const describer = task.peers.get(host.hostId);
   if (describer !== undefined) originAnswered(describer, atMs);
   if (task.layout !== undefined) {
+    markDirty(state, task);
     compareDescription(state, task, value);
     return;
   }

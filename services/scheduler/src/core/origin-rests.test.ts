@@ -1,6 +1,7 @@
+import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
-import { SchedulerWorld, TASK } from "../../../../test/support/scheduler-world.ts";
+import { kindsOf, SchedulerWorld, TASK } from "../../../../test/support/scheduler-world.ts";
 
 const REFUSED = { taskId: TASK, leaseId: "", parentHostId: "", pieces: [] };
 
@@ -61,4 +62,16 @@ test("a host that the origin answers well after it refused another one reads at 
   expect(world.state.tasks.get(TASK)?.peers.get("b")?.firstRequest?.originRefusedUntilMs).toBe(
     world.nowMs,
   );
+});
+
+test("a request is told that it waits for the origin's rest, and its host's word of a good answer ends the wait, described content too", () => {
+  const world = exhaustedWorld();
+  world.describe("a");
+  world.fail("a", REFUSED, "origin_refused", 0, 3_600_000);
+  world.request("b");
+  expect(world.decide()).toContainEqual(
+    expect.objectContaining({ kind: "pending", hostId: "b", reason: ORIGIN_RESTS }),
+  );
+  world.describe("b");
+  expect(kindsOf(world.decide())).toContain("lease b");
 });
