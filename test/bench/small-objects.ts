@@ -5,9 +5,16 @@ import { type LfsRepo, makeLfsRepo, verifyClone } from "../support/git-lfs-repo.
 import { startLfsOriginProcess } from "../support/lfs-origin-process.ts";
 import type { LfsOrigin } from "../support/lfs-origin.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
-import { cpuDifference, cpuSecondsOf } from "../support/cpu-time.ts";
+import {
+  cpuDifference,
+  cpuSecondsOf,
+  cpuSecondsOfEndedChildren,
+  cpuSecondsOfPids,
+} from "../support/cpu-time.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 import { parseSize } from "../support/units.ts";
+
+type BenchOrigin = LfsOrigin & { readonly pid: number };
 
 /** One `git lfs pull`. */
 interface Run {
@@ -57,7 +64,7 @@ async function runRound(lab: {
   readonly objectCount: number;
   readonly size: string;
   readonly folder: string;
-  readonly origin: LfsOrigin;
+  readonly origin: BenchOrigin;
   readonly cluster: TestCluster;
   readonly round: number;
 }): Promise<Run[]> {
@@ -82,7 +89,7 @@ async function runRound(lab: {
 }
 
 async function runOne(
-  lab: { readonly folder: string; readonly origin: LfsOrigin; readonly cluster: TestCluster },
+  lab: { readonly folder: string; readonly origin: BenchOrigin; readonly cluster: TestCluster },
   repo: LfsRepo,
   scenario: Run["scenario"],
   route: Route,
@@ -90,9 +97,10 @@ async function runOne(
   const into = join(lab.folder, `${repo.name}-${scenario.replaceAll(" ", "-")}`);
   const request = { repo, origin: lab.origin, into, route, home: join(lab.folder, "home") };
   const before = await lab.origin.stats();
-  const cpuBefore = await cpuSecondsOf(lab.cluster.file);
   await cloneWithoutLfs(request);
+  const cpuBefore = await cpuOfAll(lab);
   const pull = await pullLfs(request);
+  const cpu = cpuDifference(cpuBefore, await cpuOfAll(lab));
   const mismatches = await verifyClone(repo, into);
   if (pull.exitCode !== 0 || mismatches.length > 0) {
     throw new Error(
@@ -100,7 +108,6 @@ async function runOne(
     );
   }
   const after = await lab.origin.stats();
-  const cpu = cpuDifference(cpuBefore, await cpuSecondsOf(lab.cluster.file));
   process.stdout.write(
     `${repo.name} ${scenario}: ${pull.seconds.toFixed(2)} s; CPU seconds: ${cpu}\n`,
   );
@@ -109,6 +116,18 @@ async function runOne(
     seconds: pull.seconds,
     originBytes: after.content.bytes - before.content.bytes,
   };
+}
+
+/** CPU seconds of everything that takes part in a pull, by name. */
+async function cpuOfAll(lab: {
+  readonly origin: BenchOrigin;
+  readonly cluster: TestCluster;
+}): Promise<ReadonlyMap<string, number>> {
+  return new Map([
+    ["git-lfs", await cpuSecondsOfEndedChildren()],
+    ["origin", await cpuSecondsOfPids([lab.origin.pid])],
+    ...(await cpuSecondsOf(lab.cluster.file)),
+  ]);
 }
 
 function secondsOf(runs: readonly Run[], scenario: Run["scenario"]): number {

@@ -1,23 +1,32 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import type { ClusterFile } from "@lacewing/local/cluster.ts";
 
 /** Linux counts CPU time of processes in ticks of this many per second (`getconf CLK_TCK`, 100 on every common system). */
 const TICKS_PER_SECOND = 100;
 
-/** CPU seconds that each process of a cluster has used so far, by name. */
+/** CPU seconds that each process of a cluster has used so far with the processes it started and that still run, by name. */
 export async function cpuSecondsOf(cluster: ClusterFile): Promise<ReadonlyMap<string, number>> {
   const { peers, ...servers } = cluster.pids;
-  const pids = [...Object.entries(servers), ...Object.entries(peers)];
-  const entries = await Promise.all(
-    pids.map(async ([name, pid]) => [name, pid === null ? 0 : await ticksOf(pid)] as const),
+  const children = await childrenByParent();
+  const entries = [...Object.entries(servers), ...Object.entries(peers)].map(
+    async ([name, pid]) => {
+      const pids = pid === null ? [] : [pid, ...(children.get(pid) ?? [])];
+      return [name, await cpuSecondsOfPids(pids)] as const;
+    },
   );
-  return new Map(entries.map(([name, ticks]) => [name, ticks / TICKS_PER_SECOND]));
+  return new Map(await Promise.all(entries));
 }
 
 /** CPU seconds that some processes have used so far, together. */
 export async function cpuSecondsOfPids(pids: readonly number[]): Promise<number> {
   const ticks = await Promise.all(pids.map(async (pid) => ticksOf(pid)));
   return ticks.reduce((sum, one) => sum + one, 0) / TICKS_PER_SECOND;
+}
+
+/** CPU seconds of this process's children that have ended, with all that those waited for. */
+export async function cpuSecondsOfEndedChildren(): Promise<number> {
+  const fields = await statOf(process.pid);
+  return (Number(fields[13] ?? 0) + Number(fields[14] ?? 0)) / TICKS_PER_SECOND;
 }
 
 /** `peer-1 0.42, nats 0.05, …`, the largest first; those below a tick left out. */
@@ -33,10 +42,30 @@ export function cpuDifference(
     .join(", ");
 }
 
+/** Postgres works in child processes of the one that was started. */
+async function childrenByParent(): Promise<ReadonlyMap<number, readonly number[]>> {
+  const names = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const pairs = await Promise.all(
+    names.map(async (name) => [Number((await statOf(Number(name)))[1]), Number(name)] as const),
+  );
+  const children = new Map<number, number[]>();
+  for (const [parent, child] of pairs) {
+    const known = children.get(parent);
+    if (known === undefined) children.set(parent, [child]);
+    else known.push(child);
+  }
+  return children;
+}
+
 /** User and system time of a process, in ticks; 0 when it is gone. See proc(5), `/proc/pid/stat`. */
 async function ticksOf(pid: number): Promise<number> {
+  const fields = await statOf(pid);
+  return Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+}
+
+/** The fields of `/proc/pid/stat` behind the command's name: state, parent, …; none when the process is gone. */
+async function statOf(pid: number): Promise<readonly string[]> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
   // The command's name may hold spaces and parentheses; the fields begin after the last one.
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return Number(fields[11] ?? 0) + Number(fields[12] ?? 0);
+  return text.slice(text.lastIndexOf(")") + 2).split(" ");
 }

@@ -34,8 +34,8 @@ export const SETTINGS = z
     LACEWING_SCHEDULER_RENEWAL_MS: durationMs(600).describe(
       "Milliseconds between two renewals. At most a third of the ownership, so that one may fail and one may be late.",
     ),
-    LACEWING_SCHEDULER_FLUSH_MS: durationMs(200).describe(
-      "Milliseconds between two writes to PostgreSQL: how far SQL lags behind.",
+    LACEWING_SCHEDULER_FLUSH_MS: durationMs(500).describe(
+      "Milliseconds without new events after which they are written to PostgreSQL; while events keep coming, at the latest four times as long. So far SQL lags behind.",
     ),
     LACEWING_SCHEDULER_EVENTS_AGE_MS: durationMs(24 * HOUR_MS).describe(
       "Milliseconds that the event stream keeps messages, when the scheduler creates it. Longer than PostgreSQL may be away.",

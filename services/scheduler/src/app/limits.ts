@@ -25,6 +25,8 @@ export const TOKEN_GRACE_MS = 10 * 60_000;
 export const TICK_MS = 500;
 /** Facts folded before a flush is due, whatever the time. */
 export const FLUSH_FACTS_MAX = 5_000;
+/** A flush waits for a quiet interval; while there is none it comes after this many intervals. */
+export const FLUSH_INTERVALS_MAX = 4;
 /** A stop waits this long for the last flush: less than a supervisor's patience. */
 export const STOP_FLUSH_MS = 3_000;
 /** A standby looks this often whether the slices are free: one small statement, and a stop is noticed as soon. */

@@ -7,7 +7,7 @@ import type { State } from "../core/state.ts";
 import { decideLostHosts, listenAgain, tick } from "../core/tick.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Folder } from "./folder.ts";
-import { FLUSH_FACTS_MAX, FOLDED_PER_TURN_MAX, TICK_MS } from "./limits.ts";
+import { FLUSH_FACTS_MAX, FLUSH_INTERVALS_MAX, FOLDED_PER_TURN_MAX, TICK_MS } from "./limits.ts";
 import type { Projector } from "./projector.ts";
 import { askEverybody, type ReplayResult } from "./recovery.ts";
 import type { RetryTools } from "./retry.ts";
@@ -105,11 +105,19 @@ export class Live {
     const { ports, signal, flushIntervalMs, folder } = this.#parts;
     const pollMs = Math.max(1, Math.floor(flushIntervalMs / 4));
     let waitedMs = 0;
+    let quietMs = 0;
+    let seenSequence = folder.sequence;
     while (!signal.aborted) {
       await ports.clock.sleep(pollMs, signal);
       waitedMs += pollMs;
-      if (waitedMs < flushIntervalMs && folder.factCount < FLUSH_FACTS_MAX) continue;
+      // While events stream in, their answers come first: larger batches also cost less.
+      quietMs = folder.sequence === seenSequence ? quietMs + pollMs : 0;
+      seenSequence = folder.sequence;
+      const isTime =
+        quietMs >= flushIntervalMs || waitedMs >= flushIntervalMs * FLUSH_INTERVALS_MAX;
+      if (!isTime && folder.factCount < FLUSH_FACTS_MAX) continue;
       waitedMs = 0;
+      quietMs = 0;
       await this.flushOnce();
     }
   }
