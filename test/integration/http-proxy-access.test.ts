@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer as createTcpServer } from "node:net";
 import { parseProxyUsers } from "@lacewing/peer/adapters/http-proxy/proxy-users.ts";
+import { urlHostOf } from "@lacewing/peer/adapters/url-host.ts";
 import { AddressSet } from "@lacewing/peer/adapters/origin/address-set.ts";
 import { OutboundGuard } from "@lacewing/peer/adapters/origin/outbound-guard.ts";
 import { ANY_HOST, parseHostPattern, type HostPattern } from "@lacewing/peer/core/host-patterns.ts";
@@ -112,7 +113,7 @@ test("clients from other networks are refused, and told once in the log", async 
 
 describe("origins", () => {
   const patterns = (...texts: readonly string[]): HostPattern[] =>
-    texts.flatMap((text) => parseHostPattern(text) ?? []);
+    texts.flatMap((text) => parseHostPattern(text, urlHostOf) ?? []);
 
   test("hosts that are not allowed are refused by every way in, before anything is sent to them", async () => {
     let requestCount = 0;

@@ -78,7 +78,7 @@ export class FakeHost {
   ): Promise<{ readonly taskId: TaskId; readonly requestCount: () => number }> {
     const bytes = await bytesOf(content);
     const anchor = digestOfHex(sha256(bytes).toString("hex")) ?? "";
-    const sharingDomain = `127.0.0.1:${origin.port}`;
+    const sharingDomain = `http://127.0.0.1:${origin.port}`;
     const taskId = taskIdOf(sharingDomain, ["anchor", anchor], (text) =>
       sha256(Buffer.from(text)).toString("hex"),
     );
@@ -90,7 +90,7 @@ export class FakeHost {
     this.#claims.set(taskId, claim);
     this.#inventory.push({ taskId, incarnation: 1, heldPieceCount: digests.length });
     const described = { etag: "", lastModified: "", contentType: "", anchor, sharingDomain };
-    const url = `http://${sharingDomain}/`;
+    const url = `${sharingDomain}/`;
     await this.#publish(eventsSubject(sliceOf(taskId), this.hostId), [
       {
         $case: "taskDescribed",

@@ -13,6 +13,7 @@ import { AddressSet, isNetwork } from "./adapters/origin/address-set.ts";
 import type { OriginTrust } from "./adapters/origin/origin-connections.ts";
 import { OutboundGuard } from "./adapters/origin/outbound-guard.ts";
 import { remoteGuard } from "./adapters/origin/remote-guard.ts";
+import { urlHostOf } from "./adapters/url-host.ts";
 import { parseHostPattern } from "./core/host-patterns.ts";
 import {
   ACCESS_TTL_MS_DEFAULT,
@@ -40,7 +41,7 @@ const port = z.number().int().min(1).max(65_535);
 
 const hosts = z.array(
   z.string().transform((text, context) => {
-    const pattern = parseHostPattern(text);
+    const pattern = parseHostPattern(text, urlHostOf);
     if (pattern !== undefined) return pattern;
     context.addIssue({ code: "custom", message: `"${text}" is not host, host:port or *.domain` });
     return z.NEVER;

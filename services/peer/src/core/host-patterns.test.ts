@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { urlHostOf } from "../adapters/url-host.ts";
 import { ANY_HOST, hostProblem, parseHostPattern, type HostPolicy } from "./host-patterns.ts";
 
 function policy(lists: { allowed?: readonly string[]; denied?: readonly string[] }): HostPolicy {
   const patterns = (texts: readonly string[]) =>
     texts.map((text) => {
-      const pattern = parseHostPattern(text);
+      const pattern = parseHostPattern(text, urlHostOf);
       if (pattern === undefined) throw new TypeError(`${text} is no pattern`);
       return pattern;
     });
@@ -45,9 +46,40 @@ describe("hosts that may be asked", () => {
   });
 });
 
-test.each(["", "*", "*.", "http://host", "host/path", "host:0", "host:65536", "a b", "ho*st"])(
-  "%j is no host pattern",
-  (text) => {
-    expect(parseHostPattern(text)).toBeUndefined();
-  },
-);
+test.each([
+  ["BÜCHER.example", "xn--bcher-kva.example"],
+  ["xn--BCHER-kva.example.", "xn--bcher-kva.example"],
+  ["*.bücher.example", "www.xn--bcher-kva.example"],
+  ["hub。example", "hub.example"],
+  ["[0:0:0:0:0:0:0:1]", "::1"],
+  ["[2001:DB8::0:1]:80", "[2001:db8::1]"],
+  ["[::ffff:10.0.0.1]", "10.0.0.1"],
+  ["10.0.0.1", "[::ffff:a00:1]"],
+  ["0x7f.1", "127.0.0.1"],
+  ["2130706433:80", "127.0.0.1"],
+])("%s denies what a URL calls %s", (text, host) => {
+  expect(hostProblem(policy({ denied: [text] }), host, 80)).toMatch(/denied/);
+});
+
+test.each([
+  "",
+  "*",
+  "*.",
+  "http://host",
+  "host/path",
+  "host:0",
+  "host:65536",
+  "a b",
+  "ho*st",
+  "a..",
+  "*.[::1]",
+  "*.10.0.0.1",
+  "[::1",
+  "[::g]",
+  "1.2.3.4.5",
+  "h%6fst",
+  "user@host",
+  "a\\b",
+])("%j is no host pattern", (text) => {
+  expect(parseHostPattern(text, urlHostOf)).toBeUndefined();
+});

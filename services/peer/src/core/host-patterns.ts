@@ -19,15 +19,33 @@ export interface HostPattern {
   readonly port: number | undefined;
 }
 
-/** Reads `host`, `host:port`, `*.domain`, `[::1]:443`. @returns `undefined` when the text is none of these. */
-export function parseHostPattern(text: string): HostPattern | undefined {
-  const match = /^(\*\.)?(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?$/i.exec(text.trim());
+/** Writes a host as a parsed URL does: lower case, punycode, short IPv6 in brackets, dotted IPv4; `undefined` when it is none. */
+export type UrlHostOf = (text: string) => string | undefined;
+
+const PATTERN = /^(\*\.)?(\[[0-9a-f:.]+\]|[^:/?#@[\]\\%*\s]+)(?::(\d{1,5}))?$/i;
+
+/**
+ * Reads `host`, `host:port`, `*.domain`, `[::1]:443`. A host may be written in any way in which a client may: it is compared with
+ * what a URL makes of theirs.
+ *
+ * @returns `undefined` when the text is none of these.
+ */
+export function parseHostPattern(text: string, urlHostOf: UrlHostOf): HostPattern | undefined {
+  const match = PATTERN.exec(text.trim());
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
   if (match?.[2] === undefined || (port !== undefined && (port < 1 || port > 65_535))) {
     return undefined;
   }
-  return { name: plainName(match[2]), isWildcard: match[1] !== undefined, port };
+  const host = urlHostOf(match[2]);
+  if (host === undefined) return undefined;
+  const name = plainName(host);
+  const isWildcard = match[1] !== undefined;
+  if (name === "" || name.endsWith(".") || (isWildcard && IS_ADDRESS.test(name))) return undefined;
+  return { name, isWildcard, port };
 }
+
+/** A URL has no name whose last label is a number. */
+const IS_ADDRESS = /:|\.\d+$/;
 
 /**
  * Why nobody is sent to a host; `undefined` when nothing is against it. It goes by the name as it was asked for: which
@@ -49,10 +67,14 @@ function isMatch(pattern: HostPattern, name: string, port: number): boolean {
   return pattern.isWildcard ? name.endsWith(`.${pattern.name}`) : name === pattern.name;
 }
 
-/** A final dot, brackets and case make no other host. */
+/** A final dot, brackets and case make no other host, and neither does IPv4 in the clothes of IPv6. */
 function plainName(host: string): string {
-  return host
+  const name = host
     .toLowerCase()
     .replace(/^\[|\]$/g, "")
     .replace(/\.$/, "");
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(name);
+  if (mapped === null) return name;
+  const numbers = mapped.slice(1).map((hex) => Number.parseInt(hex, 16));
+  return numbers.map((number) => `${number >> 8}.${number & 255}`).join(".");
 }

@@ -89,9 +89,21 @@ test("a URL for logs shows no query and no user info", () => {
 
 test("copies are shared within the origin's authority unless the rule names a domain", () => {
   expect(sharingDomainOf(new URL("https://S.example/f"), RULE)).toBe("s.example");
-  expect(sharingDomainOf(new URL("http://s.example:8080/f"), RULE)).toBe("s.example:8080");
+  expect(sharingDomainOf(new URL("https://s.example:8080/f"), RULE)).toBe("s.example:8080");
   const shared = ruleOf({ regex: ".", share: "mirrors" });
   expect(sharingDomainOf(new URL("https://s.example/f"), shared)).toBe("mirrors");
+});
+
+test("what is asked in the open is another domain than what TLS proves to be the origin's own", () => {
+  const domain = (url: string, useTls: boolean | "auto" = "auto") =>
+    sharingDomainOf(new URL(url), ruleOf({ regex: ".", useTls }));
+  expect(domain("http://s.example:8080/f")).toBe("http://s.example:8080");
+  expect(domain("http://s.example:443/f")).toBe("http://s.example:443");
+  expect(domain("http://s.example/f", false)).toBe("http://s.example");
+  // A client points at http for its proxy to see the request; the origin is asked by TLS.
+  expect(domain("http://s.example/f")).toBe("s.example");
+  expect(domain("http://s.example:8443/f", true)).toBe(domain("https://s.example:8443/f"));
+  expect(domain("https://s.example/f", false)).toBe("s.example");
 });
 
 describe("the anchor that a URL names", () => {

@@ -8,7 +8,7 @@ import type { Rule } from "./rules.ts";
 import { authorityOf, urlWithoutQuery, type UrlParts } from "./url-parts.ts";
 
 /** The part of a rule that identity looks at. */
-type IdentityRule = Pick<Rule, "filteredQueryParams" | "share">;
+type IdentityRule = Pick<Rule, "filteredQueryParams" | "share" | "useTls">;
 
 /**
  * The URL that names content without an anchor: scheme and host in lower case, default port, user info and fragment
@@ -34,10 +34,21 @@ export function urlWithoutSecrets(url: UrlParts): string {
 
 /**
  * Who may share copies: the origin's authority unless the rule names a domain. Knowing a digest must not let somebody fetch
- * private content through a server of his own.
+ * private content through a server of his own. One that is asked in the open is another origin than the one of the same name that
+ * TLS vouches for (RFC 9110 section 4.3.2): anybody on the way could say yes in its place.
  */
-export function sharingDomainOf(url: UrlParts, rule: Pick<IdentityRule, "share">): string {
-  return rule.share ?? authorityOf(url);
+export function sharingDomainOf(
+  url: UrlParts,
+  rule: Pick<IdentityRule, "share" | "useTls">,
+): string {
+  if (rule.share !== undefined) return rule.share;
+  return isAskedByTls(url, rule) ? authorityOf(url) : `http://${authorityOf(url)}`;
+}
+
+/** By "auto" a host is asked by TLS at port 80 unless it speaks none. */
+function isAskedByTls(url: UrlParts, { useTls }: Pick<IdentityRule, "useTls">): boolean {
+  if (url.protocol !== "http:" || useTls === true) return true;
+  return useTls === "auto" && url.port === "";
 }
 
 const LFS_OID_SEGMENT = /\/([0-9a-f]{64})$/;

@@ -1,3 +1,4 @@
+import { urlHostOf } from "../url-host.ts";
 /** What the first line of a request asks the proxy port for. */
 export type RequestTarget =
   /** Something at an origin. */
@@ -79,16 +80,13 @@ function malformed(reason: string): RequestTarget {
   return { kind: "malformed", reason };
 }
 
-/**
- * Host and port of a CONNECT target (RFC 9110 section 9.3.6); the port is never left out. The host is written as in a parsed URL,
- * because `127.1` and `0x7f.0.0.1` lead to the same address as `127.0.0.1`, and lists of hosts name one way to write it.
- */
+/** Host and port of a CONNECT target (RFC 9110 section 9.3.6); the port is never left out. */
 export function parseConnectTarget(
   authority: string,
 ): { readonly host: string; readonly port: number } | undefined {
   const match = /^(\[[0-9a-f:.]+\]|[^:/?#@\s[\]\\]+):(\d{1,5})$/i.exec(authority);
   const port = Number(match?.[2]);
   if (match?.[1] === undefined || port < 1 || port > 65_535) return undefined;
-  const host = URL.parse(`http://${match[1]}/`)?.hostname.replace(/^\[|\]$/g, "");
+  const host = urlHostOf(match[1])?.replace(/^\[|\]$/g, "");
   return host === undefined ? undefined : { host, port };
 }

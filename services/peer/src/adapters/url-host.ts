@@ -1,0 +1,11 @@
+/**
+ * A host as a parsed URL has it: `127.1` and `0x7f.0.0.1` lead to the same address as `127.0.0.1`, and lists of hosts name one
+ * way to write it. @returns `undefined` when the text is no host.
+ */
+export function urlHostOf(text: string): string | undefined {
+  const url = URL.parse(`http://${text}/`);
+  // Whatever else was in the text would be elsewhere in the URL.
+  return url === null || url.host !== url.hostname || url.pathname !== "/"
+    ? undefined
+    : url.hostname;
+}
