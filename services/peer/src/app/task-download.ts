@@ -20,6 +20,9 @@ import type { StoredTask } from "./ports.ts";
 import { Progress } from "./progress.ts";
 import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
 
+/** Made once: nearly every small download ends with it, and the stack of a new one would say nothing. */
+const NOBODY_WAITS = new Error("no client waits for it any more");
+
 /**
  * Everything this host does to get one task: carries out leases, feeds the readers of all clients that want the task, goes
  * on by itself when the scheduler is silent, and checks the whole content at the end. One per task, for as long as
@@ -133,9 +136,8 @@ export class TaskDownload implements ReadableTask {
       this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
     }
     if (this.#requests.size === 0 && !this.#board.isIdle) {
-      const reason = new Error("no client waits for it any more");
-      if (isComplete) this.#board.windDown(reason, isForClients);
-      else this.#board.abort(reason, isForClients);
+      if (isComplete) this.#board.windDown(NOBODY_WAITS, isForClients);
+      else this.#board.abort(NOBODY_WAITS, isForClients);
     }
     this.#settle();
   }
