@@ -1,7 +1,9 @@
-import { mkdir, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import type { Disk } from "@lacewing/peer/adapters/disk/disk.ts";
+import { nodeDisk } from "@lacewing/peer/adapters/disk/node-disk.ts";
 import {
   openPieceStore,
   type DiskPieceStore,
@@ -18,8 +20,8 @@ const LENGTH = 20 * 1024;
 const description = aTask("small", LENGTH);
 const log = createMemoryLog();
 
-async function opened(dataDir: string): Promise<DiskPieceStore> {
-  return openPieceStore({ dataDir, clock: systemClock, log, hashWorkers: 1 });
+async function opened(dataDir: string, disk = nodeDisk): Promise<DiskPieceStore> {
+  return openPieceStore({ dataDir, clock: systemClock, log, hashWorkers: 1, disk });
 }
 
 async function created(store: DiskPieceStore, name = "small"): Promise<StoredTask> {
@@ -181,4 +183,29 @@ describe("small content", () => {
     await expect(task.read(read, 0, 100)).rejects.toMatchObject({ code: "store_read_failed" });
     await store.close();
   });
+});
+
+test("of a task that is there in both forms the small one goes, and a disk that keeps it keeps no store from opening", async () => {
+  await using dir = await makeTempDir("doubled");
+  await using other = await makeTempDir("small");
+  const small = await opened(other.path);
+  await filled(small);
+  await small.close();
+  const store = await opened(dir.path);
+  const large = await store.create(aTask("small", 2 ** 20));
+  if (typeof large === "string") throw new Error(large);
+  await fillTask(large, await bytesOf(seededContent("large", 2 ** 20)));
+  await large.markVerified();
+  await store.close();
+  await copyFile(pathOf(other.path), pathOf(dir.path));
+
+  const disk: Disk = { ...nodeDisk, remove: async () => Promise.reject(new Error("EIO")) };
+  const failing = await opened(dir.path, disk);
+  expect(failing.get(description.taskId)?.description.lengthBytes).toBe(2 ** 20);
+  await failing.close();
+  expect(log.entries.map(({ event }) => event)).toContain("store.remove_failed");
+  const healthy = await opened(dir.path);
+  expect(healthy.get(description.taskId)?.isVerified).toBe(true);
+  await healthy.close();
+  expect((await filesOf(dir.path)).some((name) => name.endsWith(".small"))).toBe(false);
 });

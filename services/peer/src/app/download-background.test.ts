@@ -1,3 +1,4 @@
+import { systemClock } from "@lacewing/runtime/clock.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -85,6 +86,28 @@ describe("with keepOnAbort", () => {
     }
     const said = world.log.entries.map(({ event }) => event);
     expect(said.filter((event) => event === "completing in the background")).toHaveLength(6);
+  });
+
+  test("what nothing comes of is given up after hours, and the origin is left alone", async () => {
+    const hours = Promise.withResolvers<void>();
+    world = new PeerWorld({
+      clock: {
+        ...systemClock,
+        sleep: async (ms, signal) =>
+          ms < 3_600_000 ? systemClock.sleep(ms, signal) : hours.promise,
+      },
+    });
+    const { gate } = gateAt(MIB);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const client = world.client(URL_OF_FILE, [], KEEP);
+    await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
+    client.leave();
+    await client.done;
+    hours.resolve();
+    await waitFor("the request's end", () => requestsEnded() === 1);
+    await expect.poll(() => world.origin.brokenOffCount).toBe(1);
+    await expect.poll(() => [...world.store.list()][0]?.isPinned).toBe(false);
   });
 
   test("no more than a few contents at once are completed so", async () => {

@@ -10,8 +10,8 @@ export class Heirs {
   readonly #task: ReadableTask;
   readonly #requests: AttachedRequests;
   readonly #services: DownloadServices;
-  /** Until when each is kept. */
-  readonly #untilMs = new Map<TaskReader, number>();
+  /** Each with what ends the watch over its time. */
+  readonly #watches = new Map<TaskReader, AbortController>();
 
   constructor(task: ReadableTask, requests: AttachedRequests, services: DownloadServices) {
     this.#task = task;
@@ -25,14 +25,14 @@ export class Heirs {
     const heir = left === undefined ? undefined : heirOf(left, isComplete, this.#task);
     if (left === undefined || heir === undefined || this.#task.failure !== undefined) return false;
     if (this.#requests.isBequeathed(heir.reader.spans)) return false;
-    const { background, clock, link, log } = this.#services;
+    const { background, link, log } = this.#services;
     const { taskId: task } = this.#task.stored.description;
     if (!background.begin()) {
       log.info("not completed in the background: enough is", { task });
       return false;
     }
     this.#requests.replace(left, heir);
-    this.#untilMs.set(heir.reader, clock.monotonic() + BACKGROUND_MS_MAX);
+    this.#watch(heir.reader);
     log.info("completing in the background", { task, request: heir.asked.requestId });
     if (heir.asked !== left.asked) {
       heir.isAsked = true;
@@ -43,14 +43,28 @@ export class Heirs {
 
   /** Closes the accounts of what the background has brought, or will not bring. */
   settle(): void {
-    const nowMs = this.#services.clock.monotonic();
-    for (const [reader, untilMs] of this.#untilMs) {
-      const isOver = this.#task.failure !== undefined || nowMs > untilMs;
-      if (!isOver && !isHeld(reader.spans, this.#task)) continue;
-      this.#untilMs.delete(reader);
-      this.#services.background.ended();
-      reader.detach(!isOver);
-    }
+    const isOver = this.#task.failure !== undefined;
+    for (const reader of this.#watches.keys())
+      if (isOver || isHeld(reader.spans, this.#task)) this.#end(reader, !isOver);
+  }
+
+  /** Whether or not anything comes meanwhile. */
+  #watch(reader: TaskReader): void {
+    const watch = new AbortController();
+    this.#watches.set(reader, watch);
+    this.#services.clock.sleep(BACKGROUND_MS_MAX, watch.signal).then(
+      () => this.#end(reader, false),
+      () => undefined,
+    );
+  }
+
+  #end(reader: TaskReader, isComplete: boolean): void {
+    const watch = this.#watches.get(reader);
+    if (watch === undefined) return;
+    this.#watches.delete(reader);
+    watch.abort("ended");
+    this.#services.background.ended();
+    reader.detach(isComplete);
   }
 }
 

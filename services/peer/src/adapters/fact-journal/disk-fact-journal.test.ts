@@ -144,3 +144,28 @@ test("a log that cannot be written anew grows on and loses nothing", async () =>
   );
   expect(log.entries.map(({ event }) => event)).toContain("the log of download facts grows on");
 });
+
+test("a log that can be neither written anew nor looked at for a while loses nothing", async () => {
+  const disk: typeof nodeDisk = { ...nodeDisk };
+  const log = createMemoryLog();
+  const said = (): readonly string[] => log.entries.map(({ event }) => event);
+  const journal = await DiskFactJournal.open(path, log, { disk, compactBytes: 500 });
+  disk.rename = () => {
+    throw full();
+  };
+  disk.look = async () => Promise.reject(full());
+  disk.lookSync = () => {
+    throw full();
+  };
+  for (let index = 0; index < 20; index++) journal.end(aFact(`d${index}`));
+  await vi.waitFor(() => expect(said()).toContain("the log of download facts grows on"));
+  journal.end(aFact("later"));
+  await vi.waitFor(() => expect(said()).toContain("download facts cannot be written"));
+  Object.assign(disk, nodeDisk);
+  journal.end(aFact("last"));
+  expect((await afterCrash(journal)).map(([id]) => id)).toEqual([
+    ...Array.from({ length: 20 }, (_, index) => `d${index}`),
+    "later",
+    "last",
+  ]);
+});

@@ -47,8 +47,8 @@ export class DiskFactJournal implements FactJournal {
   #buffer = "";
   /** Begun since the last write; whatever ends before the next one needs no line for its beginning. */
   readonly #begun = new Map<string, DownloadFinished>();
-  /** Where the next line goes: what a write that failed left behind is written over. */
-  #sizeBytes: number;
+  /** Where the next line goes: what a write that failed left behind is written over. `undefined`: behind whatever the file holds. */
+  #sizeBytes: number | undefined;
   #writing: Promise<void> = Promise.resolve();
   #compactAtBytes: number;
   #timer: NodeJS.Timeout | undefined;
@@ -144,17 +144,18 @@ export class DiskFactJournal implements FactJournal {
   async #write(text: string): Promise<void> {
     const bytes = Buffer.from(text);
     try {
+      const startedAt = (this.#sizeBytes ??= (await this.#disk.look(this.#path))?.sizeBytes ?? 0);
       this.#fd ??= this.#disk.open(this.#path, APPEND);
       for (let at = 0; at < bytes.length;) {
-        const stretch = { at, length: bytes.length - at, position: this.#sizeBytes + at };
+        const stretch = { at, length: bytes.length - at, position: startedAt + at };
         at += await this.#disk.write(this.#fd, bytes, stretch);
       }
-      this.#sizeBytes += bytes.length;
+      this.#sizeBytes = startedAt + bytes.length;
     } catch (error) {
       this.#refused(text, error);
       return;
     }
-    if (this.#sizeBytes >= this.#compactAtBytes) await this.#compact();
+    if (this.#sizeBytes >= this.#compactAtBytes) await this.#compact(this.#sizeBytes);
   }
 
   /** The lines go with the next ones, unless too many wait already. */
@@ -169,7 +170,7 @@ export class DiskFactJournal implements FactJournal {
    * From the file, not from memory, which does not keep everything. Lines that are still buffered tell what came later,
    * whatever was written anew.
    */
-  async #compact(): Promise<void> {
+  async #compact(grownToBytes: number): Promise<void> {
     const asLines =
       (kind: "begin" | "end") =>
       ([id, fact]: readonly [string, string]): string =>
@@ -184,10 +185,10 @@ export class DiskFactJournal implements FactJournal {
     } catch (error) {
       // Which file lies there now is not known: the next line goes behind all that it holds.
       this.#closeFile();
-      this.#sizeBytes = this.#disk.lookSync(this.#path)?.sizeBytes ?? 0;
+      this.#sizeBytes = undefined;
       this.#log.warn("the log of download facts grows on", { error: messageOf(error) });
     }
-    this.#compactAtBytes = Math.max(this.#compactBytes, 2 * this.#sizeBytes);
+    this.#compactAtBytes = Math.max(this.#compactBytes, 2 * (this.#sizeBytes ?? grownToBytes));
   }
 
   #closeFile(): void {

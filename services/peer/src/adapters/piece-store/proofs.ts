@@ -7,6 +7,8 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
  * that is taken sooner, under pressure from other programs, is read anew without being hashed until the next slow round.
  */
 const PROOF_MS = 5 * 60_000;
+/** However often a piece is read, it is hashed again after this: nobody can say that each of its pages stayed in memory. */
+const HASH_AGE_MS_MAX = 60 * 60_000;
 /** A proof also lapses when so much of the machine's memory has passed through the store since: then it was surely taken. */
 const MEMORY_SHARE = 0.5;
 
@@ -42,35 +44,48 @@ interface Moment {
   readonly atBytes: number;
 }
 
+/** The last time that a piece was hashed or read, and the last time that it was hashed. */
+interface Proof extends Moment {
+  readonly hashedAtMs: number;
+}
+
 /** Which pieces of a task were hashed, or read after that, so recently that their bytes are still in memory. */
 export class Proofs {
   readonly #age: StoreAge;
-  readonly #moments = new Map<number, Moment>();
+  readonly #proofs = new Map<number, Proof>();
 
   constructor(age: StoreAge) {
     this.#age = age;
   }
 
   has(pieceIndex: number): boolean {
-    const moment = this.#moments.get(pieceIndex);
-    return moment !== undefined && this.#age.isRecent(moment);
+    const proof = this.#proofs.get(pieceIndex);
+    return proof !== undefined && this.#isGood(proof);
   }
 
   add(pieceIndex: number): void {
-    this.#moments.set(pieceIndex, this.#age.now());
+    const now = this.#age.now();
+    this.#proofs.set(pieceIndex, { ...now, hashedAtMs: now.atMs });
   }
 
   /** The piece was read: if it was proven, it stays so. */
   renew(pieceIndex: number): void {
-    if (this.has(pieceIndex)) this.add(pieceIndex);
+    const proof = this.#proofs.get(pieceIndex);
+    if (proof === undefined || !this.#isGood(proof)) return;
+    this.#proofs.set(pieceIndex, { ...this.#age.now(), hashedAtMs: proof.hashedAtMs });
   }
 
   delete(pieceIndex: number): void {
-    this.#moments.delete(pieceIndex);
+    this.#proofs.delete(pieceIndex);
   }
 
   clear(): void {
-    this.#moments.clear();
+    this.#proofs.clear();
+  }
+
+  #isGood(proof: Proof): boolean {
+    const hashAgeMs = this.#age.now().atMs - proof.hashedAtMs;
+    return hashAgeMs < HASH_AGE_MS_MAX && this.#age.isRecent(proof);
   }
 }
 

@@ -29,7 +29,10 @@ export class Prover {
   readonly #stopping = new AbortController();
   /** To be looked at before anything else. */
   readonly #urgent = new Set<Provable>();
+  /** What could not be hashed for a passing reason. */
+  #failed: FailedLook[] = [];
   #urgentWork: Promise<void> | undefined;
+  #secondLook: Promise<void> | undefined;
   #rounds: Promise<void> | undefined;
 
   /** @param options `rateBytesPerSecond`: of the slow rounds; 0: there are none. */
@@ -67,6 +70,7 @@ export class Prover {
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#urgentWork;
+    await this.#secondLook;
     await this.#rounds;
   }
 
@@ -85,14 +89,49 @@ export class Prover {
     let pieceCount = 0;
     for (const task of this.#urgent) {
       this.#urgent.delete(task);
-      for (const pieceIndex of task.held) {
-        if (this.#stopping.signal.aborted) return;
-        await this.#look(task, pieceIndex);
-        pieceCount++;
-      }
+      pieceCount += await this.#lookAtAll(task, task.held, 0);
+      if (this.#stopping.signal.aborted) return;
     }
     const costMs = Math.round(this.#clock.monotonic() - startedAtMs);
     this.#log.info("store.pieces_proven", { pieceCount, costMs });
+  }
+
+  /** @returns how many were looked at. */
+  async #lookAtAll(
+    task: Provable,
+    pieceIndexes: Iterable<number>,
+    failureCount: number,
+  ): Promise<number> {
+    const failed: number[] = [];
+    let count = 0;
+    for (const pieceIndex of pieceIndexes) {
+      if (this.#stopping.signal.aborted) return count;
+      if (!(await this.#look(task, pieceIndex))) failed.push(pieceIndex);
+      count++;
+    }
+    if (failed.length > 0 && failureCount + 1 < LOOK_COUNT_MAX) {
+      this.#failed.push({ task, pieceIndexes: failed, failureCount: failureCount + 1 });
+      this.#lookAgainLater();
+    }
+    return count;
+  }
+
+  /** Until it is hashed nobody else is told of it, and slow rounds take days, or are switched off. */
+  #lookAgainLater(): void {
+    if (this.#failed.length === 0 || this.#stopping.signal.aborted) return;
+    this.#secondLook ??= this.#lookAgain().finally(() => {
+      this.#secondLook = undefined;
+      this.#lookAgainLater();
+    });
+  }
+
+  async #lookAgain(): Promise<void> {
+    if (!(await this.#pause(LOOK_AGAIN_MS))) return;
+    const failed = this.#failed;
+    this.#failed = [];
+    for (const { task, pieceIndexes, failureCount } of failed) {
+      await this.#lookAtAll(task, pieceIndexes, failureCount);
+    }
   }
 
   async #goRound(): Promise<void> {
@@ -121,17 +160,32 @@ export class Prover {
     }
   }
 
-  async #look(task: Provable, pieceIndex: number): Promise<void> {
+  /** @returns whether it is known now what the piece is. */
+  async #look(task: Provable, pieceIndex: number): Promise<boolean> {
+    let isKnown = true;
     try {
       await task.recheck([pieceIndex]);
     } catch (error) {
       if (error instanceof InvariantViolation) throw error;
-      // Whoever wants the piece hashes it; and the next round comes by.
+      isKnown = false;
       this.#log.warn("store.recheck_failed", { pieceIndex, error: messageOf(error) });
     }
     await nextTurn();
+    return isKnown;
   }
 }
+
+/** Pieces of a task that are to be looked at again. */
+interface FailedLook {
+  readonly task: Provable;
+  readonly pieceIndexes: readonly number[];
+  readonly failureCount: number;
+}
+
+/** Descriptors, or memory for hashing, were short: that passes. */
+const LOOK_AGAIN_MS = 30_000;
+/** What fails so often in a row is left to whoever wants the piece, and to the slow rounds. */
+const LOOK_COUNT_MAX = 10;
 
 /** A round of a small store is not begun more often. */
 const ROUND_MS_MIN = 60_000;

@@ -56,9 +56,18 @@ export async function recoverTasks(disk: Disk, contentPath: string, log: Log): P
     const doubled = small.get(journal.description.taskId);
     if (doubled === undefined) continue;
     small.delete(journal.description.taskId);
-    await disk.remove(doubled.path);
+    await removeDoubled(disk, doubled, log);
   }
   return { tasks, small: [...small.values()] };
+}
+
+/** One that stays is found again at the next start, and does no harm until then. */
+async function removeDoubled(disk: Disk, { path, description }: RecoveredSmall, log: Log) {
+  try {
+    await disk.remove(path);
+  } catch (error) {
+    log.error("store.remove_failed", { task: description.taskId, error: messageOf(error) });
+  }
 }
 
 /** The ids of which there is at least one file. Other files are not ours and stay. */
