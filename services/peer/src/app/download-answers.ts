@@ -273,7 +273,7 @@ function restOf(
   if (from === undefined) return rest;
   const mismatched = (why: string): void => {
     const { taskId: task } = description;
-    log.error("content past a failing store does not agree with its anchor", { task, why });
+    log.error("a client was sent what does not agree with the anchor", { task, why });
     // Whoever resumes what was broken off would take a wrong file for a whole one.
     poisoned.note(description.taskId);
   };

@@ -133,6 +133,41 @@ describe("content that another host holds", () => {
   });
 });
 
+describe("a piece that a parent brings anew after the origin broke off in the middle of it", () => {
+  /** The client gets the first half of the second piece from the origin, which sends `sent`, and the rest comes from a parent. */
+  async function downloadInTwoHalves(sent: Buffer) {
+    world.origin.add(anchoredPath(content), sent, { breaksAfterBytes: MIB + MIB / 2 });
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) => world.grantOrigin(request));
+    const client = world.client(url);
+    const failed = () => world.controlPlane.all("piecesFailed").length > 0;
+    await waitFor("half of the piece", () => client.received() >= MIB + MIB / 2, { intervalMs: 2 });
+    await waitFor("the origin's failure", failed, { intervalMs: 2 });
+    world.grantParent(world.waiting, { hostId: "host-b", truth: content }, [1, 2, 3]);
+    return client.done;
+  }
+
+  test("ends as it should when the halves are of one content", async () => {
+    const { bytes, error } = await downloadInTwoHalves(content);
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+    expect((await world.facts(1))[0]?.fetched?.remotePeer).toBeGreaterThan(2 * MIB);
+  });
+
+  test("is not taken for right because what is stored now agrees with the anchor", async () => {
+    const lie = Buffer.from(content);
+    lie.fill(0, MIB + 10, MIB + 20);
+    const { bytes, error } = await downloadInTwoHalves(lie);
+    expect(error).toHaveProperty("name", "AnchorMismatch");
+    expect(bytes.length).toBeLessThan(content.length);
+    // The copy is right, and whoever goes on where that client stopped would still have a wrong file.
+    await waitFor("the check", () => [...world.store.list()][0]?.isVerified === true);
+    const rest = [["range", `bytes=${bytes.length}-`]] as const;
+    await expect(world.get(url, rest)).rejects.toHaveProperty("name", "AnchorMismatch");
+    expect((await world.get(url)).bytes.equals(content)).toBe(true);
+  });
+});
+
 describe("a lease", () => {
   test("for pieces that another fetch has under way does not end before they are here", async () => {
     const { promise, resolve } = Promise.withResolvers<void>();

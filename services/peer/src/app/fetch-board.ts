@@ -37,6 +37,13 @@ export interface FetchBoardEvents {
   giveWay(): Promise<void> | undefined;
 }
 
+interface FetchServices {
+  readonly pieceClient: PieceClient;
+  readonly paces?: Paces;
+  readonly tracer: FetchTracer;
+  readonly clock: Clock;
+}
+
 interface ActiveFetch {
   readonly order: FetchOrder;
   readonly abort: AbortController;
@@ -63,12 +70,7 @@ interface ReadHow {
 /** The fetches of one task under way: which pieces they have taken on, and how far the origin has written into a piece. */
 export class FetchBoard {
   readonly #stored: StoredTask;
-  readonly #services: {
-    readonly pieceClient: PieceClient;
-    readonly paces?: Paces;
-    readonly tracer: FetchTracer;
-    readonly clock: Clock;
-  };
+  readonly #services: FetchServices;
   readonly #events: FetchBoardEvents;
   readonly #fetches = new Map<string, ActiveFetch>();
   readonly #claims = new Map<number, ActiveFetch>();
@@ -76,22 +78,15 @@ export class FetchBoard {
   readonly #traffic = new Map<number, Traffic>();
   /** Up to where the origin wrote pieces before its read was broken off. */
   readonly #brokenOff = new Map<number, number>();
+  /** Whether bytes were, or will be, written over others that readers may have handed on. */
+  hasRewritten = false;
   /** Pieces got free, or are held. */
   readonly #released = new Progress();
   readonly #watch: PaceWatch;
   #originReadCount = 0;
   #secondLook: NodeJS.Timeout | undefined;
 
-  constructor(
-    stored: StoredTask,
-    services: {
-      readonly pieceClient: PieceClient;
-      readonly paces?: Paces;
-      readonly tracer: FetchTracer;
-      readonly clock: Clock;
-    },
-    events: FetchBoardEvents,
-  ) {
+  constructor(stored: StoredTask, services: FetchServices, events: FetchBoardEvents) {
     this.#stored = stored;
     this.#services = services;
     this.#events = events;
@@ -253,7 +248,8 @@ export class FetchBoard {
     for (const index of pieces) {
       this.#claims.set(index, fetch);
       // Its bytes may come to lie over those of the origin.
-      if (order.source.kind === "parent") this.#brokenOff.delete(index);
+      const isOver = order.source.kind === "parent" && this.#brokenOff.delete(index);
+      if (isOver || this.#traffic.has(index)) this.hasRewritten = true;
     }
     const traced = this.#services.tracer.fetchBegan(
       order.source,

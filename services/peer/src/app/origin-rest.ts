@@ -47,6 +47,8 @@ export class OriginRest implements ReaderRest {
 
   noteDelivered(): void {}
 
+  async confirm(): Promise<void> {}
+
   /**
    * Fills `into` with the next bytes of the span.
    * @returns bytes filled, at least one.

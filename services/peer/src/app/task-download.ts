@@ -215,6 +215,10 @@ export class TaskDownload implements ReadableTask {
     return this.#board.trafficOf(pieceIndex);
   }
 
+  get hasRewritten(): boolean {
+    return this.#board.hasRewritten;
+  }
+
   pieceLost(pieceIndex: number): void {
     for (const { reader } of this.#requests) reader.forgetHeld(pieceIndex);
     this.#askAgain();

@@ -21,6 +21,8 @@ export interface ReadableTask {
   readableEnd(offset: number): number;
   /** How the host came by a piece during this download; `undefined` when it was there before. */
   trafficOf(pieceIndex: number): Traffic | undefined;
+  /** Whether bytes that a reader handed on may have been written over with others since. */
+  readonly hasRewritten: boolean;
   /** The failure that ends every reader. */
   readonly failure: Error | undefined;
   /** A piece that was held turned out damaged and must be fetched again. */
@@ -37,6 +39,11 @@ export interface ReaderRest {
   readonly canContinue: boolean;
   /** Bytes that came from the store. */
   noteDelivered(bytes: Uint8Array): void;
+  /**
+   * The client of a verified content is about to get its last bytes: what it got below `end` has to be what is stored.
+   * @throws the reason why it is not.
+   */
+  confirm(end: number): Promise<void>;
   /** Fills `into` with the next bytes of the span. @returns bytes filled, at least one. */
   read(span: ByteSpan, into: Uint8Array): Promise<number>;
   close(): void;
@@ -126,6 +133,8 @@ export class TaskReader {
         await this.#prove(pieceIndex);
         continue;
       }
+      if (this.#cursor === this.#withheldFrom && this.#task.hasRewritten)
+        await this.#rest?.confirm(this.#cursor);
       const length = Math.min(into.length, readable - this.#cursor);
       // Asked before the read: a fetch that ends meanwhile would no longer be known.
       const traffic = this.#trafficOf(pieceIndex);
@@ -169,9 +178,9 @@ export class TaskReader {
   }
 
   #limit(): number {
-    if (this.#withheldFrom === undefined || this.#task.stored.isVerified)
-      return Number.MAX_SAFE_INTEGER;
-    return this.#withheldFrom;
+    const from = this.#withheldFrom;
+    const isStop = this.isWithheld || (this.#task.hasRewritten && this.#cursor < (from ?? 0));
+    return isStop ? (from ?? 0) : Number.MAX_SAFE_INTEGER;
   }
 
   /** Bytes that were stored before this process may have rotted: they are hashed before they are shown. */

@@ -45,6 +45,11 @@ export class WithheldRest implements ReaderRest {
     this.#deliveredCrc = crc32(bytes, this.#deliveredCrc);
   }
 
+  /** What is stored was checked; what the client got before a piece was written over may have been something else. */
+  async confirm(end: number): Promise<void> {
+    await this.#hashDelivered(end);
+  }
+
   /**
    * As {@link OriginRest.read}.
    * @throws {AnchorMismatch} when the content is not what its anchor says.
