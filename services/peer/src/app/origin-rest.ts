@@ -45,7 +45,9 @@ export class OriginRest implements ReaderRest {
     return this.#etag !== "";
   }
 
-  noteDelivered(): void {}
+  delivering(): undefined {
+    return undefined;
+  }
 
   async confirm(): Promise<void> {}
 

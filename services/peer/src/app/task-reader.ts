@@ -37,13 +37,13 @@ export interface ReadableTask {
 export interface ReaderRest {
   /** Whether what it brings is surely of the content that the client got so far, or is checked before its end. */
   readonly canContinue: boolean;
-  /** Bytes that came from the store. */
-  noteDelivered(bytes: Uint8Array): void;
+  /** A span is about to be read from the store. @returns to be told its bytes, if they are to be remembered. */
+  delivering(span: ByteSpan): ((bytes: Uint8Array) => void) | undefined;
   /**
-   * The client of a verified content is about to get its last bytes: what it got below `end` has to be what is stored.
+   * The client of a verified content is about to get its last bytes: what it got before has to be what is stored.
    * @throws the reason why it is not.
    */
-  confirm(end: number): Promise<void>;
+  confirm(): Promise<void>;
   /** Fills `into` with the next bytes of the span. @returns bytes filled, at least one. */
   read(span: ByteSpan, into: Uint8Array): Promise<number>;
   close(): void;
@@ -134,12 +134,13 @@ export class TaskReader {
         continue;
       }
       if (this.#cursor === this.#withheldFrom && this.#task.hasRewritten)
-        await this.#rest?.confirm(this.#cursor);
+        await this.#rest?.confirm();
       const length = Math.min(into.length, readable - this.#cursor);
       // Asked before the read: a fetch that ends meanwhile would no longer be known.
       const traffic = this.#trafficOf(pieceIndex);
+      const delivered = this.#rest?.delivering({ start: this.#cursor, end: this.#cursor + length });
       if (!(await this.#readStored(into, length, pieceIndex))) continue;
-      this.#rest?.noteDelivered(into.subarray(0, length));
+      delivered?.(into.subarray(0, length));
       this.#cursor += length;
       this.delivered[traffic] += length;
       return length;

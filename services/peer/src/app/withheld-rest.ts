@@ -1,6 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
-import { crc32 } from "node:zlib";
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
+import { DeliveredRecord } from "./delivered-record.ts";
 import { AnchorMismatch } from "./download-errors.ts";
 import type { OriginRest } from "./origin-rest.ts";
 import type { StoredTask } from "./ports.ts";
@@ -20,8 +20,8 @@ export class WithheldRest implements ReaderRest {
   readonly #stored: StoredTask;
   readonly #withheldFrom: number;
   readonly #mismatched: (why: string) => void;
-  /** Of what was delivered from the store; bytes of an incomplete piece may be written over after a client got them. */
-  #deliveredCrc = 0;
+  /** Bytes of an incomplete piece may be written over after a client got them. */
+  readonly #delivered: DeliveredRecord;
   #hash: Hash | undefined;
   /** The last bytes, once they may be handed over. */
   #last: Uint8Array | undefined;
@@ -37,17 +37,19 @@ export class WithheldRest implements ReaderRest {
   ) {
     this.#rest = rest;
     this.#stored = options.stored;
+    this.#delivered = new DeliveredRecord(options.stored);
     this.#withheldFrom = options.withheldFrom;
     this.#mismatched = options.mismatched;
   }
 
-  noteDelivered(bytes: Uint8Array): void {
-    this.#deliveredCrc = crc32(bytes, this.#deliveredCrc);
+  delivering(span: ByteSpan): (bytes: Uint8Array) => void {
+    return this.#delivered.begin(span);
   }
 
   /** What is stored was checked; what the client got before a piece was written over may have been something else. */
-  async confirm(end: number): Promise<void> {
-    await this.#hashDelivered(end);
+  async confirm(): Promise<void> {
+    if (!(await this.#delivered.isStored()))
+      throw this.#mismatch("what was delivered is not stored any more");
   }
 
   /**
@@ -75,19 +77,15 @@ export class WithheldRest implements ReaderRest {
   }
 
   async #hashDelivered(end: number): Promise<Hash> {
+    await this.confirm();
     const hash = createHash("sha256");
     const buffer = Buffer.allocUnsafe(READ_BACK_BYTES);
-    let crc = 0;
     for (let at = 0; at < end;) {
       const length = Math.min(buffer.length, end - at);
       await this.#stored.read(buffer, at, length);
-      const bytes = buffer.subarray(0, length);
-      hash.update(bytes);
-      crc = crc32(bytes, crc);
+      hash.update(buffer.subarray(0, length));
       at += length;
     }
-    if (crc !== this.#deliveredCrc)
-      throw this.#mismatch("what was delivered is not stored any more");
     return hash;
   }
 
