@@ -87,13 +87,14 @@ async function tellClients(lab: PeerLab, peer: LabPeer, blob: Blob): Promise<voi
     return socket;
   };
   const ask = (socket: Socket, { path }: Blob) => {
-    socket.write(`GET /url/${lab.origin.url}${path} HTTP/1.1\r\nHost: bench\r\n\r\n`);
+    socket.write(`GET /url/${lab.origin.url}${path} HTTP/1.1\r\nHost: ${hostname}:${port}\r\n\r\n`);
   };
   try {
     for (let count = 0; count < IDLE_CLIENT_COUNT; count++) {
       const socket = await open();
       ask(socket, small);
-      await once(socket, "data");
+      const [head]: unknown[] = await once(socket, "data");
+      if (!String(head).startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${String(head)}`);
     }
     let receivedBytes = 0;
     const most = await rssMaxOf(peer.pid, async () => {

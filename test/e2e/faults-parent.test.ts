@@ -141,12 +141,16 @@ test("kill -STOP of the parent in mid-transfer: what came is kept, the rest come
   const read = (await world.origin.stats()).content.bytes;
   expect(read).toBeGreaterThan(0);
   expect(read).toBeLessThan(sizeBytes);
-  // The child's watch or the scheduler's: whichever is over first, which depends on the pace that is known of the parent.
+  // The child is the first to notice, and says so: the scheduler's own watch is there for children that cannot.
   const blamed = await waitFor("the blame in SQL", async () => {
     const leases = await leasesOf(taskId);
     return leases.find(({ outcome }) => outcome === "stalled" || outcome === "expired");
   });
-  expect(blamed).toMatchObject({ parentHostId: "peer-1", childHostId: "peer-2" });
+  expect(blamed).toMatchObject({
+    parentHostId: "peer-1",
+    childHostId: "peer-2",
+    outcome: "stalled",
+  });
 });
 
 test("a byte flipped in a stored piece is noticed by the parent itself when the file's time tells of it", async () => {
@@ -194,14 +198,19 @@ function headOf(span: { start: number; last: number; lengthBytes: number }): str
   );
 }
 
+const CLAIMED_BYTES = 6 * MIB + 17;
+
 const MISBEHAVIOURS: readonly {
   readonly name: string;
   readonly outcome: string;
+  /** Of what it sends, at least and at most so many bytes are of the content that was asked for. */
+  readonly sentBytes: readonly [number, number];
   readonly behave: Misbehaviour;
 }[] = [
   {
     name: "sends other bytes of the right length",
     outcome: "digest_mismatch",
+    sentBytes: [MIB, CLAIMED_BYTES],
     behave: (socket, span) => {
       socket.write(headOf(span));
       socket.write(randomBytes(span.last - span.start + 1));
@@ -210,11 +219,13 @@ const MISBEHAVIOURS: readonly {
   {
     name: "answers with something that is no HTTP",
     outcome: "malformed",
+    sentBytes: [0, 0],
     behave: (socket) => void socket.write("SSH-2.0-OpenSSH_9.2\r\nnothing else\r\n\r\n"),
   },
   {
     name: "answers another range than it was asked for",
     outcome: "malformed",
+    sentBytes: [0, 0],
     behave: (socket, span) => {
       const shifted = { ...span, start: span.start + 1, last: span.last + 1 };
       socket.write(headOf(shifted));
@@ -224,6 +235,7 @@ const MISBEHAVIOURS: readonly {
   {
     name: "ends in the middle",
     outcome: "short",
+    sentBytes: [1000, 1000],
     behave: (socket, span) => {
       socket.write(headOf(span));
       socket.end(Buffer.alloc(1000));
@@ -232,6 +244,7 @@ const MISBEHAVIOURS: readonly {
   {
     name: "says nothing more in the middle",
     outcome: "stalled",
+    sentBytes: [1000, 1000],
     behave: (socket, span) => {
       socket.write(headOf(span));
       socket.write(Buffer.alloc(1000));
@@ -240,6 +253,7 @@ const MISBEHAVIOURS: readonly {
   {
     name: "trickles byte by byte",
     outcome: "stalled",
+    sentBytes: [1, 100],
     behave: (socket, span) => {
       socket.write(headOf(span));
       const drip = setInterval(() => socket.write("x"), 500);
@@ -248,13 +262,14 @@ const MISBEHAVIOURS: readonly {
   },
 ];
 
-for (const { name, outcome, behave } of MISBEHAVIOURS) {
+for (const { name, outcome, sentBytes, behave } of MISBEHAVIOURS) {
+  const [sentBytesMin, sentBytesMax] = sentBytes;
   test(`a parent that ${name}: nothing of it is delivered, it is blamed, and the file comes from elsewhere`, async () => {
     await using fake = await startFakeHost(
       world.cluster.file.natsUrl,
       `fake-${MISBEHAVIOURS.findIndex((entry) => entry.name === name)}`,
     );
-    const content = seededContent(`claimed: ${name}`, 6 * MIB + 17);
+    const content = seededContent(`claimed: ${name}`, CLAIMED_BYTES);
     const object = await world.origin.addObject(content);
     const { taskId, requestCount } = await fake.claim(world.origin, content, behave);
     await waitFor("the claim to be believed", async () => {
@@ -268,13 +283,23 @@ for (const { name, outcome, behave } of MISBEHAVIOURS) {
 
     expectWhole(await get("peer-1", object), object);
     expect(requestCount()).toBeGreaterThan(0);
-    const blamed = await waitFor("the blame in SQL", async () => {
+    await waitFor("the blame in SQL", async () => {
       const leases = await leasesOf(taskId);
-      return leases.find(
+      return leases.some(
         (lease) => lease.parentHostId === fake.hostId && lease.outcome === outcome,
       );
     });
-    // What came before the first piece could be told to be wrong: at most everything.
-    expect(blamed.bytes).toBeLessThanOrEqual(object.sizeBytes);
+    const [row] = await waitForDownloads(world, object.oid, 1);
+    expect(row).toMatchObject({
+      deliveredRemotePeerBytes: 0,
+      deliveredBackToSourceBytes: object.sizeBytes,
+    });
+    const given = await waitFor("every byte from there in the account of a lease", async () => {
+      const all = (await leasesOf(taskId)).filter((lease) => lease.parentHostId === fake.hostId);
+      const sum = all.reduce((bytes, lease) => bytes + lease.bytes, 0);
+      return sum === row?.fetchedRemotePeerBytes && all;
+    });
+    for (const lease of given) expect(lease.bytes).toBeLessThanOrEqual(sentBytesMax);
+    expect(Math.max(...given.map(({ bytes }) => bytes))).toBeGreaterThanOrEqual(sentBytesMin);
   });
 }

@@ -4,8 +4,7 @@
  */
 export function urlHostOf(text: string): string | undefined {
   const url = URL.parse(`http://${text}/`);
-  // Whatever else was in the text would be elsewhere in the URL.
-  return url === null || url.host !== url.hostname || url.pathname !== "/"
-    ? undefined
-    : url.hostname;
+  // Whatever else was in the text is elsewhere in the URL, or, as the port that everybody has, nowhere.
+  const isAlone = !/[:@/?#]/.test(text.replace(/^\[[^\]]*\]/, ""));
+  return isAlone ? url?.hostname : undefined;
 }

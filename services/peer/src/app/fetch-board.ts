@@ -16,7 +16,7 @@ import type { Paces } from "./pace.ts";
 import { PaceWatch } from "./pace-watch.ts";
 import { PiecePatience } from "./piece-patience.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
-import { patienceMs } from "../core/lease-fit.ts";
+import { patienceMs, silenceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
 import { NEAR_MS_MAX, Stretch } from "./stretch.ts";
 import type { Traffic } from "./task-reader.ts";
@@ -308,6 +308,7 @@ export class FetchBoard {
         pieceClient: this.#services.pieceClient,
         paces: this.#services.paces,
         watch: this.#watch,
+        silenceMs: isFromOrigin ? undefined : silenceMs(order.lease?.durationMs ?? 0),
         signal: fetch.abort.signal,
         events: {
           received: (bytes) => this.#events.received(order, bytes),

@@ -79,6 +79,8 @@ export async function runFetch(options: {
   readonly pieceClient: PieceClient;
   readonly paces?: Paces | undefined;
   readonly watch: PaceWatch;
+  /** A parent that says nothing for this long is given up. */
+  readonly silenceMs?: number | undefined;
   readonly traceparent: string;
   readonly events: FetchEvents;
   readonly signal: AbortSignal;
@@ -110,6 +112,7 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     source.kind === "parent" ? source.hostId : "",
     () => writes.size > 0,
     (reason) => wrong.abort(reason),
+    options.silenceMs,
   );
   const received = (bytes: number): void => {
     watched.received(bytes);

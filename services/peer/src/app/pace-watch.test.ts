@@ -16,7 +16,7 @@ afterEach(() => {
 });
 
 /** A read of `source` that brings `bytesPerSecond` as long as it is not given up. */
-function read(source: string, bytesPerSecond: number, isOurFault = false) {
+function read(source: string, bytesPerSecond: number, isOurFault = false, silenceMs?: number) {
   let isOver = false;
   const watched = watch.begin(
     source,
@@ -26,6 +26,7 @@ function read(source: string, bytesPerSecond: number, isOurFault = false) {
       watched.stop();
       givenUp.push(`${source || "origin"} ${reason}: ${message}`);
     },
+    silenceMs,
   );
   return () => {
     if (!isOver) watched.received(bytesPerSecond);
@@ -86,6 +87,22 @@ test("a read that was stopped is not judged", () => {
   );
   watched.received(1);
   watched.stop();
+  vi.advanceTimersByTime(60_000);
+  expect(givenUp).toEqual([]);
+});
+
+test("a parent that says nothing is given up when its lease is about to end, before the scheduler ends it", () => {
+  const parent = read("b", 300 * KIB, false, 5_500);
+  run(4, parent);
+  vi.advanceTimersByTime(4_499);
+  expect(givenUp).toEqual([]);
+  vi.advanceTimersByTime(1);
+  expect(givenUp).toEqual(["b stalled: the parent said nothing for 5500 ms"]);
+});
+
+test("silence while our own disk is behind is not the parent's", () => {
+  const parent = read("b", 300 * KIB, true, 5_500);
+  run(30, parent);
   vi.advanceTimersByTime(60_000);
   expect(givenUp).toEqual([]);
 });

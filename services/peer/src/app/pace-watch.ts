@@ -37,11 +37,13 @@ export class PaceWatch {
    * @param source the parent's host id; "" for the origin.
    * @param isOurFault whether our own disk is what holds the read up.
    * @param giveUp called once, with the reason.
+   * @param silenceMs for how long nothing may come.
    */
   begin(
     source: string,
     isOurFault: () => boolean,
     giveUp: (reason: TransferError) => void,
+    silenceMs = Infinity,
   ): WatchedRead {
     const pace: Pace = { source, sinceMs: 0, bytes: 0 };
     let timer: NodeJS.Timeout | undefined;
@@ -53,9 +55,17 @@ export class PaceWatch {
         timer = setTimeout(judge, WINDOW_MS);
       } else giveUp(new TransferError("stalled", problem));
     };
+    let silence: NodeJS.Timeout | undefined;
+    const hearNothing = (): void => {
+      if (isOurFault()) silence?.refresh();
+      else
+        giveUp(new TransferError("stalled", `${whoIs(source)} said nothing for ${silenceMs} ms`));
+    };
     return {
       received: (bytes) => {
         pace.bytes += bytes;
+        if (silence !== undefined) silence.refresh();
+        else if (silenceMs < Infinity) silence = setTimeout(hearNothing, silenceMs);
         if (timer !== undefined) return;
         pace.sinceMs = this.#clock.monotonic();
         this.#paces.add(pace);
@@ -63,6 +73,7 @@ export class PaceWatch {
       },
       stop: () => {
         clearTimeout(timer);
+        clearTimeout(silence);
         this.#paces.delete(pace);
       },
     };
@@ -70,7 +81,7 @@ export class PaceWatch {
 
   #problemOf(pace: Pace): string | undefined {
     const isOrigin = pace.source === "";
-    const who = isOrigin ? "the origin" : "the parent";
+    const who = whoIs(pace.source);
     const rate = this.#rateOf(pace);
     const min = isOrigin ? ORIGIN_BYTES_PER_SECOND_MIN : PARENT_BYTES_PER_SECOND_MIN;
     if (rate < min) return `${who} sent ${shown(rate)} B/s, less than ${min} B/s`;
@@ -88,6 +99,10 @@ export class PaceWatch {
   #rateOf({ bytes, sinceMs }: Pace): number {
     return (bytes * 1000) / Math.max(WINDOW_MS / 4, this.#clock.monotonic() - sinceMs);
   }
+}
+
+function whoIs(source: string): string {
+  return source === "" ? "the origin" : "the parent";
 }
 
 function shown(bytesPerSecond: number): string {

@@ -29,3 +29,11 @@ export function patienceMs(pieceLengthBytes: number, leaseDurationMs: number): n
   const SLOWEST_BYTES_PER_MS = 256;
   return Math.max(leaseDurationMs, BEGIN_MS + Math.ceil(pieceLengthBytes / SLOWEST_BYTES_PER_MS));
 }
+
+/**
+ * A parent may say nothing for as long as the lease lives without a piece: then the child is the first to know, and can tell what
+ * came, before the scheduler, which waits a little longer, ends the lease. `undefined`: there is no lease.
+ */
+export function silenceMs(leaseDurationMs: number): number | undefined {
+  return leaseDurationMs > 0 ? leaseDurationMs : undefined;
+}

@@ -36,3 +36,11 @@ test("each slow try doubles the detour up to a limit; a fast one makes it short 
   pace.took(10);
   expect(detourOf(pace)).toBe(4 * MIB);
 });
+
+test("what takes less than four milliseconds is no slow disk", () => {
+  const pace = new DiskPace();
+  pace.took(3.9);
+  expect(detourOf(pace)).toBe(0);
+  pace.took(4);
+  expect(detourOf(pace)).toBe(4 * MIB);
+});

@@ -13,6 +13,7 @@ function aTask(failures: number) {
   held.add(0);
   held.add(1);
   const rechecked: number[] = [];
+  let failureCount = 0;
   const task: Provable = {
     layout: { lengthBytes: 2 * MIB, pieceLengthBytes: MIB },
     held,
@@ -20,7 +21,7 @@ function aTask(failures: number) {
     usedAtMs: 0,
     recheck: async (pieceIndexes) => {
       rechecked.push(...pieceIndexes);
-      const isBad = pieceIndexes.includes(0) && failures-- > 0;
+      const isBad = pieceIndexes.includes(0) && failureCount++ < failures;
       if (isBad) throw new PortError("store_busy", "no descriptor left", { retryable: true });
       return [];
     },
