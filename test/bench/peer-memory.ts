@@ -93,8 +93,10 @@ async function tellClients(lab: PeerLab, peer: LabPeer, blob: Blob): Promise<voi
     for (let count = 0; count < IDLE_CLIENT_COUNT; count++) {
       const socket = await open();
       ask(socket, small);
-      const [head]: unknown[] = await once(socket, "data");
-      if (!String(head).startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${String(head)}`);
+      const head = await new Promise<string>((resolve) => {
+        socket.once("data", (bytes: Buffer) => resolve(bytes.toString("latin1")));
+      });
+      if (!head.startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${head}`);
     }
     let receivedBytes = 0;
     const most = await rssMaxOf(peer.pid, async () => {
