@@ -6,7 +6,7 @@ import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
 import { newState, type State } from "@lacewing/scheduler/core/state.ts";
-import { decideLostHosts, listenAgain, tick } from "@lacewing/scheduler/core/tick.ts";
+import { decideLostHosts, listenAgain, tick, wakePaced } from "@lacewing/scheduler/core/tick.ts";
 import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { AssignmentBatch, HostMessage, SimAssignment } from "./messages.ts";
@@ -14,6 +14,7 @@ import type { AssignmentBatch, HostMessage, SimAssignment } from "./messages.ts"
 /** As the real shell's: how often time itself is looked at, and how often what changed is projected. */
 const TICK_MS = 500;
 const PROJECT_MS = 200;
+const PACE_MS = 5;
 
 /** What the two logs hold, merged, and where a new owner began to listen. */
 export type LogEntry =
@@ -72,6 +73,7 @@ export class SchedulerShell {
   #listeningSinceMs = 0;
   #isTurnDue = false;
   #isLossCheckDue = false;
+  #isPacing = false;
   readonly #busySlices = new Set<number>();
   /** Not acknowledged yet: after a crash each of these is in the log, or is not. */
   readonly #appending = new Set<DecisionEntry>();
@@ -158,6 +160,7 @@ export class SchedulerShell {
     this.decisionLog.push({ kind: "listening", atMs: nowMs, eventsSequence: this.#foldedCount });
     this.#listeningSinceMs = nowMs;
     this.#isTurnDue = false;
+    this.#isPacing = false;
     this.#tickLater(this.#life);
     this.#projectLater(this.#life);
     this.#turnSoon();
@@ -172,6 +175,22 @@ export class SchedulerShell {
       this.#isLossCheckDue = true;
       this.#turnSoon();
       this.#tickLater(life);
+    });
+  }
+
+  /** While sources wait for their own uploads to end they are looked at every few milliseconds. */
+  #paceLater(): void {
+    if (this.#isPacing || this.state.work.pacedTaskIds.size === 0) return;
+    this.#isPacing = true;
+    const life = this.#life;
+    this.#queue.after(PACE_MS, () => {
+      if (life !== this.#life) return;
+      this.#isPacing = false;
+      const startedAtMs = performance.now();
+      const isDue = wakePaced(this.state, this.#queue.nowMs);
+      this.costs.cpuMs += performance.now() - startedAtMs;
+      if (isDue) this.#turnSoon();
+      this.#paceLater();
     });
   }
 
@@ -193,6 +212,7 @@ export class SchedulerShell {
       for (let slice = 0; slice < SLICE_COUNT; slice++) {
         if (!this.#busySlices.has(slice)) this.#turnOf(slice);
       }
+      this.#paceLater();
     });
   }
 

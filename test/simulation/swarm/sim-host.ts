@@ -35,6 +35,7 @@ export class SimHost {
   #boot = 0;
   #sequence = 0;
   #isFlushDue = false;
+  #flushedAtMs = -Infinity;
   #requestCount = 0;
   hasLeft = false;
 
@@ -130,12 +131,15 @@ export class SimHost {
     this.#world.completed(this);
   }
 
+  /** At once, or so long after the last time that what comes in a row is packed. */
   flushSoon(): void {
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
     const boot = this.#boot;
-    this.#world.queue.after(this.#world.scenario.control.packMs, () => {
+    const { packMs } = this.#world.scenario.control;
+    this.#world.queue.at(this.#flushedAtMs + packMs, () => {
       this.#isFlushDue = false;
+      this.#flushedAtMs = this.#world.queue.nowMs;
       if (boot === this.#boot) this.flush();
     });
   }

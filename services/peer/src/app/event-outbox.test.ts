@@ -78,12 +78,36 @@ test("what may come later is published soon at first, and then seldom while ther
   await timed.close(0);
 });
 
+test("what comes after a quiet time leaves at once, what comes soon after that waits to be packed", async () => {
+  let nowMs = 1_000;
+  const timed = outboxOn({ ...systemClock, monotonic: () => nowMs });
+  timed.add(3, ended("a"));
+  timed.flush();
+  await expect.poll(storedRequestIds).toEqual(["a"]);
+  nowMs += 10;
+  timed.add(3, ended("b"));
+  timed.flush();
+  nowMs += 14;
+  timed.add(3, ended("c"));
+  timed.flush();
+  expect(controlPlane.tries).toHaveLength(1);
+  nowMs += 1;
+  timed.flush();
+  await expect.poll(storedRequestIds).toEqual(["a", "b", "c"]);
+  expect(controlPlane.tries).toHaveLength(2);
+  await timed.close(0);
+});
+
 test("an urgent event takes along what waits for the same slice, and leaves the others in peace", async () => {
-  outbox.add(3, ended("a"));
-  outbox.add(4, ended("b", 4));
-  outbox.addTogether([[3, ended("c")]]);
-  expect(controlPlane.tries.map(({ subject }) => subject)).toEqual([SUBJECT]);
-  await expect.poll(storedRequestIds).toEqual(["a", "c", "b"]);
+  const timed = outboxOn({ ...systemClock, monotonic: () => 1_000 });
+  timed.addTogether([[4, ended("first", 4)]]);
+  await expect.poll(storedRequestIds).toEqual(["first"]);
+  timed.add(3, ended("a"));
+  timed.add(4, ended("b", 4));
+  timed.addTogether([[3, ended("c")]]);
+  await expect.poll(storedRequestIds).toEqual(["first", "a", "c"]);
+  expect(controlPlane.tries).toHaveLength(2);
+  await timed.close(0);
 });
 
 test("what is kept as state is collected when it is due, and asked for again when there was no room", async () => {

@@ -8,7 +8,7 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
 
-/** What waits longer than this is published with whatever else waits for the same subject. */
+/** Two messages on one subject are at least so far apart, unless something cannot wait: what comes meanwhile is published with the second. */
 const PACK_MS = 25;
 /** What may come later is published this often while there is more and more of it: a batch of small files makes hundreds of messages less. */
 const BURST_PACK_MS = 250;
@@ -37,8 +37,8 @@ interface Packed {
 export type EventTarget = number | "host";
 
 /**
- * When an event is published at the latest: at once with everything queued before it, after {@link PACK_MS}, or, when others
- * of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
+ * When an event is published at the latest: at once with everything queued before it, as soon as {@link PACK_MS} have passed since
+ * the last message on its subject, or, when others of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
  */
 export type Urgency = "now" | "soon" | "later";
 
@@ -62,6 +62,8 @@ export class EventOutbox {
   readonly #onLoss: () => void;
   readonly #random: () => number;
   readonly #waiting = new Map<EventTarget, Waiting>();
+  /** By target: when the last message was published on its subject. */
+  readonly #publishedAtMs = new Map<EventTarget, number>();
   #waitingCount = 0;
   /** Targets with a message under way. */
   readonly #inFlight = new Set<EventTarget>();
@@ -169,7 +171,7 @@ export class EventOutbox {
   }
 
   #waitingOn(target: EventTarget, urgency: Urgency): Waiting {
-    const dueAtMs = this.#dueAtMs(urgency);
+    const dueAtMs = this.#dueAtMs(target, urgency);
     let waiting = this.#waiting.get(target);
     if (waiting === undefined) {
       waiting = { events: [], dueAtMs };
@@ -180,10 +182,12 @@ export class EventOutbox {
     return waiting;
   }
 
-  #dueAtMs(urgency: Urgency): number {
+  #dueAtMs(target: EventTarget, urgency: Urgency): number {
     const nowMs = this.#clock.monotonic();
     if (urgency === "now") return nowMs;
-    if (urgency === "soon") return nowMs + PACK_MS;
+    if (urgency === "soon") {
+      return Math.max(nowMs, (this.#publishedAtMs.get(target) ?? -PACK_MS) + PACK_MS);
+    }
     if (this.#laterAtMs <= nowMs) {
       this.#laterAtMs = Math.max(nowMs + PACK_MS, this.#laterAtMs + BURST_PACK_MS);
     }
@@ -218,11 +222,12 @@ export class EventOutbox {
     const { events } = waiting;
     if (events.length === 0) {
       if (isAll) this.#waiting.delete(target);
-      else waiting.dueAtMs = this.#dueAtMs("soon");
+      else waiting.dueAtMs = this.#clock.monotonic() + PACK_MS;
       return;
     }
     const countBefore = events.length;
     this.#inFlight.add(target);
+    this.#publishedAtMs.set(target, this.#clock.monotonic());
     // Takes what fits from the front before it waits for anything.
     const delivery = this.#deliver(target, events);
     this.#waitingCount -= countBefore - events.length;

@@ -23,6 +23,8 @@ export const FENCE_ATTEMPTS_MAX = 20;
 export const TOKEN_GRACE_MS = 10 * 60_000;
 /** How often time itself is looked at: leases that ran out, answers that are due. */
 export const TICK_MS = 500;
+/** While parents wait for their own uploads to end, how often it is looked whether one is about to: a part of what a piece takes. */
+export const PACE_MS = 5;
 /** Facts folded before a flush is due, whatever the time. */
 export const FLUSH_FACTS_MAX = 5_000;
 /** A flush waits for a quiet interval; while there is none it comes after this many intervals. */

@@ -4,10 +4,16 @@ import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "../core/answer.ts";
 import { decide } from "../core/decide.ts";
 import type { State } from "../core/state.ts";
-import { decideLostHosts, listenAgain, tick } from "../core/tick.ts";
+import { decideLostHosts, listenAgain, tick, wakePaced } from "../core/tick.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Folder } from "./folder.ts";
-import { FLUSH_FACTS_MAX, FLUSH_INTERVALS_MAX, FOLDED_PER_TURN_MAX, TICK_MS } from "./limits.ts";
+import {
+  FLUSH_FACTS_MAX,
+  FLUSH_INTERVALS_MAX,
+  FOLDED_PER_TURN_MAX,
+  PACE_MS,
+  TICK_MS,
+} from "./limits.ts";
 import type { Projector } from "./projector.ts";
 import { askEverybody, type ReplayResult } from "./recovery.ts";
 import type { RetryTools } from "./retry.ts";
@@ -47,6 +53,7 @@ export class Live {
   #isTurnDue = false;
   /** Hosts are counted through once per tick, not once per turn. */
   #isLossCheckDue = false;
+  #isPacing = false;
   /** Set while a capture waits for appends to end: no slice begins another. */
   #quiet: PromiseWithResolvers<void> | undefined;
   #flushing: Promise<void> = Promise.resolve();
@@ -171,6 +178,22 @@ export class Live {
     if (sliceLogs.some(({ slice, isBusy }) => !isBusy && dirtyTaskIds[slice]?.size !== 0)) {
       this.#turnSoon();
     }
+    if (!this.#isPacing && this.state.work.pacedTaskIds.size > 0) {
+      this.#isPacing = true;
+      this.#paceLoop().catch(() => {
+        // Its sleep ends when the session does.
+      });
+    }
+  }
+
+  /** Goes on as long as parents wait for their own uploads to end. */
+  async #paceLoop(): Promise<void> {
+    const { ports, signal } = this.#parts;
+    while (this.state.work.pacedTaskIds.size > 0) {
+      await ports.clock.sleep(PACE_MS, signal);
+      if (wakePaced(this.state, ports.time.now())) this.#turnSoon();
+    }
+    this.#isPacing = false;
   }
 
   #turnOf(log: SliceLog): void {

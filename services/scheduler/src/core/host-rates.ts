@@ -23,7 +23,13 @@ export function noteRate(task: Task, lease: Lease, atMs: number): void {
   if (host !== undefined) host.slotShare = Math.min(1, host.slotShare + SLOT_SHARE_STEP);
   if (lease.bytes < RATED_BYTES_MIN || lease.transferMs === 0) return;
   if (host !== undefined) notePace(task, host, lease, atMs);
-  if (lease.isFromIdleParent) noteControlTime(task, lease, atMs);
+  else if (task.swarm !== undefined) {
+    const { swarm } = task;
+    const bytesPerMs = lease.bytes / lease.transferMs;
+    swarm.originBytesPerMs = smoothed(swarm.originBytesPerMs, bytesPerMs, RATE_WEIGHT);
+  }
+  if (host === undefined ? !lease.isOpen : lease.isFromIdleParent)
+    noteControlTime(task, lease, atMs);
 }
 
 /**
@@ -54,7 +60,7 @@ function notePace(task: Task, host: Host, lease: Lease, atMs: number): void {
 /** Grants that travel longer than pieces need more of them under way, or links stand idle between two. */
 function noteControlTime(task: Task, lease: Lease, atMs: number): void {
   const { layout, swarm } = task;
-  if (layout === undefined || swarm === undefined || swarm.bytesPerMs === 0) return;
+  if (layout === undefined || swarm === undefined || swarm.usualBytesPerMs === 0) return;
   const besidesMs = Math.max(0, atMs - lease.grantedAtMs - lease.transferMs);
   task.controlMs = smoothed(task.controlMs, besidesMs, TASK_WEIGHT);
   const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + Math.floor(piecesMeanwhile(task, 0)));
@@ -76,9 +82,9 @@ export function uploadDepth(task: Task, bytesPerMs: number): number {
   );
 }
 
-/** Pieces that leave a link of this pace, or of the usual one, while a grant is on its way. */
-function piecesMeanwhile({ layout, swarm, controlMs }: Task, bytesPerMs: number): number {
-  const pace = bytesPerMs === 0 ? (swarm?.bytesPerMs ?? 0) : bytesPerMs;
+/** Pieces that leave a link of this pace, or of the usual one (0), while a grant is on its way. */
+export function piecesMeanwhile({ layout, swarm, controlMs }: Task, bytesPerMs: number): number {
+  const pace = bytesPerMs === 0 ? (swarm?.usualBytesPerMs ?? 0) : bytesPerMs;
   if (layout === undefined || pace === 0) return 0;
   return (CONTROL_HEADROOM * controlMs * pace) / layout.pieceLengthBytes;
 }

@@ -138,6 +138,8 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   const { child, parent } = lease;
   const { task } = child;
   const rest = remainingOf(lease);
+  lease.outcome = outcome;
+  lease.endedAtMs = atMs;
   state.leases.delete(lease);
   task.leaseCount--;
   if (task.leasesToReview.size > 0) task.leasesToReview.delete(lease);
@@ -149,8 +151,6 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   syncLease(task, lease, rest, -1);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
   if (task.streamLeaseId === lease.leaseId) task.streamLeaseId = undefined;
-  lease.outcome = outcome;
-  lease.endedAtMs = atMs;
   noteEndedLease(state, lease);
   updateNeed(task, child);
   markDirty(state, task);

@@ -3,6 +3,7 @@ import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/d
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
+import type { Avoidance } from "./avoidance.ts";
 import { LeaseIndex } from "./lease-index.ts";
 import { NO_LEASES } from "./leases.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
@@ -41,6 +42,8 @@ export interface Work {
   readonly dirtyTaskIds: readonly Set<string>[];
   /** Tasks in which somebody wants pieces that could not be granted. */
   readonly hungryTaskIds: Set<string>;
+  /** Tasks with sources that are to be looked at when their uploads are about to end; see `wakePaced`. */
+  readonly pacedTaskIds: Set<string>;
   /** When all tasks were last looked through for those that nobody uses. */
   sweptAtMs: number;
   /** Hosts that are suspect until some time; see `Host.isSuspect`. */
@@ -203,13 +206,6 @@ export interface Peer {
   blockedUntilMs: number;
 }
 
-export interface Avoidance {
-  untilMs: number;
-  failureCount: number;
-  /** Whether the parent never answered properly, so that its copy is no copy for this peer. */
-  isDiscounted: boolean;
-}
-
 export interface Request {
   readonly requestId: string;
   wantedStart: number;
@@ -284,6 +280,7 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
     work: {
       dirtyTaskIds: Array.from({ length: SLICE_COUNT }, () => new Set<string>()),
       hungryTaskIds: new Set(),
+      pacedTaskIds: new Set(),
       sweptAtMs: 0,
       suspectIds: new Set(),
       outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),

@@ -9,6 +9,27 @@ import { askFor, markDirty } from "./ledger.ts";
 import type { State } from "./state.ts";
 
 /**
+ * Has the next turns look at tasks some of whose sources are about to be free. Cheap enough for every few milliseconds.
+ *
+ * @returns whether there is such a task.
+ */
+export function wakePaced(state: State, nowMs: number): boolean {
+  const { pacedTaskIds } = state.work;
+  let isAny = false;
+  for (const taskId of pacedTaskIds) {
+    const task = state.tasks.get(taskId);
+    const dueAtMs = task?.swarm?.timetable.nextDueAtMs ?? Infinity;
+    const isOver = task === undefined || task.state === "retired" || dueAtMs === Infinity;
+    if (isOver) pacedTaskIds.delete(taskId);
+    else if (dueAtMs <= nowMs) {
+      markDirty(state, task);
+      isAny = true;
+    }
+  }
+  return isAny;
+}
+
+/**
  * Has the next turns look at what only time has changed: leases that ran out, tasks whose children wait for a parent, a
  * back-off or their next answer. Cheap enough for twice a second: it walks live leases and hungry tasks.
  */

@@ -1,9 +1,10 @@
 import type { Groups } from "../swarm/groups.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
+import { isSparedForOrigin } from "./origin.ts";
+import { canServe } from "./pacing.ts";
 import { isUseful, Useful } from "./useful.ts";
 import { waitForSlot } from "./uploads.ts";
 import {
-  hasFreeSlot,
   isPairPossible,
   isStarved,
   type MatchView,
@@ -24,7 +25,7 @@ export function serveTo(view: MatchView, child: number): boolean {
   const { swarm } = view;
   if (!swarm.needy.has(child)) return false;
   const peer = swarm.peers[child];
-  if (peer === undefined) return false;
+  if (peer === undefined || isSparedForOrigin(view, child)) return false;
   const passed = nobodyPassedOver();
   const zone = swarm.zoneOf(child);
   const near = swarm.offers.mayHelp(zone, child)
@@ -73,7 +74,7 @@ function leastLoaded(
     }
     const host = swarm.hosts[source];
     if (host === undefined || !isPairPossible(view, source, child, passed)) continue;
-    if (!hasFreeSlot(host, view.task, policy)) {
+    if (!canServe(view, source, host)) {
       passed.busy++;
       full.push(source);
       continue;

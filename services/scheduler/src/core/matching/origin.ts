@@ -1,6 +1,7 @@
 import { LEASE_PIECES_MAX } from "@lacewing/contracts/limits.ts";
 import { pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Peer, Request } from "../state.ts";
+import { piecesMeanwhile } from "../host-rates.ts";
 import { piecesOfRequest } from "../wanted.ts";
 import type { MatchView } from "./view.ts";
 
@@ -9,6 +10,13 @@ const READER_SAMPLE = 8;
 
 /** Pieces given out for each origin lease that there may be at once. */
 const PIECES_PER_READER = 4;
+
+/** Origin leases at once: while one host reports the other reads. */
+const ORIGIN_READERS = 2;
+/** More streams than these are not opened for an origin that gives each of them little. */
+const ORIGIN_STREAMS_MAX = 4;
+/** So many children must want pieces for those that read the origin to be given none by others meanwhile. */
+const SPARED_AMONG = 32;
 
 /** Of the usual pace: a host that has not sent anything yet may be a slow one. */
 const UNKNOWN_PACE = 0.5;
@@ -44,10 +52,17 @@ export function releaseFromOrigin(view: MatchView): void {
   const { swarm, random } = view;
   while (swarm.rarity.startOf(1) > 0) {
     const size = swarm.needy.sizeOf(0);
+    // What the origin sends holds everybody up: it goes where nothing else comes.
+    const readers = swarm.starved.sizeOf(0) > 0 ? swarm.starved : swarm.needy;
+    const readerCount = readers.sizeOf(0);
     const drawn: number[] = [];
-    for (let draw = 0; draw < Math.min(size, READER_SAMPLE); draw++)
+    for (let draw = 0; draw < Math.min(readerCount, READER_SAMPLE / 2); draw++)
+      drawn.push(readers.at(0, Math.floor(random() * readerCount)));
+    for (let draw = drawn.length; draw < Math.min(size, READER_SAMPLE); draw++)
       drawn.push(swarm.needy.at(0, Math.floor(random() * size)));
-    drawn.sort((a, b) => paceOf(view, b) - paceOf(view, a));
+    drawn.sort(
+      (a, b) => paceOf(view, b) - paceOf(view, a) || swarm.leaseCountOf(a) - swarm.leaseCountOf(b),
+    );
     if (!drawn.some((child) => readOrigin(view, child, true))) return;
   }
 }
@@ -102,10 +117,27 @@ function readFirstCopy(
  * Several readers keep the origin busy while one of them reports, but each gets its part of the rate. So there are few at first:
  * the sooner a first piece is complete the sooner others have something to give.
  */
-function originLeasesMax({ swarm, policy }: MatchView): number {
+function originLeasesMax(view: MatchView): number {
+  const { swarm, policy, task } = view;
   const releasedCount = swarm.pieceCount - swarm.rarity.startOf(1);
   const ramp = 1 + Math.floor(releasedCount / PIECES_PER_READER);
-  return Math.min(policy.originLeasesMax, ramp);
+  // A reader that reports and waits for its next lease reads nothing meanwhile.
+  const relieved = ORIGIN_READERS + Math.round(piecesMeanwhile(task, 0));
+  return Math.min(policy.originLeasesMax, ramp, Math.max(relieved, streamsWanted(view)));
+}
+
+/** More are of use only where the origin gives each stream less than a host sends: else they divide what it gives. */
+function streamsWanted({ swarm }: MatchView): number {
+  const { bytesPerMs, originBytesPerMs } = swarm;
+  if (originBytesPerMs === 0) return 0;
+  return Math.min(ORIGIN_STREAMS_MAX, Math.floor(bytesPerMs / originBytesPerMs));
+}
+
+/** Whether the child reads the origin while there are enough others: what it takes from them would come at the origin's expense. */
+export function isSparedForOrigin({ swarm, task }: MatchView, child: number): boolean {
+  if (swarm.originLeaseCount === 0 || task.needyIds.size <= SPARED_AMONG) return false;
+  for (const { parent } of swarm.peers[child]?.leases ?? []) if (parent === undefined) return true;
+  return false;
 }
 
 function piecesWithoutCopy(

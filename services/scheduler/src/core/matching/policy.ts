@@ -12,6 +12,8 @@ export interface Policy {
   readonly uploadsBeyondDepth: number;
   /** A piece with fewer copies travels alone, and goes to whoever has least in the zone, not to the next host in the rack. */
   readonly youngCopyCount: number;
+  /** A source is given its next lease when the one under way is about to end, not before. */
+  readonly isPaced: boolean;
   readonly leasePiecesMax: number;
   /** A lease is of as many pieces as its parent delivers in this time. */
   readonly leaseMs: number;
@@ -44,15 +46,16 @@ const LARGE: Policy = {
   scanCount: 64,
   uploadsBeyondDepth: 0,
   youngCopyCount: 16,
+  isPaced: true,
   leasePiecesMax: 8,
-  leaseMs: 1000,
+  leaseMs: 200,
   leaseBytesMin: 4 * MIB,
   readerWindow: 4,
   zoneInboundMax: 3,
   zoneOutboundMax: 6,
   rescueInboundMax: 2,
   rescueAfterMs: 1000,
-  originLeasesMax: 4,
+  originLeasesMax: 12,
   originLeaseBytes: 16 * MIB,
   originRescueMs: 10_000,
   slowRatio: 0.3,
@@ -60,7 +63,7 @@ const LARGE: Policy = {
 };
 
 /** Content of a few pieces: latency counts, not spreading. */
-const SMALL: Policy = { ...LARGE, uploadsBeyondDepth: 5, originLeasesMax: 1 };
+const SMALL: Policy = { ...LARGE, uploadsBeyondDepth: 5, isPaced: false, originLeasesMax: 1 };
 
 /** Up to this a task is small. */
 const SMALL_BYTES_MAX = 16 * MIB;

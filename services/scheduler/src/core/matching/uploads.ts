@@ -4,9 +4,10 @@ import type { Groups } from "../swarm/groups.ts";
 import type { Zone } from "../swarm/places.ts";
 import { ACTIVITY } from "../swarm/swarm.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
+import { isSparedForOrigin } from "./origin.ts";
+import { awaitOwnUpload, canServe, leadMs, pieceMs } from "./pacing.ts";
 import { isUseful, Useful } from "./useful.ts";
 import {
-  hasFreeSlot,
   isPairPossible,
   isStarved,
   type MatchView,
@@ -28,12 +29,12 @@ const offered = new Useful();
  * that it lacks, then to starved children elsewhere. What is left over makes it idle.
  */
 export function serveFrom(view: MatchView, source: number): void {
-  const { swarm, policy } = view;
+  const { swarm } = view;
   const host = swarm.hosts[source];
   const peer = swarm.peers[source];
   if (host === undefined || peer === undefined || !swarm.isSource(source)) return;
   peer.uploadShare = Math.max(peer.uploadShare, host.uploadShareFloor);
-  while (hasFreeSlot(host, view.task, policy)) {
+  while (canServe(view, source, host)) {
     if (isAnothersTurn(view, peer)) {
       waitForSlot(view, source);
       offerSlot(view.state, host);
@@ -52,12 +53,13 @@ export function serveFrom(view: MatchView, source: number): void {
   waitForSlot(view, source);
 }
 
-/** Has the source wait until its host has a free upload slot. */
+/** Has the source wait until its host has a free upload slot, or until its own upload is about to end. */
 export function waitForSlot(view: MatchView, source: number): void {
   const host = view.swarm.hosts[source];
   const peer = view.swarm.peers[source];
   if (host === undefined || peer === undefined) return;
   view.swarm.setActivity(source, ACTIVITY.waiting);
+  awaitOwnUpload(view, source);
   const { slotWaiters } = host;
   if (slotWaiters.length === 0) host.slotWaiters = [peer];
   else if (!slotWaiters.includes(peer)) host.slotWaiters = slotWaiters.concat([peer]);
@@ -153,7 +155,10 @@ function local(view: MatchView, source: number): boolean {
     }
   }
   const passed = nobodyPassedOver();
-  const found = neediest(view, source, swarm.needyByZone, zone.number, zone, passed);
+  // Those that have no lease first: their links are free.
+  const found =
+    neediest(view, source, swarm.starvedByZone, zone.number, zone, passed) ??
+    neediest(view, source, swarm.needyByZone, zone.number, zone, passed);
   if (found === undefined) return false;
   return grantLocal(view, source, zone, found, "local-zone", passed);
 }
@@ -204,13 +209,15 @@ function neediest(
   let best = -1;
   let bestPiece = -1;
   let candidateCount = 0;
+  const beginsAtMs =
+    Math.max(view.nowMs, view.swarm.timetable.sentAtMs(source)) + leadMs(view.task);
   for (let look = 0; look < looked; look++) {
     if (look >= drawn && best >= 0) break;
     const isRow = drawn === size || look >= drawn;
     const place = isRow ? (first + look) % size : Math.floor(random() * size);
     const child = groups.at(group, place);
     // What is looked at for most candidates lies close together: few of them are the neediest.
-    const order = best < 0 ? -1 : compareNeed(view, child, best);
+    const order = best < 0 ? -1 : compareNeed(view, beginsAtMs, child, best);
     if (order > 0) {
       candidateCount++;
       continue;
@@ -220,6 +227,10 @@ function neediest(
       continue;
     }
     if (!isPairPossible(view, source, child, passed)) continue;
+    if (isSparedForOrigin(view, child)) {
+      passed.busy++;
+      continue;
+    }
     candidateCount++;
     const piece = pieceFor(view, source, child, zone);
     if (order === 0 && zone.rarity.countOf(piece) >= zone.rarity.countOf(bestPiece)) continue;
@@ -229,11 +240,22 @@ function neediest(
   return best < 0 ? undefined : { child: best, piece: bestPiece, candidateCount };
 }
 
-/** Negative when `a` needs a lease more: fewer are under way to it, so that its link is freer; then it has less. */
-function compareNeed({ swarm }: MatchView, a: number, b: number): number {
-  return (
-    swarm.leaseCountOf(a) - swarm.leaseCountOf(b) || swarm.planCountOf(a) - swarm.planCountOf(b)
-  );
+/** Parts of a piece's time by which the waits of two children differ when it matters. */
+const WAIT_STEPS = 16;
+
+/** Negative when `a` needs a lease more: its link is free sooner, or at the same time and it has less. */
+function compareNeed(view: MatchView, beginsAtMs: number, a: number, b: number): number {
+  const { swarm } = view;
+  const order = view.policy.isPaced
+    ? waitOf(view, beginsAtMs, a) - waitOf(view, beginsAtMs, b)
+    : swarm.leaseCountOf(a) - swarm.leaseCountOf(b);
+  return order || swarm.planCountOf(a) - swarm.planCountOf(b);
+}
+
+/** How long an upload that begins then would share the child's link with what is on its way to it, in steps. */
+function waitOf({ swarm, task }: MatchView, beginsAtMs: number, child: number): number {
+  const waitMs = swarm.timetable.takenAtMs(child) - beginsAtMs;
+  return waitMs <= 0 ? 0 : Math.ceil((WAIT_STEPS * waitMs) / pieceMs(task));
 }
 
 function pieceFor(view: MatchView, source: number, child: number, zone: Zone): number {

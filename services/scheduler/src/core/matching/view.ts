@@ -101,7 +101,7 @@ export function isPairPossible(
     passed.busy++;
     return false;
   }
-  if (isTooSlow(view, host, child, peer)) {
+  if (isTooSlow(view, host, child, peer) || isHeldUp(view, host, peer)) {
     passed.slow++;
     return false;
   }
@@ -116,6 +116,15 @@ function isFullPair(peer: Peer, host: Host): boolean {
   let count = 0;
   for (const lease of leases) if (lease.parent === host) count++;
   return count >= LEASES_PER_PAIR_MAX;
+}
+
+/** A child has one lease from a straggler at most: they would fill its places for others. */
+function isHeldUp({ task, policy }: MatchView, host: Host, peer: Peer): boolean {
+  if (peer.leases.length === 0 || !isStraggler(host, task, policy)) return false;
+  for (const { parent } of peer.leases) {
+    if (parent !== undefined && isStraggler(parent, task, policy)) return true;
+  }
+  return false;
 }
 
 /** The last pieces of a child do not come from a straggler while others can bring them. */

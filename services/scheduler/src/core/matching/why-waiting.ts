@@ -1,6 +1,7 @@
 import type { Peer, State, Task } from "../state.ts";
 import { wantedPieces } from "../wanted.ts";
 import { originReader } from "./origin.ts";
+import { isSending } from "./pacing.ts";
 import { policyFor } from "./policy.ts";
 import { hasFreeSlot } from "./view.ts";
 
@@ -45,7 +46,10 @@ export function whyWaiting(
     if (!wanted.some((piece) => holder.held.has(piece) && task.digests?.has(piece) === true))
       continue;
     holderCount++;
-    if (hasFreeSlot(host, task, policyFor(task))) return "due in the next turn: a parent is free";
+    const policy = policyFor(task);
+    const isFree = hasFreeSlot(host, task, policy);
+    if (isFree && !isSending(task, policy, holder.ordinal, host, nowMs))
+      return "due in the next turn: a parent is free";
   }
   if (holderCount > 0) {
     return holderCount === 1

@@ -19,6 +19,12 @@ export class Groups {
     return (this.#places[member] ?? 0) > 0;
   }
 
+  /** Has it in the group, or in none. */
+  put(group: number, member: number, isIn: boolean): void {
+    if (isIn) this.add(group, member);
+    else this.delete(group, member);
+  }
+
   /** Does nothing when it is in the group already. */
   add(group: number, member: number): void {
     if (this.has(member)) return;

@@ -4,6 +4,7 @@ import { Offers } from "./offers.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
 import { Rows } from "./rows.ts";
+import { Timetable } from "./timetable.ts";
 import { type Wants, wantedWord } from "./wants.ts";
 import { clearBit, grown, hasBit, loadBytes, setBit } from "./words.ts";
 
@@ -43,11 +44,12 @@ export class Swarm {
   /** Pieces of which some zone has no copy. */
   readonly lacking: Uint32Array;
   readonly zones: readonly Zone[];
-  /** Peers that can take a lease, by zone, by rack, all, and those of them that have none. */
+  /** Peers that can take a lease, by zone, by rack, all, and those of them that have none, all and by zone. */
   readonly needyByZone = new Groups();
   readonly needyByRack = new Groups();
   readonly needy = new Groups();
   readonly starved = new Groups();
+  readonly starvedByZone = new Groups();
   /** Peers in activity "idle", by zone and all. */
   readonly idleByZone = new Groups();
   readonly idle = new Groups();
@@ -65,8 +67,11 @@ export class Swarm {
   originLeaseCount = 0;
   /** Bytes per millisecond of finished leases, smoothed; 0 before the first. */
   bytesPerMs = 0;
+  /** Likewise of finished leases from the origin: what it gives one of its readers. */
+  originBytesPerMs = 0;
 
   readonly rows: Rows;
+  readonly timetable = new Timetable();
   readonly peers: (Peer | undefined)[] = [];
   readonly hosts: (Host | undefined)[] = [];
   readonly wants: (Wants | undefined)[] = [];
@@ -97,6 +102,10 @@ export class Swarm {
 
   isSource = (peer: number): boolean => this.#isSource[peer] === 1;
   activityOf = (peer: number): number => this.#activity[peer] ?? ACTIVITY.off;
+  /** As above, or of the origin as long as no host is known to send anything. */
+  get usualBytesPerMs(): number {
+    return this.bytesPerMs || this.originBytesPerMs;
+  }
   planCountOf = (peer: number): number => this.rows.planCountOf(peer);
   /** Live leases that the peer takes. */
   leaseCountOf = (peer: number): number => this.rows.leaseCountOf(peer);
@@ -124,6 +133,7 @@ export class Swarm {
     this.wants[ordinal] = "nothing";
     const { rows } = this;
     rows.clear(ordinal);
+    this.timetable.clear(ordinal);
     rows.setLeaseCount(ordinal, peer.leases.length);
     rows.setZone(ordinal, this.#places.zoneFor(host.idc));
     this.#rackOf[ordinal] = this.#places.rackFor(host);
@@ -354,17 +364,12 @@ export class Swarm {
     const zone = this.zoneOf(ordinal);
     const rack = this.rackOf(ordinal);
     const isNeedy = this.#canTake[ordinal] === 1 && this.missingCountOf(ordinal) > 0;
-    if (isNeedy) {
-      this.needy.add(0, ordinal);
-      this.needyByZone.add(zone, ordinal);
-      if (rack > 0) this.needyByRack.add(rack, ordinal);
-    } else {
-      this.needy.delete(0, ordinal);
-      this.needyByZone.delete(zone, ordinal);
-      if (rack > 0) this.needyByRack.delete(rack, ordinal);
-    }
-    if (isNeedy && this.leaseCountOf(ordinal) === 0) this.starved.add(0, ordinal);
-    else this.starved.delete(0, ordinal);
+    this.needy.put(0, ordinal, isNeedy);
+    this.needyByZone.put(zone, ordinal, isNeedy);
+    if (rack > 0) this.needyByRack.put(rack, ordinal, isNeedy);
+    const isStarved = isNeedy && this.leaseCountOf(ordinal) === 0;
+    this.starved.put(0, ordinal, isStarved);
+    this.starvedByZone.put(zone, ordinal, isStarved);
   }
 
   /** A zone with members, or without any more: the pieces that it has no copy of lack one zone more, or less. */

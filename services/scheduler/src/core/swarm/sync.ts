@@ -1,6 +1,7 @@
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type { Host, Lease, Peer, Task } from "../state.ts";
 import { isWholeWanted, piecesOfRequest } from "../wanted.ts";
+import { expectLease, noteLeaseOver } from "./expect.ts";
 import { ACTIVITY, Swarm } from "./swarm.ts";
 import type { Wants } from "./wants.ts";
 import { setBit, wordCountOf } from "./words.ts";
@@ -92,6 +93,8 @@ export function syncLease(
     else swarm.unlease(child.ordinal, piece);
   }
   countLease(task, lease, change);
+  if (change === 1) expectLease(task, swarm, lease);
+  else noteLeaseOver(swarm, lease, lease.endedAtMs ?? 0);
   swarm.setCanTake(child.ordinal, canTake(child));
   if (change === -1) swarm.freshen(child.ordinal);
 }

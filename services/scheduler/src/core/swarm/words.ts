@@ -45,7 +45,7 @@ export function loadBytes(
 }
 
 /** `from` at the beginning of the larger `to`. */
-export function grown<Words extends Uint8Array | Uint16Array | Uint32Array>(
+export function grown<Words extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(
   from: Words,
   to: Words,
 ): Words {
