@@ -21,6 +21,7 @@ import {
   limitInterimAnswers,
   startRequest,
 } from "../origin/origin-exchange.ts";
+import { giveBackParsed } from "../origin/spent-buffers.ts";
 import { bodyProblem } from "./client-access.ts";
 import { pacedStream } from "./client-paces.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
@@ -77,6 +78,7 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
     headers: flatOfHeaders(headersFor(exchange, connection)),
     timeout: PASS_THROUGH_IDLE_TIMEOUT_MS,
   });
+  giveBackParsed(originRequest);
   limitConnectTime(originRequest, url);
   limitInterimAnswers(originRequest, url);
   let isAnswered = false;

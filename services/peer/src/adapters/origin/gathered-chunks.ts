@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { giveBack } from "./spent-buffers.ts";
 
 /** Handed over at once: what the store writes and the client is sent in one go. */
 const GATHERED_BYTES_MAX = 256 * 1024;
@@ -17,22 +18,28 @@ const BUFFER_BYTES = GATHERED_BYTES_MAX + 64 * 1024;
 export async function* gatheredChunks(message: IncomingMessage): AsyncGenerator<Uint8Array> {
   const gathering = new Gathering(message);
   const buffers: Buffer[] = [];
+  const lent: (Buffer | undefined)[] = [];
   for (let turn = 0; ; turn++) {
+    const at = turn % BUFFER_COUNT;
+    const spent = lent[at];
+    lent[at] = undefined;
+    if (spent !== undefined) giveBack(spent);
     const parts = await gathering.next();
     const [first] = parts;
     if (first === undefined) return;
-    if (parts.length === 1) {
-      yield first;
-      continue;
-    }
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-    if (bytes > BUFFER_BYTES) {
-      yield Buffer.concat(parts);
+    if (parts.length === 1 || bytes > BUFFER_BYTES) {
+      const whole = parts.length === 1 ? first : Buffer.concat(parts);
+      lent[at] = whole;
+      yield whole;
       continue;
     }
-    const buffer = (buffers[turn % BUFFER_COUNT] ??= Buffer.allocUnsafeSlow(BUFFER_BYTES));
+    const buffer = (buffers[at] ??= Buffer.allocUnsafeSlow(BUFFER_BYTES));
     let length = 0;
-    for (const part of parts) length += part.copy(buffer, length);
+    for (const part of parts) {
+      length += part.copy(buffer, length);
+      giveBack(part);
+    }
     yield buffer.subarray(0, length);
   }
 }

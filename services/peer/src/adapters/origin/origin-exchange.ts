@@ -2,6 +2,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { request as httpsRequest, type RequestOptions } from "node:https";
 import { CONNECT_TIMEOUT_MS, HEAD_TIMEOUT_MS } from "./origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "./origin-error.ts";
+import { giveBackParsed } from "./spent-buffers.ts";
 
 /**
  * Interim answers (1xx) before the answer itself. A server that works for long may say so now and then; one that says nothing
@@ -87,6 +88,7 @@ async function headOf(
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   signal.throwIfAborted();
+  giveBackParsed(request);
   limitConnectTime(request, url);
   limitInterimAnswers(request, url);
   let onAbort: () => void = () => {};
