@@ -165,19 +165,31 @@ class TurnTimes {
   }
 }
 
-/** CPU time of this process in the sections between `begin` and `end`. */
+/**
+ * CPU time of the process, all threads, by what the main thread was at: read once at the end and divided by the time that each section
+ * took, because asking for it takes as long as some grants do.
+ */
 class CpuMeter {
-  us = 0;
-  #begunAtUs = 0;
+  readonly #startedAtMs = performance.now();
+  readonly #startedUs = cpuUs();
+  readonly #sectionMs = new Map<Section, number>();
+  #since = this.#startedAtMs;
 
-  begin(): void {
-    this.#begunAtUs = cpuUs();
+  /** What was done since the last call was this. */
+  note(section: Section): void {
+    const nowMs = performance.now();
+    this.#sectionMs.set(section, (this.#sectionMs.get(section) ?? 0) + nowMs - this.#since);
+    this.#since = nowMs;
   }
 
-  end(): void {
-    this.us += cpuUs() - this.#begunAtUs;
+  usOf(section: Section): number {
+    const share = (this.#sectionMs.get(section) ?? 0) / (this.#since - this.#startedAtMs);
+    return (cpuUs() - this.#startedUs) * share;
   }
 }
+
+/** `hosts`: the simulation around the core. */
+type Section = "hosts" | "fold" | "decide" | "tick" | "encode";
 
 function cpuUs(): number {
   const { user, system } = process.cpuUsage();
@@ -189,10 +201,7 @@ class GrantRun {
   readonly #random = seededRandom(1);
   readonly #state = newState();
   readonly #farm: HostFarm;
-  readonly #decide = new CpuMeter();
-  readonly #fold = new CpuMeter();
-  readonly #tick = new CpuMeter();
-  readonly #encode = new CpuMeter();
+  readonly #cpu = new CpuMeter();
   readonly #times = new TurnTimes();
   readonly #counts = { grantCount: 0, leasedPieceCount: 0, messageCount: 0, turnCount: 0 };
   #nowMs = START_MS;
@@ -218,16 +227,21 @@ class GrantRun {
       this.#millisecond(nextOf(start, STARTED_PER_MS));
       this.#nowMs++;
     }
+    this.#cpu.note("hosts");
+    const us = (section: Section) => this.#cpu.usOf(section);
+    const times = {
+      decideUs: us("decide"),
+      foldUs: us("fold"),
+      tickUs: us("tick"),
+      encodeUs: us("encode"),
+    };
     const rssBytesMax = process.resourceUsage().maxRSS * 1024;
     globalThis.gc?.();
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return {
       ...this.#counts,
       finishedCount: this.#farm.finishedCount,
-      decideUs: this.#decide.us,
-      foldUs: this.#fold.us,
-      tickUs: this.#tick.us,
-      encodeUs: this.#encode.us,
+      ...times,
       matchShare: this.#times.matchMs / this.#times.turnMs,
       grantShare: this.#times.grantMs / this.#times.turnMs,
       rssBytesMax,
@@ -237,18 +251,16 @@ class GrantRun {
 
   #millisecond(first: readonly FarmMessage[]): void {
     const nowMs = this.#nowMs;
-    if (nowMs % TICK_MS === 0) {
-      this.#tick.begin();
-      tick(this.#state, nowMs);
-      this.#tick.end();
-    }
+    this.#cpu.note("hosts");
+    if (nowMs % TICK_MS === 0) tick(this.#state, nowMs);
     if (nowMs % PROJECT_MS === 0) takeTouched(this.#state);
+    this.#cpu.note("tick");
     const messages = [...first, ...this.#farm.due(nowMs)];
     for (let at = 0; at < messages.length; at += FOLDED_PER_TURN) {
       const some = messages.slice(at, at + FOLDED_PER_TURN);
-      this.#fold.begin();
+      this.#cpu.note("hosts");
       for (const message of some) this.#foldOne(message);
-      this.#fold.end();
+      this.#cpu.note("fold");
       this.#counts.messageCount += some.length;
       this.#turn();
     }
@@ -266,12 +278,13 @@ class GrantRun {
     const context = { slice: SLICE, epoch: 1, nowMs, random: this.#random };
     const isTimed = this.#counts.turnCount++ % TURNS_TIMED_EACH === 0;
     const { matcher } = this.#times;
-    this.#decide.begin();
+    this.#cpu.note("hosts");
     const startedAtMs = performance.now();
     const outcome = decide(this.#state, isTimed ? { ...context, matcher } : context);
     if (isTimed) this.#times.turnMs += performance.now() - startedAtMs;
-    this.#decide.end();
+    this.#cpu.note("decide");
     this.#encodeDecisions(outcome.decisions);
+    this.#cpu.note("encode");
     for (const answer of outcome.answers) {
       if (answer.kind !== "lease") continue;
       this.#farm.take(answer.lease, nowMs);
@@ -283,10 +296,8 @@ class GrantRun {
 
   /** As the shell does with what is decided; it also makes plain texts of those that were put together. */
   #encodeDecisions(decisions: readonly Decision[]): void {
-    this.#encode.begin();
     const message = { version: 1, slice: SLICE, epoch: 1, eventsSequence: 1, decidedAtMs: 1 };
     DecisionMessage.encode({ ...message, decisions: [...decisions] }).finish();
-    this.#encode.end();
   }
 }
 

@@ -81,6 +81,8 @@ export class HostFarm {
       for (let piece = 0; piece < pieceCount && heldShare > 0; piece++) {
         if (random() < heldShare) this.#hold(host, piece);
       }
+      // Of very many that hold nearly everything, some hold all.
+      if (this.#heldCounts[host] === pieceCount) this.finishedCount++;
       const request = requestBy(`host-${host}`, { canReadOrigin: false });
       const asks = { $case: "taskRequested", value: request } as const;
       yield this.#message(
