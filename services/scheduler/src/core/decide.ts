@@ -10,6 +10,7 @@ import { reviewedLeases } from "./decide-revocations.ts";
 import { type DecisionContext, evolveDecision } from "./evolve-decision.ts";
 import { grantLease } from "./evolve-grant.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
+import { onlyPiece } from "./leases.ts";
 import { forgetting, isForgettable } from "./forget.ts";
 import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
@@ -212,12 +213,10 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   turn.answers.push({ kind: "lease", hostId: peer.hostId, lease });
 }
 
-/** Most leases are of one piece: that list must not take the room of many. */
+/** Most leases are of one piece. */
 function piecesOf({ pieces }: Match): PieceRange[] {
   const [first] = pieces;
-  return first !== undefined && pieces.length === 1
-    ? [{ start: first, count: 1 }]
-    : rangesOf(pieces).slice();
+  return first !== undefined && pieces.length === 1 ? onlyPiece(first) : rangesOf(pieces).slice();
 }
 
 /** What a host uploads for a task counts against the task's other turns at it. */

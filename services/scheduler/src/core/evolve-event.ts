@@ -44,8 +44,8 @@ export function evolveEvent(state: State, event: Event, context: EventContext): 
   const host = hostFor(state, context.hostId, context.bootId, context.atMs);
   // What a process that is gone said of itself and its clients is void; what it had on disk is still there.
   if (
-    host.formerBootIds.includes(context.bootId) &&
-    KINDS_OF_A_PROCESS.has(event.kind?.$case ?? "")
+    KINDS_OF_A_PROCESS.has(event.kind?.$case ?? "") &&
+    host.formerBootIds.includes(context.bootId)
   ) {
     contain(state, "former boot");
     return;

@@ -119,8 +119,7 @@ function moveInSwarms(state: State, host: Host): void {
 
 /** A new process: what its predecessor's clients waited for is over; what is on its disk is still there. */
 function startBoot(state: State, host: Host, bootId: string): void {
-  host.formerBootIds.push(host.bootId);
-  if (host.formerBootIds.length > FORMER_BOOTS_MAX) host.formerBootIds.shift();
+  host.formerBootIds = [...host.formerBootIds, host.bootId].slice(-FORMER_BOOTS_MAX);
   host.bootId = bootId;
   for (const [requestId, taskId] of host.requests) {
     const peer = host.peers.get(taskId);

@@ -26,6 +26,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { halveSlots, noteRate } from "./host-rates.ts";
+import { leaseNumberOf } from "./lease-index.ts";
 import { restOrigin } from "./origin-rests.ts";
 import type { Host, Lease, Peer, State, Task } from "./state.ts";
 import { syncHost, syncPeer } from "./swarm/sync.ts";
@@ -54,7 +55,8 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
   const { leases } = peer;
   settlePieces(state, peer, added, atMs);
   for (const ended of value.leasesEnded) finishLease(state, peer, leases, ended, atMs);
-  updateNeed(task, peer);
+  if (peer.held.isFull) updateNeed(task, peer);
+  else if (peer.ordinal >= 0) task.swarm?.freshen(peer.ordinal);
   touchPeer(state, peer);
   // The task's own row has not changed, unless there were new digests: it is long, and every report would have it written again.
   markDirty(state, task);
@@ -140,8 +142,11 @@ function finishLease(
   atMs: number,
 ): void {
   const { leaseId } = ended;
+  // By number first: it is at hand, where the id is a text of its own somewhere in memory.
+  const number = leaseNumberOf(leaseId);
   const lease =
-    leases.find((each) => each.leaseId === leaseId) ?? state.touched.leases.get(leaseId);
+    leases.find((each) => each.number === number && each.leaseId === leaseId) ??
+    state.touched.leases.get(leaseId);
   if (lease?.child !== peer) return;
   lease.bytes = ended.bytes;
   lease.transferMs = ended.durationMs;

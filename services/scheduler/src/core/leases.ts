@@ -1,6 +1,9 @@
+import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
+import { NOTHING } from "./few-map.ts";
 import type { Host, Lease } from "./state.ts";
 
-/** A lease that begins now. */
+/** A lease that begins now. Its fields stand in memory in the order in which they are named here: those that each report needs come first. */
 export function newLease(
   facts: Pick<
     Lease,
@@ -22,34 +25,34 @@ export function newLease(
 ): Lease {
   const { child, parent } = facts;
   return {
-    leaseId: facts.leaseId,
-    number: facts.number,
-    taskId: child.taskId,
-    slice: facts.slice,
-    epoch: facts.epoch,
     child,
-    childHostId: child.hostId,
     parent,
-    parentHostId: parent?.hostId ?? "",
     pieces: facts.pieces,
     remainingCount: 0,
-    isOpen: facts.isOpen,
-    requestId: facts.requestId,
-    reason: facts.reason,
-    candidateCount: facts.candidateCount,
-    grantedAtMs: facts.grantedAtMs,
-    durationMs: facts.durationMs,
-    traceparent: facts.traceparent,
+    number: facts.number,
     progressAtMs: facts.grantedAtMs,
-    isOrphaned: false,
     outcome: "live",
-    endedAtMs: undefined,
+    requestId: facts.requestId,
     bytes: 0,
     transferMs: 0,
+    endedAtMs: undefined,
+    grantedAtMs: facts.grantedAtMs,
+    durationMs: facts.durationMs,
     isTiny: false,
     isFromIdleParent: false,
     inboundZone: -1,
     outboundZone: -1,
+    slice: facts.slice,
+    epoch: facts.epoch,
+    leaseId: facts.leaseId,
+    isOrphaned: false,
+    taskId: child.taskId,
+    childHostId: child.hostId,
+    parentHostId: parent?.hostId ?? "",
+    isOpen: facts.isOpen,
+    reason: facts.reason,
+    candidateCount: facts.candidateCount,
+    traceparent: facts.traceparent,
   };
 }
 
@@ -69,11 +72,9 @@ export function withLease(leases: readonly Lease[], lease: Lease): readonly Leas
 export function withoutLease(leases: readonly Lease[], lease: Lease): readonly Lease[] {
   const at = leases.indexOf(lease);
   if (at < 0) return leases;
-  if (leases.length === 1) return NO_LEASES;
+  if (leases.length === 1) return NOTHING;
   return leases.toSpliced(at, 1);
 }
-
-export const NO_LEASES: readonly Lease[] = [];
 
 /** Live leases that the host takes, in all its tasks. */
 export function takenBy(host: Host): readonly Lease[] {
@@ -84,7 +85,7 @@ export function takenBy(host: Host): readonly Lease[] {
 
 /** The pieces of a live lease that its child does not hold yet, ascending. */
 export function remainingOf(lease: Lease): readonly number[] {
-  if (lease.remainingCount === 0) return NO_PIECES;
+  if (lease.remainingCount === 0) return NOTHING;
   const [only] = lease.pieces;
   if (lease.pieces.length === 1 && only?.count === 1) return [only.start];
   const remaining: number[] = [];
@@ -96,7 +97,20 @@ export function remainingOf(lease: Lease): readonly number[] {
   return remaining;
 }
 
-const NO_PIECES: readonly number[] = [];
+/** Lists of one piece, by the piece; never changed. Made when the piece is first granted, and no more of them than a content has pieces. */
+const onlyPieces: (PieceRange[] | undefined)[] = [];
+
+/**
+ * The list of one piece that all leases of that piece share: hundreds of thousands of leases are of one, and a list of its own for each
+ * would be two more places in memory to look at. Nobody may change it.
+ */
+export function onlyPiece(piece: number): PieceRange[] {
+  const known = onlyPieces[piece];
+  if (known !== undefined) return known;
+  const made = [{ start: piece, count: 1 }];
+  if (piece < PIECE_COUNT_MAX) onlyPieces[piece] = made;
+  return made;
+}
 
 /** Whether the piece is one of the lease's, held or not. */
 export function hasPiece(lease: Lease, piece: number): boolean {

@@ -9,6 +9,7 @@ import {
   OUTBOX_MAX,
   TINY_CONTENT_BYTES_MAX,
 } from "./limits.ts";
+import { NOTHING } from "./few-map.ts";
 import { must } from "./invariant.ts";
 import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
 import { ACTIVITY } from "./swarm/swarm.ts";
@@ -147,12 +148,11 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   for (const piece of rest) child.leased.delete(piece);
   if (child.leases.length === 0) child.waitingSinceMs = atMs;
   // Its requests have no lease of their own any more, unless another comes in the next turn.
-  if (child.requests.size > 0) askFor(child);
+  if (child.firstRequest !== undefined) askFor(child);
   syncLease(task, lease, rest, -1);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
   if (task.streamLeaseId === lease.leaseId) task.streamLeaseId = undefined;
   noteEndedLease(state, lease);
-  updateNeed(task, child);
   markDirty(state, task);
   if (parent === undefined) return;
   parent.serving = withoutLease(parent.serving, lease);
@@ -174,13 +174,16 @@ export function isTinyContent(task: Pick<Task, "layout">): boolean {
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
 export function offerSlot(state: State, host: Host): void {
-  if (host.slotWaiters.length === 0) return;
-  const waiters = host.slotWaiters.filter(isWaiting);
-  let [first] = waiters;
-  for (const peer of waiters) {
+  const { slotWaiters } = host;
+  let first: Peer | undefined;
+  for (const peer of slotWaiters) {
+    if (!isWaiting(peer)) continue;
     if (first === undefined || peer.uploadShare < first.uploadShare) first = peer;
   }
-  host.slotWaiters = waiters.filter((peer) => peer !== first);
+  host.slotWaiters =
+    slotWaiters.length < 2
+      ? NOTHING
+      : slotWaiters.filter((peer) => peer !== first && isWaiting(peer));
   if (first === undefined) return;
   wakeSource(first.task, first);
   markDirty(state, first.task);
@@ -212,12 +215,17 @@ export function settlePieces(
   pieces: readonly number[],
   atMs: number,
 ): void {
+  let awaitedCount = 0;
+  for (const piece of pieces) if (peer.leased.has(piece)) awaitedCount++;
   for (const lease of peer.leases) {
+    // A piece comes under one lease: most reports need not look at the others.
+    if (awaitedCount === 0) return;
     let arrivedCount = 0;
     for (const piece of pieces) {
       if (hasPiece(lease, piece) && peer.leased.delete(piece)) arrivedCount++;
     }
     if (arrivedCount === 0) continue;
+    awaitedCount -= arrivedCount;
     lease.remainingCount -= arrivedCount;
     lease.progressAtMs = atMs;
     peer.avoided?.delete(lease.parentHostId);
@@ -285,6 +293,7 @@ export function avoidParent(
   how: "busy" | "failed" | "hung",
 ): void {
   peer.avoided ??= new Map();
+  if (peer.ordinal >= 0) peer.task.swarm?.rows.setAvoiding(peer.ordinal);
   if (peer.avoided.size >= AVOIDED_PER_PEER_MAX) {
     for (const [hostId, { untilMs }] of peer.avoided)
       if (untilMs <= atMs) peer.avoided.delete(hostId);

@@ -4,8 +4,8 @@ import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
 import type { Avoidance } from "./avoidance.ts";
+import { FewMap, NOTHING } from "./few-map.ts";
 import { LeaseIndex } from "./lease-index.ts";
-import { NO_LEASES } from "./leases.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
 import type { Pace } from "./pace.ts";
@@ -52,12 +52,11 @@ export interface Work {
   readonly outbox: readonly Answer[][];
 }
 
-export type HostState = "alive" | "left" | "lost";
-
+type HostState = "alive" | "left" | "lost";
 export interface Host {
   readonly hostId: string;
   bootId: string;
-  readonly formerBootIds: string[];
+  formerBootIds: readonly string[];
   /** False for a host that sent something before its first announce: it can be a child, not a parent. */
   isAnnounced: boolean;
   kind: "normal" | "seed";
@@ -89,9 +88,9 @@ export interface Host {
   /** Asked for a full announce that has not come: the question, or its answer, may be lost. */
   isFullAnnounceDue: boolean;
   /** Its part in each task, by task id. */
-  readonly peers: Map<string, Peer>;
+  readonly peers: FewMap<Peer>;
   /** Requests that wait at the host, and their tasks. */
-  readonly requests: Map<string, string>;
+  readonly requests: FewMap<string>;
   /** Live leases from it, in the order in which they were granted. */
   serving: readonly Lease[];
   /** Of these, the ones that take no upload slot. */
@@ -181,7 +180,7 @@ export interface Peer {
   isStruck: boolean;
   /** Children that it refused pieces it had reported; made when there is the first. */
   deniedBy: Set<string> | undefined;
-  readonly requests: Map<string, Request>;
+  readonly requests: FewMap<Request>;
   /** The one of them that came first; see `addRequest`. */
   firstRequest: Request | undefined;
   /** Live leases that it takes, in the order in which they were granted. */
@@ -289,36 +288,37 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
   };
 }
 
+/** Fields stand in memory in this order: those that each grant needs come first, side by side. */
 export function newHost(hostId: string, bootId: string, atMs: number): Host {
   return {
     hostId,
-    bootId,
-    formerBootIds: [],
+    peers: new FewMap(),
+    state: "alive",
+    lastHeardAtMs: atMs,
+    suspectUntilMs: 0,
+    isSuspect: false,
+    serving: NOTHING,
+    slotWaiters: NOTHING,
+    tinyLeaseCount: 0,
+    uploadSlots: 0,
+    slotShare: 1,
+    bytesPerMs: 0,
+    pace: { bytes: 0, transferMs: 0, leaseCount: 0, sinceMs: 0 },
+    uploadShareFloor: 0,
     isAnnounced: false,
+    formerBootIds: NOTHING,
+    bootId,
     kind: "normal",
     transferAddress: "",
     idc: "",
     location: "",
-    uploadSlots: 0,
     freeBytes: 0,
     quotaBytes: 0,
-    state: "alive",
     announcedAtMs: 0,
-    lastHeardAtMs: atMs,
-    suspectUntilMs: 0,
-    isSuspect: false,
-    slotShare: 1,
-    bytesPerMs: 0,
-    pace: { bytes: 0, transferMs: 0, leaseCount: 0, sinceMs: 0 },
-    slotWaiters: [],
-    uploadShareFloor: 0,
     inventoryMismatchCount: 0,
     unknownRequestsCount: 0,
     isFullAnnounceDue: false,
-    peers: new Map(),
-    requests: new Map(),
-    serving: NO_LEASES,
-    tinyLeaseCount: 0,
+    requests: new FewMap(),
   };
 }
 
@@ -366,31 +366,31 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
 
 export function newPeer(task: Task, host: Host): Peer {
   return {
-    taskId: task.taskId,
-    hostId: host.hostId,
     task,
     host,
-    incarnation: 0,
-    isVoided: false,
+    taskId: task.taskId,
+    hostId: host.hostId,
     held: task.pieces.newSet(),
     leased: task.pieces.newSet(),
-    isVerified: false,
-    isSeeding: false,
-    isStruck: false,
-    deniedBy: undefined,
-    requests: new Map(),
+    leases: NOTHING,
+    ordinal: -1,
     firstRequest: undefined,
-    leases: NO_LEASES,
+    isAsking: false,
+    isNeedy: false,
+    isTouched: false,
+    incarnation: 0,
     retryFirst: undefined,
     avoided: undefined,
-    isNeedy: false,
-    isAsking: false,
-    isPromised: false,
-    isTouched: false,
-    ordinal: -1,
     waitingSinceMs: 0,
     uploadShare: 0,
-    blockedAtPiece: 0,
     blockedUntilMs: 0,
+    isPromised: false,
+    isStruck: false,
+    isVoided: false,
+    isSeeding: false,
+    isVerified: false,
+    deniedBy: undefined,
+    requests: new FewMap(),
+    blockedAtPiece: 0,
   };
 }

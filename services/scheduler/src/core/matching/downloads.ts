@@ -24,13 +24,14 @@ const useful = new Useful();
 export function serveTo(view: MatchView, child: number): boolean {
   const { swarm } = view;
   if (!swarm.needy.has(child)) return false;
+  const zone = swarm.zoneOf(child);
+  const isNear = swarm.offers.mayHelp(zone, child);
+  // Nearly always: said without a look at the peer itself.
+  if (!isNear && (swarm.zones.length < 2 || !isOffered(view, child))) return false;
   const peer = swarm.peers[child];
   if (peer === undefined || isSparedForOrigin(view, child)) return false;
   const passed = nobodyPassedOver();
-  const zone = swarm.zoneOf(child);
-  const near = swarm.offers.mayHelp(zone, child)
-    ? leastLoaded(view, child, swarm.idleByZone, zone, passed, false)
-    : undefined;
+  const near = isNear ? leastLoaded(view, child, swarm.idleByZone, zone, passed, false) : undefined;
   if (near !== undefined) return grantFrom(view, near, child, passed, false);
   if (swarm.zones.length < 2 || !isOffered(view, child)) return false;
   const far = leastLoaded(view, child, swarm.idle, 0, passed, !isStarved(view, peer));

@@ -81,11 +81,11 @@ function paceOf({ swarm }: MatchView, child: number): number {
  */
 export function readOrigin(view: MatchView, child: number, isPicked = false): boolean {
   const { swarm, policy, nowMs } = view;
+  // Asked of every child that something happened to, and seldom the case: a piece lacks a copy, or none has come for long.
+  const isCopied = swarm.rarity.startOf(1) === 0 && !swarm.rows.isAvoiding(child);
+  if (isCopied && nowMs - swarm.progressAtMs < policy.originRescueMs) return false;
   const peer = swarm.peers[child];
   if (peer === undefined || !swarm.needy.has(child)) return false;
-  // Asked of every child that something happened to, and seldom the case: a piece lacks a copy, or none has come for long.
-  const isCopied = swarm.rarity.startOf(1) === 0 && peer.avoided === undefined;
-  if (isCopied && nowMs - swarm.progressAtMs < policy.originRescueMs) return false;
   const readers = originReaders(peer, nowMs);
   return (
     readers.some((reader) => readFirstCopy(view, child, peer, reader, isPicked)) ||

@@ -201,7 +201,7 @@ function neediest(
   zone: Zone,
   passed: PassedOver,
 ): Found | undefined {
-  const { policy, random } = view;
+  const { swarm, policy, random } = view;
   const size = groups.sizeOf(group);
   const drawn = Math.min(size, policy.sampleCount);
   const looked = drawn === size ? size : Math.min(size, drawn + policy.scanCount);
@@ -246,9 +246,8 @@ const WAIT_STEPS = 16;
 /** Negative when `a` needs a lease more: its link is free sooner, or at the same time and it has less. */
 function compareNeed(view: MatchView, beginsAtMs: number, a: number, b: number): number {
   const { swarm } = view;
-  const order = view.policy.isPaced
-    ? waitOf(view, beginsAtMs, a) - waitOf(view, beginsAtMs, b)
-    : swarm.leaseCountOf(a) - swarm.leaseCountOf(b);
+  if (!view.policy.isPaced) return swarm.rows.needOf(a) - swarm.rows.needOf(b);
+  const order = waitOf(view, beginsAtMs, a) - waitOf(view, beginsAtMs, b);
   return order || swarm.planCountOf(a) - swarm.planCountOf(b);
 }
 

@@ -90,14 +90,12 @@ export function isPairPossible(
   const peer = view.swarm.peers[child];
   const host = view.swarm.hosts[source];
   if (peer === undefined || host === undefined) return false;
-  if (peer.avoided !== undefined) {
-    const avoidance = peer.avoided.get(host.hostId);
-    if (avoidance !== undefined && avoidance.untilMs > view.nowMs) {
-      passed.avoided++;
-      return false;
-    }
+  // Asked of many children for each grant: what is known without looking at the peer itself comes first.
+  if (view.swarm.rows.isAvoiding(child) && isAvoided(peer, host, view.nowMs)) {
+    passed.avoided++;
+    return false;
   }
-  if (isFullPair(peer, host)) {
+  if (isFullPair(view, child, peer, host)) {
     passed.busy++;
     return false;
   }
@@ -108,13 +106,17 @@ export function isPairPossible(
   return true;
 }
 
-function isFullPair(peer: Peer, host: Host): boolean {
-  const { leases } = peer;
-  if (leases.length < LEASES_PER_PAIR_MAX || host.serving.length < LEASES_PER_PAIR_MAX) {
+function isAvoided(peer: Peer, host: Host, nowMs: number): boolean {
+  return (peer.avoided?.get(host.hostId)?.untilMs ?? 0) > nowMs;
+}
+
+function isFullPair({ swarm }: MatchView, child: number, peer: Peer, host: Host): boolean {
+  const { serving } = host;
+  if (serving.length < LEASES_PER_PAIR_MAX || swarm.leaseCountOf(child) < LEASES_PER_PAIR_MAX) {
     return false;
   }
   let count = 0;
-  for (const lease of leases) if (lease.parent === host) count++;
+  for (const lease of serving) if (lease.child === peer) count++;
   return count >= LEASES_PER_PAIR_MAX;
 }
 

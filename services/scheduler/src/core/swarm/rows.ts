@@ -1,11 +1,12 @@
 import { grown, popcount, wordCountOf } from "./words.ts";
 
 /** What is counted of a peer stands before its sets. */
-const COUNTS = 4;
-const PLANNED = 0;
-const LEASES = 1;
-const MISSING = 2;
-const ZONE = 3;
+const COUNTS = 2;
+const MISSING = 0;
+const ZONE = 1;
+/** A content has no more pieces than fit into so many bits. */
+const PLANNED_BITS = 20;
+const PLANNED_MASK = 2 ** PLANNED_BITS - 1;
 /** 64 bytes, what a processor reads at once: a row begins with one. */
 const LINE_WORDS = 16;
 /** Peers that there is room for at first. */
@@ -13,7 +14,8 @@ const CAPACITY_MIN = 16;
 
 /**
  * One row for each peer of a swarm: counts, and three sets of pieces. What is asked of a child that is drawn for a grant lies side by side
- * at the row's beginning: with a hundred thousand peers each other place would have to be fetched from memory.
+ * at the row's beginning: with a hundred thousand peers each other place would have to be fetched from memory. What is asked first, and
+ * decides for most of those drawn, is one number of each peer in an array of its own.
  *
  * - `missing`: wanted, and neither held nor on its way;
  * - `plan`: held or on its way;
@@ -23,6 +25,9 @@ export class Rows {
   readonly words: number;
   readonly #stride: number;
   data: Uint32Array;
+  /** Of each peer: its live leases, and in the lower bits the pieces that it plans; see `needOf`. */
+  #needs = new Uint32Array(CAPACITY_MIN);
+  #isAvoiding = new Uint8Array(CAPACITY_MIN);
 
   constructor(pieceCount: number) {
     this.words = wordCountOf(pieceCount);
@@ -35,21 +40,29 @@ export class Rows {
   planAt = (ordinal: number): number => ordinal * this.#stride + COUNTS + this.words;
   haveAt = (ordinal: number): number => ordinal * this.#stride + COUNTS + 2 * this.words;
 
-  planCountOf = (ordinal: number): number => this.data[ordinal * this.#stride + PLANNED] ?? 0;
-  leaseCountOf = (ordinal: number): number => this.data[ordinal * this.#stride + LEASES] ?? 0;
+  /** False when the peer certainly avoids no source. */
+  isAvoiding = (ordinal: number): boolean => this.#isAvoiding[ordinal] === 1;
+  /** The lower, the more a peer needs a lease: fewer are under way to it, so that its link is freer; then it has less. */
+  needOf = (ordinal: number): number => this.#needs[ordinal] ?? 0;
+  planCountOf = (ordinal: number): number => (this.#needs[ordinal] ?? 0) & PLANNED_MASK;
+  leaseCountOf = (ordinal: number): number => (this.#needs[ordinal] ?? 0) >>> PLANNED_BITS;
   missingCountOf = (ordinal: number): number => this.data[ordinal * this.#stride + MISSING] ?? 0;
   zoneOf = (ordinal: number): number => this.data[ordinal * this.#stride + ZONE] ?? 0;
 
   setPlanCount(ordinal: number, count: number): void {
-    this.data[ordinal * this.#stride + PLANNED] = count;
+    this.#needs[ordinal] = ((this.#needs[ordinal] ?? 0) & ~PLANNED_MASK) | count;
   }
 
   setLeaseCount(ordinal: number, count: number): void {
-    this.data[ordinal * this.#stride + LEASES] = count;
+    this.#needs[ordinal] = (count << PLANNED_BITS) | this.planCountOf(ordinal);
   }
 
   setMissingCount(ordinal: number, count: number): void {
     this.data[ordinal * this.#stride + MISSING] = count;
+  }
+
+  setAvoiding(ordinal: number): void {
+    this.#isAvoiding[ordinal] = 1;
   }
 
   setZone(ordinal: number, zone: number): void {
@@ -59,6 +72,8 @@ export class Rows {
   /** Empties the row of a peer. */
   clear(ordinal: number): void {
     this.data.fill(0, ordinal * this.#stride, (ordinal + 1) * this.#stride);
+    this.#needs[ordinal] = 0;
+    this.#isAvoiding[ordinal] = 0;
   }
 
   /** Makes `missing` anew. @param wantedWord words of what the peer wants, held or not. */
@@ -76,9 +91,11 @@ export class Rows {
 
   /** Makes room for the peer. */
   ensure(ordinal: number): void {
-    let capacity = this.data.length / this.#stride;
+    let capacity = this.#needs.length;
     if (ordinal < capacity) return;
     while (capacity <= ordinal) capacity *= 2;
     this.data = grown(this.data, new Uint32Array(capacity * this.#stride));
+    this.#needs = grown(this.#needs, new Uint32Array(capacity));
+    this.#isAvoiding = grown(this.#isAvoiding, new Uint8Array(capacity));
   }
 }
