@@ -4,6 +4,7 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { expect, test } from "vitest";
 import { InvariantViolation } from "@lacewing/scheduler/core/invariant.ts";
+import { remainingOf } from "@lacewing/scheduler/core/leases.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
 import {
   ALL_PIECES,
@@ -149,6 +150,31 @@ test("availability is a join: stale incarnations, repetitions and any order give
   const peer = world.state.tasks.get(TASK)?.peers.get("b");
   expect([...(peer?.held ?? [])]).toEqual([0, 1]);
   expect(world.state.contained.get("stale incarnation")).toBe(1);
+});
+
+test("a piece that its host lost under a live lease is granted again, and arrives under one lease only", () => {
+  const world = new SchedulerWorld();
+  for (const hostId of ["b", "c"]) world.announce(hostId);
+  world.request("b");
+  world.decide();
+  world.describe("b");
+  world.decide();
+  world.hold("b", [0]);
+  // A neighbour that was refused the piece: the host evicted it, or its disk did.
+  world.hold("c", []);
+  world.fail(
+    "c",
+    { taskId: TASK, leaseId: "", parentHostId: "b", pieces: [{ start: 0, count: 1 }] },
+    "not_held",
+  );
+  world.advance(1_000);
+  const leases = world.state.tasks.get(TASK)?.peers.get("b")?.leases ?? [];
+
+  expect(leases.length).toBeGreaterThan(1);
+  expect(leases.flatMap(remainingOf).toSorted((a, b) => a - b)).toEqual(ALL_PIECES);
+  expect(leases.map(({ remainingCount }) => remainingCount)).toEqual(
+    leases.map((lease) => remainingOf(lease).length),
+  );
 });
 
 test("a decision that does not fit the state is refused", () => {

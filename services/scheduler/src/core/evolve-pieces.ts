@@ -15,6 +15,7 @@ import {
   condemn,
   contain,
   endLease,
+  loseArrived,
   markDirty,
   peerFor,
   resetPeer,
@@ -284,6 +285,7 @@ function forgetPieces(
   for (const piece of pieceIndexes) {
     if (parent.held.delete(piece) && parent.ordinal >= 0) task.swarm?.unhold(parent.ordinal, piece);
   }
+  loseArrived(state, parent);
   if (parent.held.count === 0) task.holderIds.delete(parent.hostId);
   updateNeed(task, parent);
   touchPeer(state, parent);

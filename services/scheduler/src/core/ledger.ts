@@ -1,3 +1,4 @@
+import { indexesOf, rangesOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE, SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "./answer.ts";
 import {
@@ -233,11 +234,26 @@ export function settlePieces(
   }
 }
 
+/**
+ * The peer lost pieces that it held. What had arrived under a live lease of it, and is gone, may be granted again under another: it is no
+ * part of the first any more, or it would arrive under both.
+ */
+export function loseArrived(state: State, peer: Peer): void {
+  for (const lease of peer.leases) {
+    const pieces = [...indexesOf(lease.pieces)];
+    const kept = pieces.filter((piece) => peer.held.has(piece) || peer.leased.has(piece));
+    if (kept.length === pieces.length) continue;
+    lease.pieces = rangesOf(kept);
+    state.touched.leases.add(lease);
+  }
+}
+
 /** Makes the copy void: under a new incarnation it holds nothing. */
 export function resetPeer(state: State, task: Task, peer: Peer, incarnation: number): void {
   if (peer.ordinal >= 0) task.swarm?.unholdAll(peer.ordinal);
   peer.incarnation = incarnation;
   peer.held.clear();
+  loseArrived(state, peer);
   peer.isVerified = false;
   peer.isStruck = false;
   peer.deniedBy = undefined;
