@@ -23,6 +23,7 @@ import {
   TASK_ID,
   wholeBatch,
 } from "../support/projection-world.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -175,6 +176,23 @@ describe("the fence", () => {
     await world.ownership.release("first");
     await world.ownership.acquire("second", 1_000);
     expect(await world.store.flush(wholeBatch())).toBe("fenced");
+  });
+
+  test("refuses an owner that was replaced in the middle of its transaction, and lets its successor's batch in", async () => {
+    await using world = await startProjectionWorld(postgres);
+    await world.rows(z.unknown(), "BEGIN");
+    await world.rows(z.unknown(), "LOCK TABLE lacewing.hosts IN SHARE MODE");
+    const late = world.store.flush(wholeBatch());
+    await waitFor("the checkpoint is moved, and the hosts are waited for", () => isWaiting(world));
+    const epochs = await world.ownership.seize("successor", 60_000);
+    const { checkpoints } = await world.another().load();
+    await world.rows(z.unknown(), "COMMIT");
+
+    expect(await late).toBe("fenced");
+    const after = { ...checkpointAt(11), epoch: epochs.get(SLICE) ?? 0 };
+    const before = checkpoints[SLICE] ?? emptyCheckpoint(SLICE);
+    const batch = { ...wholeBatch(), checkpoints: [{ before, after }] };
+    expect(await world.another().flush(batch)).toBe("committed");
   });
 
   test("lets one of two schedulers that flush at once win", async () => {
@@ -375,3 +393,10 @@ test("a connection that is ended in the middle is replaced at the next flush", a
 });
 
 const parkedDownload = z.object({ download_id: z.string() });
+
+async function isWaiting({
+  rows,
+}: Pick<Awaited<ReturnType<typeof startProjectionWorld>>, "rows">): Promise<boolean> {
+  const waiting = await rows(z.unknown(), "SELECT 1 FROM pg_locks WHERE NOT granted");
+  return waiting.length > 0;
+}

@@ -45,15 +45,19 @@ export function createPool(databaseUrl: string, options: PoolOptions): pg.Pool {
 }
 
 /**
- * Runs `work` in a transaction that commits when `work` returns something other than `rollback`.
+ * Runs `work` in a transaction.
  *
- * @throws whatever `work` throws, or {@link PortError} when no connection is to be had. The connection is given back only
+ * @param work returns whether to commit, or the statement to commit with.
+ *
+ * @throws whatever `work` or the commit throws, or {@link PortError} when no connection is to be had. The connection is given back only
  *   when its transaction has certainly ended.
  */
 export async function inTransaction<Result>(
   pool: pg.Pool,
   begin: string,
-  work: (client: pg.PoolClient) => Promise<{ readonly commit: boolean; readonly result: Result }>,
+  work: (
+    client: pg.PoolClient,
+  ) => Promise<{ readonly commit: boolean | string; readonly result: Result }>,
 ): Promise<Result> {
   const client = await connected(pool);
   let isClean = false;
@@ -64,7 +68,7 @@ export async function inTransaction<Result>(
   try {
     await client.query(begin);
     const { commit, result } = await work(client);
-    await client.query(commit ? "COMMIT" : "ROLLBACK");
+    await client.query(commit === true ? "COMMIT" : commit === false ? "ROLLBACK" : commit);
     isClean = true;
     return result;
   } catch (error) {

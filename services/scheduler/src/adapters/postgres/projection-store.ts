@@ -11,8 +11,13 @@ import type {
 import { DEFAULT_RETENTION, Housekeeping, type Retention } from "./housekeeping.ts";
 import { loadSnapshot } from "./load-snapshot.ts";
 import { inTransaction } from "./pool.ts";
-import { isDataError, toPortError } from "./postgres-error.ts";
-import { COUNT_MOVED_CHECKPOINTS, MOVE_CHECKPOINTS } from "./statements.ts";
+import { isDataError, sqlStateOf, toPortError } from "./postgres-error.ts";
+import {
+  commitUnlessFenced,
+  COUNT_MOVED_CHECKPOINTS,
+  FENCED_STATE,
+  MOVE_CHECKPOINTS,
+} from "./statements.ts";
 import { deadLetterWrite, tableWrites } from "./table-writers.ts";
 import { writeAcceptableRows, writeRows } from "./write-rows.ts";
 
@@ -96,17 +101,22 @@ export class PostgresProjectionStore implements ProjectionStore {
     batch: ProjectionBatch,
     write: (client: PoolClient) => Promise<void>,
   ): Promise<"committed" | "fenced"> {
-    return inTransaction(this.#pool, "BEGIN", async (client) => {
+    const commit = commitUnlessFenced(batch.checkpoints.map(({ after }) => after.slice));
+    const ended = inTransaction<"committed" | "fenced">(this.#pool, "BEGIN", async (client) => {
       const moves = checkpointsJson(batch);
       const moved = await client.query(MOVE_CHECKPOINTS, [moves]);
       if (moved.rowCount === batch.checkpoints.length) {
         await write(client);
-        return { commit: true, result: "committed" };
+        return { commit, result: "committed" };
       }
       // Some moved, some did not: roll back before looking, to see what stands without us.
       await client.query("ROLLBACK");
       const isCommitted = await isCommittedAlready(client, batch, moves);
       return { commit: false, result: isCommitted ? "committed" : "fenced" };
+    });
+    return ended.catch((error: unknown) => {
+      if (sqlStateOf(error) === FENCED_STATE) return "fenced";
+      throw error;
     });
   }
 }

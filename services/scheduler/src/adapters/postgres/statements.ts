@@ -186,6 +186,25 @@ export const MOVE_CHECKPOINTS = `
     AND c.epoch = r.before_epoch AND c.events_sequence = r.before_events
     AND c.decisions_sequence = r.before_decisions AND c.last_message_id = r.before_message_id`;
 
+/** What {@link commitUnlessFenced} fails with. */
+export const FENCED_STATE = "LW001";
+
+/**
+ * Commits, unless somebody has taken one of the slices since. One message: a writer that was paused in its transaction finds out when it goes
+ * on. Its commit would come after its successor has read the checkpoints, and that one would pass for the late one.
+ */
+export function commitUnlessFenced(slices: readonly number[]): string {
+  return `
+  DO $$ BEGIN
+    IF EXISTS (
+      SELECT FROM lacewing.checkpoints c JOIN lacewing.slices s USING (slice)
+      WHERE slice IN (${slices.join(", ")}) AND s.epoch > c.epoch
+    ) THEN RAISE EXCEPTION 'somebody else owns a slice' USING ERRCODE = '${FENCED_STATE}';
+    END IF;
+  END $$;
+  COMMIT`;
+}
+
 /** How many checkpoints stand where this batch would move them: all of them when its commit was not heard of. */
 export const COUNT_MOVED_CHECKPOINTS = `
   SELECT count(*) AS count
