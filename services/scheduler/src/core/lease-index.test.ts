@@ -1,9 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { LeaseIndex } from "./lease-index.ts";
+import { LeaseIndex, leaseNumberOf } from "./lease-index.ts";
 import { newLease } from "./leases.ts";
 import { newHost, newPeer, newTask, type Lease } from "./state.ts";
 
+/** Few, so that the same are met again and again: first and last places of a block, and places of others. */
+const NUMBERS = [0, 1, 65, 127, 128, 129, 600] as const;
 const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0));
 
 function leaseOf(slice: number, epoch: number, number: number): Lease {
@@ -30,10 +32,10 @@ test("it holds what a map by id holds, whatever is added and taken out", () => {
     isAdded: fc.boolean(),
     slice: fc.nat(1),
     epoch: fc.integer({ min: 1, max: 2 }),
-    number: fc.nat(600),
+    number: fc.constantFrom(...NUMBERS),
   });
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
+    fc.property(fc.array(step, { minLength: 60, maxLength: 300 }), (steps) => {
       const index = new LeaseIndex();
       const map = new Map<string, Lease>();
       for (const { isAdded, slice, epoch, number } of steps) {
@@ -48,11 +50,17 @@ test("it holds what a map by id holds, whatever is added and taken out", () => {
         expect(index.size).toBe(map.size);
         expect(index.get(lease.leaseId)).toBe(map.get(lease.leaseId));
         expect(index.has(lease)).toBe(map.has(lease.leaseId));
+        expect([...map].every(([leaseId, other]) => index.get(leaseId) === other)).toBe(true);
       }
       const ids = [...index.values()].map(({ leaseId }) => leaseId);
       expect(ids.toSorted()).toEqual([...map.keys()].toSorted());
     }),
   );
+});
+
+test("the number of a lease is the last part of its id", () => {
+  expect(leaseNumberOf("7-1-65")).toBe(65);
+  expect(leaseNumberOf("7-1-x")).toBeNaN();
 });
 
 test.for(["", "7", "7-1", "7-1-", "07-1-5", "7-1-5.0", "7-1-5-2", "7-1-0x5", "a-b-c", "7-1--5"])(
