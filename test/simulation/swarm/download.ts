@@ -361,7 +361,7 @@ export class Download {
       return;
     }
     this.#hasAskedAgain = false;
-    this.#goOnAlone();
+    if (this.#world.mayGoOnAlone) this.#goOnAlone();
   }
 
   #goOnAlone(): void {

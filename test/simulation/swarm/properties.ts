@@ -1,4 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
+import { FewMap } from "@lacewing/scheduler/core/few-map.ts";
+import { LeaseIndex } from "@lacewing/scheduler/core/lease-index.ts";
 import { remainingOf, takenBy } from "@lacewing/scheduler/core/leases.ts";
 import type { State } from "@lacewing/scheduler/core/state.ts";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
@@ -37,11 +39,13 @@ export class PropertyBroken extends Error {
  * - The logs fold to the state.
  * - When the hosts have left, nothing is live and nothing waits.
  *
+ * @param prepare what is changed in the world before: a fault of our own, which must be seen.
  * @throws {PropertyBroken}
  */
-export function checkSeed(prngSeed: number): void {
+export function checkSeed(prngSeed: number, prepare: (world: World) => void = () => {}): void {
   try {
     const world = new World(faultSchedule(prngSeed));
+    prepare(world);
     world.scheduler.onTurn = (state) => checkLeases(state);
     world.queue.at(START_MS + FAULTS_UNTIL_MS, () => {
       world.control.isFaultless = true;
@@ -155,7 +159,9 @@ function entriesOf(value: unknown, seen: Set<unknown>): number {
     for (const item of items) count += 1 + entriesOf(item, seen);
     return count;
   };
-  if (value instanceof Map) return sum(value.values());
+  if (value instanceof Map || value instanceof FewMap || value instanceof LeaseIndex) {
+    return sum(value.values());
+  }
   if (value instanceof Set || Array.isArray(value)) return sum(value);
   let count = 0;
   for (const item of Object.values(value)) count += entriesOf(item, seen);

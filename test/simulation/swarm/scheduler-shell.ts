@@ -62,6 +62,8 @@ export class SchedulerShell {
   isDown = false;
   /** Called after each turn: what must hold always is looked at here. */
   onTurn: (state: State, decisions: readonly Decision[]) => void = () => {};
+  /** The rule under test; another one in its place shows that the checks see what is wrong with it. */
+  decide: typeof decide = decide;
   readonly #queue: EventQueue;
   readonly #options: {
     readonly appendMs: number;
@@ -229,7 +231,7 @@ export class SchedulerShell {
       ? decideLostHosts(this.state, { ...context, listeningSinceMs: this.#listeningSinceMs })
       : [];
     if (isHostTurn) this.#isLossCheckDue = false;
-    const outcome = decide(this.state, context);
+    const outcome = this.decide(this.state, context);
     const decisions = [...lost, ...outcome.decisions];
     this.costs.cpuMs += performance.now() - startedAtMs;
     this.costs.turnCount++;

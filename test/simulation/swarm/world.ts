@@ -26,6 +26,8 @@ export class World {
   readonly progress: Progress;
   isOriginUp = true;
   wastedBytes = 0;
+  /** False: hosts that hear nothing wait for ever, which the checks must see. */
+  mayGoOnAlone = true;
   /** Times that a host went on without the scheduler. */
   aloneCount = 0;
   droppedTaskCount = 0;
