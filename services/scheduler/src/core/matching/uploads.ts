@@ -201,7 +201,7 @@ function neediest(
   zone: Zone,
   passed: PassedOver,
 ): Found | undefined {
-  const { swarm, policy, random } = view;
+  const { policy, random } = view;
   const size = groups.sizeOf(group);
   const drawn = Math.min(size, policy.sampleCount);
   const looked = drawn === size ? size : Math.min(size, drawn + policy.scanCount);

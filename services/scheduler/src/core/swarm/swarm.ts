@@ -107,7 +107,6 @@ export class Swarm {
     return this.bytesPerMs || this.originBytesPerMs;
   }
   planCountOf = (peer: number): number => this.rows.planCountOf(peer);
-  /** Live leases that the peer takes. */
   leaseCountOf = (peer: number): number => this.rows.leaseCountOf(peer);
   missingCountOf = (peer: number): number => this.rows.missingCountOf(peer);
   zoneOf = (peer: number): number => this.rows.zoneOf(peer);
