@@ -30,3 +30,6 @@ export function failureOutcome(error: unknown, signal: AbortSignal): DownloadOut
   if (signal.aborted) return "client_gone";
   return error instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
 }
+
+/** Why a fetch was broken off. Made once: nearly every small download ends with it, and the stack of a new one would say nothing. */
+export const NOBODY_WAITS = new Error("no client waits for it any more");

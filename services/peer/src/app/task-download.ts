@@ -6,7 +6,7 @@ import { leaseMisfit } from "../core/lease-fit.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { ContentCheck } from "./content-check.ts";
-import { DownloadFailure, StorageFailure } from "./download-errors.ts";
+import { DownloadFailure, NOBODY_WAITS, StorageFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
@@ -19,9 +19,6 @@ import { OriginPatience } from "./origin-patience.ts";
 import type { StoredTask } from "./ports.ts";
 import { Progress } from "./progress.ts";
 import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
-
-/** Made once: nearly every small download ends with it, and the stack of a new one would say nothing. */
-const NOBODY_WAITS = new Error("no client waits for it any more");
 
 /**
  * Everything this host does to get one task: carries out leases, feeds the readers of all clients that want the task, goes
