@@ -388,15 +388,12 @@ test("a connection that is ended in the middle is replaced at the next flush", a
   // Whether the pool has heard of it by then is chance; if not, the failure says to try again, and that works.
   const isRetryable = first instanceof PortError && first.retryable;
   expect(first === "committed" || isRetryable).toBe(true);
-  const outcome = await world.store.flush(wholeBatch());
-  expect(outcome).toBe("committed");
+  expect(await world.store.flush(wholeBatch())).toBe("committed");
 });
 
+type World = Awaited<ReturnType<typeof startProjectionWorld>>;
 const parkedDownload = z.object({ download_id: z.string() });
 
-async function isWaiting({
-  rows,
-}: Pick<Awaited<ReturnType<typeof startProjectionWorld>>, "rows">): Promise<boolean> {
-  const waiting = await rows(z.unknown(), "SELECT 1 FROM pg_locks WHERE NOT granted");
-  return waiting.length > 0;
+async function isWaiting(world: World): Promise<boolean> {
+  return (await world.rows(z.unknown(), "SELECT 1 FROM pg_locks WHERE NOT granted")).length > 0;
 }

@@ -43,33 +43,35 @@ describe("what a client got", () => {
       [12, 20],
     ] as const)
       deliver(start, end);
-    expect(await record.isStored()).toBe(true);
+    expect(await record.isStored(true)).toBe(true);
   });
 
   test("before its piece was whole is not stored when that was written anew", async () => {
     deliver(0, 6);
     content.bytes.write("X", 5);
-    expect(await record.isStored()).toBe(false);
+    // Nothing says that it was: it is not read back.
+    expect(await record.isStored(false)).toBe(true);
+    expect(await record.isStored(true)).toBe(false);
   });
 
   test("of a piece across whose border it was read counts for each piece by itself", async () => {
     content.heldPieces.add(0);
     deliver(4, 12);
     content.bytes.write("X", 13);
-    expect(await record.isStored()).toBe(true);
+    expect(await record.isStored(true)).toBe(true);
     content.bytes.write("X", 9);
-    expect(await record.isStored()).toBe(false);
+    expect(await record.isStored(true)).toBe(false);
   });
 
   test("of a held piece is not stored when the piece came back with other bytes, or not at all", async () => {
     content.heldPieces.add(0);
     deliver(0, 8);
     content.heldPieces.clear();
-    expect(await record.isStored()).toBe(false);
+    expect(await record.isStored(false)).toBe(false);
     content.heldPieces.add(0);
-    expect(await record.isStored()).toBe(true);
+    expect(await record.isStored(true)).toBe(true);
     content.bytes.write("X", 2);
-    expect(await record.isStored()).toBe(false);
+    expect(await record.isStored(true)).toBe(false);
   });
 
   test("in part of a piece that changed between two reads stays wrong, even when the first bytes come back", async () => {
@@ -78,7 +80,7 @@ describe("what a client got", () => {
     content.bytes.write("X", 1);
     deliver(4, 8);
     content.bytes.write("b", 1);
-    expect(await record.isStored()).toBe(false);
+    expect(await record.isStored(true)).toBe(false);
   });
 
   test("while its piece was given up is summed up byte for byte", async () => {
@@ -87,6 +89,6 @@ describe("what a client got", () => {
     content.heldPieces.clear();
     delivered(Buffer.from("abcdefgX"));
     content.heldPieces.add(0);
-    expect(await record.isStored()).toBe(false);
+    expect(await record.isStored(true)).toBe(false);
   });
 });

@@ -49,10 +49,15 @@ export class DeliveredRecord {
     };
   }
 
-  /** @returns whether the store has what was handed over; rot of verified pieces is for others to find. */
-  async isStored(): Promise<boolean> {
+  /**
+   * Whether the store has what was handed over; rot of verified pieces is for others to find.
+   *
+   * @param isRewritten whether what was handed over before its piece was whole is to be read back
+   */
+  async isStored(isRewritten: boolean): Promise<boolean> {
     if (this.#hasChanged) return false;
     for (const index of this.#digests.keys()) if (!this.#isSame(index)) return false;
+    if (!isRewritten) return true;
     const buffer = Buffer.allocUnsafe(READ_BACK_BYTES);
     for (const { start, end, crc } of this.#unverified) {
       let sum = 0;

@@ -41,9 +41,11 @@ export interface ReaderRest {
   delivering(span: ByteSpan): ((bytes: Uint8Array) => void) | undefined;
   /**
    * The client of a verified content is about to get its last bytes: what it got before has to be what is stored.
+   *
+   * @param isRewritten whether bytes of pieces that were not whole may have been written over since
    * @throws the reason why it is not.
    */
-  confirm(): Promise<void>;
+  confirm(isRewritten: boolean): Promise<void>;
   /** Fills `into` with the next bytes of the span. @returns bytes filled, at least one. */
   read(span: ByteSpan, into: Uint8Array): Promise<number>;
   close(): void;
@@ -61,6 +63,8 @@ export class TaskReader {
   readonly #signal: AbortSignal;
   /** Bytes at and after this offset wait until the content is verified; `undefined`: none do. */
   readonly #withheldFrom: number | undefined;
+  /** Whether the whole was verified before the first byte was handed over. */
+  readonly #wasVerified: boolean;
   /** Where its bytes come from when the store fails; `undefined`: nowhere. */
   readonly #rest: ReaderRest | undefined;
   #spanIndex = 0;
@@ -81,6 +85,7 @@ export class TaskReader {
     this.#withheldFrom = options.withheldFrom;
     this.#signal = options.signal;
     this.#rest = options.rest;
+    this.#wasVerified = options.task.stored.isVerified;
     this.#cursor = options.spans[0]?.start ?? 0;
     this.heldBefore = (options.heldBefore ?? options.task.stored.held).clone();
   }
@@ -133,8 +138,8 @@ export class TaskReader {
         await this.#prove(pieceIndex);
         continue;
       }
-      if (this.#cursor === this.#withheldFrom && this.#task.hasRewritten)
-        await this.#rest?.confirm();
+      if (this.#cursor === this.#withheldFrom && !this.#wasVerified)
+        await this.#rest?.confirm(this.#task.hasRewritten);
       const length = Math.min(into.length, readable - this.#cursor);
       // Asked before the read: a fetch that ends meanwhile would no longer be known.
       const traffic = this.#trafficOf(pieceIndex);
@@ -179,9 +184,10 @@ export class TaskReader {
   }
 
   #limit(): number {
-    const from = this.#withheldFrom;
-    const isStop = this.isWithheld || (this.#task.hasRewritten && this.#cursor < (from ?? 0));
-    return isStop ? (from ?? 0) : Number.MAX_SAFE_INTEGER;
+    const from = this.#withheldFrom ?? 0;
+    // Before the last bytes there is something to confirm.
+    const isStop = this.isWithheld || (!this.#wasVerified && this.#cursor < from);
+    return isStop ? from : Number.MAX_SAFE_INTEGER;
   }
 
   /** Bytes that were stored before this process may have rotted: they are hashed before they are shown. */

@@ -46,9 +46,9 @@ export class WithheldRest implements ReaderRest {
     return this.#delivered.begin(span);
   }
 
-  /** What is stored was checked; what the client got before a piece was written over may have been something else. */
-  async confirm(): Promise<void> {
-    if (!(await this.#delivered.isStored()))
+  /** What is stored was checked; what the client got before a piece was lost or written over may have been something else. */
+  async confirm(isRewritten: boolean): Promise<void> {
+    if (!(await this.#delivered.isStored(isRewritten)))
       throw this.#mismatch("what was delivered is not stored any more");
   }
 
@@ -77,7 +77,7 @@ export class WithheldRest implements ReaderRest {
   }
 
   async #hashDelivered(end: number): Promise<Hash> {
-    await this.confirm();
+    await this.confirm(true);
     const hash = createHash("sha256");
     const buffer = Buffer.allocUnsafe(READ_BACK_BYTES);
     for (let at = 0; at < end;) {

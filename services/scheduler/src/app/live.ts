@@ -180,8 +180,9 @@ export class Live {
     }
     if (!this.#isPacing && this.state.work.pacedTaskIds.size > 0) {
       this.#isPacing = true;
-      this.#paceLoop().catch(() => {
+      this.#paceLoop().catch((error: unknown) => {
         // Its sleep ends when the session does.
+        if (!this.#parts.signal.aborted) this.#parts.onError(error);
       });
     }
   }

@@ -16,7 +16,8 @@ export function giveBack(bytes: Uint8Array): void {
  */
 export function giveBackParsed(request: ClientRequest): void {
   request.once("socket", (socket) => {
-    // A kept connection gets its parser anew with every request: this comes behind it each time.
-    socket.off("data", giveBack).on("data", giveBack);
+    socket.on("data", giveBack);
+    // Whoever has the connection next gets a parser behind it, or reads the bytes itself.
+    request.once("close", () => socket.off("data", giveBack));
   });
 }

@@ -15,6 +15,8 @@ const PIECES_PER_READER = 4;
 const ORIGIN_READERS = 2;
 /** More streams than these are not opened for an origin that gives each of them little. */
 const ORIGIN_STREAMS_MAX = 4;
+/** Origin leases at once when whoever has the only copy of a piece does not deliver it. */
+const ORIGIN_RESCUE_LEASES_MAX = 4;
 /** So many children must want pieces for those that read the origin to be given none by others meanwhile. */
 const SPARED_AMONG = 32;
 
@@ -180,8 +182,8 @@ function discountedBy(view: MatchView, peer: Peer): readonly number[] {
 /** Nothing has come anywhere for long, and the child has no lease: whoever has the only copy does not deliver it. */
 function readSecondCopy(view: MatchView, child: number, peer: Peer, reader: Request): boolean {
   const { swarm, policy, nowMs, task } = view;
-  // One more than the lease that hangs; not everybody at once.
-  if (swarm.originLeaseCount >= Math.max(2, policy.originLeasesMax)) return false;
+  // More than the leases that hang; not everybody at once.
+  if (swarm.originLeaseCount >= ORIGIN_RESCUE_LEASES_MAX) return false;
   const quietSinceMs = Math.max(swarm.progressAtMs, peer.waitingSinceMs);
   if (peer.leases.length > 0 || nowMs - quietSinceMs < policy.originRescueMs) return false;
   const span = piecesOfRequest(task, reader);
