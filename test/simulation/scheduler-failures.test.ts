@@ -9,12 +9,17 @@ import {
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
+function newestLease({ grants }: SchedulerWorld) {
+  const lease = grants.at(-1);
+  if (lease === undefined) throw new Error("no lease was granted");
+  return lease;
+}
+
 test("a parent that sent wrong bytes gives nobody this task any more, and is told to look at its copy", () => {
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = world.grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
+  const lease = newestLease(world);
 
   world.fail("b", lease, "digest_mismatch");
   world.request("c", { canReadOrigin: false });
@@ -34,8 +39,7 @@ test("a struck parent serves again under a new incarnation", () => {
   const world = worldWithHolder();
   world.request("b", { canReadOrigin: false });
   world.decide();
-  const lease = world.grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
+  const lease = newestLease(world);
   world.fail("b", lease, "digest_mismatch");
   world.decide();
 
@@ -50,8 +54,7 @@ test("pieces that failed are leased again, from another holder", () => {
   world.hold("c", ALL_PIECES);
   world.request("b");
   world.decide();
-  const lease = world.grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
+  const lease = newestLease(world);
 
   world.fail("b", lease, "stalled");
   world.decide();
@@ -65,8 +68,7 @@ test("a child whose only parent hangs reads the origin at once: another ten seco
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = world.grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
+  const lease = newestLease(world);
 
   world.fail("b", lease, "stalled");
   world.decide();
@@ -78,8 +80,7 @@ test("a parent that cannot be reached does not count as a copy, until it is hear
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = world.grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
+  const lease = newestLease(world);
 
   world.fail("b", lease, "unreachable");
   world.decide();

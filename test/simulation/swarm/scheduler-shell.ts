@@ -2,6 +2,7 @@ import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/dec
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE, SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "@lacewing/scheduler/core/answer.ts";
+import { PACE_MS, TICK_MS } from "@lacewing/scheduler/app/limits.ts";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
@@ -11,10 +12,8 @@ import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
 import type { EventQueue } from "./event-queue.ts";
 import type { AssignmentBatch, HostMessage, SimAssignment } from "./messages.ts";
 
-/** As the real shell's: how often time itself is looked at, and how often what changed is projected. */
-const TICK_MS = 500;
+/** How often what changed is projected. */
 const PROJECT_MS = 200;
-const PACE_MS = 5;
 
 /** What the two logs hold, merged, and where a new owner began to listen. */
 export type LogEntry =

@@ -29,15 +29,21 @@ function gateAt(atBytes: number) {
 const isHeldWhole = () => [...world.store.list()][0]?.held.isFull === true;
 const requestsEnded = () => world.controlPlane.all("requestEnded").length;
 
+/** @returns how many bytes the client got. */
+async function leaveAfterFirstBytes(): Promise<number> {
+  world.onRequest((request) => world.grantOrigin(request));
+  const client = world.client(URL_OF_FILE, [], KEEP);
+  await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
+  client.leave();
+  await client.done;
+  return client.received();
+}
+
 describe("with keepOnAbort", () => {
   test("what a client that leaves had begun to get is fetched to its end, and its row counts every byte", async () => {
     const { gate, open } = gateAt(MIB);
     world.origin.add("/file", content, { gate });
-    world.onRequest((request) => world.grantOrigin(request));
-    const client = world.client(URL_OF_FILE, [], KEEP);
-    await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
-    client.leave();
-    await client.done;
+    const receivedBytes = await leaveAfterFirstBytes();
     expect(requestsEnded()).toBe(0);
     open();
     await waitFor("the whole", isHeldWhole);
@@ -45,7 +51,7 @@ describe("with keepOnAbort", () => {
     expect(fact).toMatchObject({
       outcome: "client_gone",
       fetched: { backToSource: content.length },
-      delivered: { backToSource: client.received() },
+      delivered: { backToSource: receivedBytes },
     });
     expect(world.origin.sentBytes).toBe(content.length);
     await waitFor("the request's end", () => requestsEnded() === 1);
@@ -55,11 +61,7 @@ describe("with keepOnAbort", () => {
   test("a client that comes back shares what goes on", async () => {
     const { gate, open } = gateAt(MIB);
     world.origin.add("/file", content, { gate });
-    world.onRequest((request) => world.grantOrigin(request));
-    const client = world.client(URL_OF_FILE, [], KEEP);
-    await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
-    client.leave();
-    await client.done;
+    await leaveAfterFirstBytes();
     const again = world.client(URL_OF_FILE, [["Range", `bytes=${MIB}-`]], KEEP);
     await waitFor("the second client", () => world.origin.requests.length === 2);
     open();
@@ -99,11 +101,7 @@ describe("with keepOnAbort", () => {
     });
     const { gate } = gateAt(MIB);
     world.origin.add("/file", content, { gate });
-    world.onRequest((request) => world.grantOrigin(request));
-    const client = world.client(URL_OF_FILE, [], KEEP);
-    await waitFor("first bytes", () => client.received() >= MIB, { intervalMs: 2 });
-    client.leave();
-    await client.done;
+    await leaveAfterFirstBytes();
     hours.resolve();
     await waitFor("the request's end", () => requestsEnded() === 1);
     await expect.poll(() => world.origin.brokenOffCount).toBe(1);

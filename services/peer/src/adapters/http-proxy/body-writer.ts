@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import type { Pace } from "../../app/pace.ts";
 import type { DeliveryEnd, PullBody } from "../../app/ports.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { DeliveryBuffers } from "./delivery-buffers.ts";
 
 /** One is written while the next is filled. More would only hold memory: the kernel's own buffer follows. */
 const WRITES_OUTSTANDING_MAX = 2;
@@ -55,7 +55,7 @@ export async function deliverBody(delivery: {
   readonly response: ServerResponse;
   readonly body: PullBody;
   readonly bodyLength: number | undefined;
-  readonly pool: BufferPool;
+  readonly pool: DeliveryBuffers;
   /** Asked before bytes are written; default: as fast as the client takes them. */
   readonly pace?: Pace | undefined;
 }): Promise<DeliveryEnd> {

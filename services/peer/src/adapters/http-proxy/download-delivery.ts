@@ -20,7 +20,7 @@ import {
 import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
 import { begun, deliverBody, deliverWhole } from "./body-writer.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { DeliveryBuffers } from "./delivery-buffers.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
 import { sandboxed } from "./request-checks.ts";
 
@@ -36,7 +36,7 @@ export interface DownloadExchange {
   readonly headers: HeaderList;
   readonly rule: Rule;
   readonly downloads: DownloadPort;
-  readonly pool: BufferPool;
+  readonly pool: DeliveryBuffers;
   /** Asked before content is delivered. */
   readonly pace: Pace | undefined;
   readonly viaName: string;

@@ -17,7 +17,7 @@ import {
 import { matchRule, type Rule } from "../../core/rules.ts";
 import { urlWithoutQuery } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { DeliveryBuffers } from "./delivery-buffers.ts";
 import { serveDownload } from "./download-delivery.ts";
 import { Admission } from "./admission.ts";
 import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-access.ts";
@@ -149,7 +149,7 @@ class ProxyDoor {
   readonly #paces: ClientPaces;
   readonly #names: PortNames;
   readonly #unshared: UnsharedHosts;
-  readonly #pool = new BufferPool();
+  readonly #pool = new DeliveryBuffers();
   readonly #tunnels = new Set<Duplex>();
   /** Answers that are not written to their end, by connection. */
   readonly #answering = new Map<Duplex, Set<ServerResponse>>();

@@ -11,7 +11,7 @@ import {
   parseBulkRequest,
 } from "../../core/bulk-frames.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
-import { TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
+import { TRANSFER_BUFFER_BYTES } from "../buffer-pool.ts";
 import type { LeaseRefusal } from "./lease-check.ts";
 import { PACED_BYTES_MAX } from "./piece-answer.ts";
 import type { ServeSpans } from "./serve-spans.ts";

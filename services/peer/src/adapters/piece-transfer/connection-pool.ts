@@ -1,5 +1,5 @@
 import { TransferError } from "../../app/ports.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool } from "../buffer-pool.ts";
 import type { PieceClientLimits } from "./piece-client.ts";
 import { PieceConnection } from "./piece-connection.ts";
 

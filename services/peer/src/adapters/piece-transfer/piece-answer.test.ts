@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { MemoryPieceStore } from "../../../../../test/support/memory-piece-store.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { aTask, fillTask } from "../../../../../test/support/task-builders.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool } from "../buffer-pool.ts";
 import { sendBody } from "./piece-answer.ts";
 
 beforeEach(() => {

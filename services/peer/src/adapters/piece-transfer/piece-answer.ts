@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { type ByteSpan, pieceAt, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Pace } from "../../app/pace.ts";
 import type { StoredTask } from "../../app/ports.ts";
-import { type BufferPool, TRANSFER_BUFFER_BYTES } from "./buffer-pool.ts";
+import { type BufferPool, TRANSFER_BUFFER_BYTES } from "../buffer-pool.ts";
 
 /** Buffers handed to one socket and not yet taken by the kernel: enough to keep it busy while the next one is read. */
 const OUTSTANDING_COUNT_MAX = 3;

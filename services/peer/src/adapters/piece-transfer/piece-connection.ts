@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { TransferError, type TransferSink } from "../../app/ports.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { BufferPool } from "../buffer-pool.ts";
 import type { PieceClientLimits } from "./piece-client.ts";
 import { PieceRead } from "./piece-read.ts";
 

@@ -15,7 +15,7 @@ import type { PieceStore, StoredTask } from "../../app/ports.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
 import { formatContentRange, parsePieceRange } from "../../core/piece-http-range.ts";
 import type { BulkEntry } from "../../core/bulk-frames.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool } from "../buffer-pool.ts";
 import { answerBulk, readBulkRequest } from "./bulk-answer.ts";
 import type { DelegationDoor } from "./delegation-door.ts";
 import { LEASE_HEADER, LeaseCheck } from "./lease-check.ts";

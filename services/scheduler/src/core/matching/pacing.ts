@@ -3,15 +3,15 @@ import { ACTIVITY } from "../swarm/swarm.ts";
 import { policyFor, type Policy } from "./policy.ts";
 import { hasFreeSlot, type MatchView } from "./view.ts";
 
-/** A grant that comes late leaves a link idle, one that comes early divides it: rather early, by its usual time and half as much. */
-const CONTROL_HEADROOM = 1.4;
-/** And by this part of the time of a piece, as no expectation is exact. */
-const EARLY_PIECES = 0.04;
-
 /**
  * Uploads one after another: each has the whole link, so that a piece is with its child, and can go on from there, in half the time
  * that two at once would need. So a source with an upload under way gets the next lease not before that one is about to end.
  */
+
+/** A grant that comes late leaves a link idle, one that comes early divides it: rather early, by its usual time and half as much. */
+const CONTROL_HEADROOM = 1.4;
+/** And by this part of the time of a piece, as no expectation is exact. */
+const EARLY_PIECES = 0.04;
 
 /** Whether the source can be given a lease: its host has a slot, and its link is about to be free. */
 export function canServe(view: MatchView, source: number, host: Host): boolean {

@@ -1,5 +1,5 @@
-/** One read of the flow and one write to the socket. */
-const BUFFER_BYTES = 256 * 1024;
+import { BufferPool, TRANSFER_BUFFER_BYTES } from "../buffer-pool.ts";
+
 /**
  * Buffers of full length in use at once: 128 MiB for 256 clients. More clients go on with short ones, so that memory stays within
  * bounds however slowly they read, and nobody waits for the buffers of those who do not.
@@ -7,30 +7,27 @@ const BUFFER_BYTES = 256 * 1024;
 const FULL_BUFFER_COUNT_MAX = 512;
 /** Two for each of the 4096 clients that are connected at most by default: another 128 MiB. */
 const SHORT_BUFFER_BYTES = 16 * 1024;
-/** Buffers kept for the next download: 16 MiB. */
-const POOLED_BUFFER_COUNT_MAX = 64;
 
-/** The memory that all deliveries share; buffers are used again so that downloads do not feed the garbage collector. */
-export class BufferPool {
-  readonly #free: Uint8Array[] = [];
+/** The memory that all deliveries share. */
+export class DeliveryBuffers {
+  readonly #pool = new BufferPool();
   #fullCount = 0;
 
   /** A buffer for one delivery, to be given back or forgotten. */
-  take(): Uint8Array {
+  take(): Buffer {
     if (this.#fullCount >= FULL_BUFFER_COUNT_MAX) return Buffer.allocUnsafeSlow(SHORT_BUFFER_BYTES);
     this.#fullCount++;
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    return this.#pool.take();
   }
 
   /** Nobody reads or writes it any more. */
-  give(buffer: Uint8Array): void {
+  give(buffer: Buffer): void {
     this.forget(buffer);
-    const isKept = buffer.length === BUFFER_BYTES && this.#free.length < POOLED_BUFFER_COUNT_MAX;
-    if (isKept) this.#free.push(buffer);
+    if (buffer.length === TRANSFER_BUFFER_BYTES) this.#pool.give(buffer);
   }
 
   /** Somebody may still write it, whose connection is being broken off: it is left to the collector. */
-  forget(buffer: Uint8Array): void {
-    if (buffer.length === BUFFER_BYTES) this.#fullCount--;
+  forget(buffer: Buffer): void {
+    if (buffer.length === TRANSFER_BUFFER_BYTES) this.#fullCount--;
   }
 }

@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { BufferPool } from "./buffer-pool.ts";
+import { DeliveryBuffers } from "./delivery-buffers.ts";
 
 const KIB = 1024;
 
 test("beyond so many buffers of full length everybody else gets a short one, until one is free", () => {
-  const pool = new BufferPool();
+  const pool = new DeliveryBuffers();
   const full = Array.from({ length: 512 }, () => pool.take());
   expect(new Set(full.map(({ length }) => length))).toEqual(new Set([256 * KIB]));
   const short = pool.take();
