@@ -135,10 +135,13 @@ export class ScriptedOrigin implements OriginClient {
     };
     signal.addEventListener("abort", breakOff);
     const chunks = async function* (this: ScriptedOrigin): AsyncGenerator<Uint8Array> {
-      for (let at = 0; at < body.length;) {
-        const gate = content?.file.gate;
+      const gate = content?.file.gate;
+      const pass = async (at: number): Promise<void> => {
         if (gate !== undefined && at >= gate.atBytes)
           await Promise.race([gate.opened, brokenOff.promise]);
+      };
+      for (let at = 0; at < body.length;) {
+        await pass(at);
         await Promise.race([new Promise(setImmediate), brokenOff.promise]);
         if (at >= (content?.file.breaksAfterBytes ?? Infinity)) {
           throw new PortError("origin_broken_off", "broken off", { retryable: true });
@@ -146,9 +149,10 @@ export class ScriptedOrigin implements OriginClient {
         const chunk = body.subarray(at, at + CHUNK_BYTES);
         at += chunk.length;
         if (content?.isContent === true) this.sentBytes += chunk.length;
-        if (at >= body.length) isOver = true;
+        if (at >= body.length && at !== gate?.atBytes) isOver = true;
         yield chunk;
       }
+      await pass(body.length);
       isOver = true;
     };
     return {

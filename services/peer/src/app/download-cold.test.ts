@@ -67,6 +67,17 @@ describe("content that nobody has", () => {
     expect((await client.done).bytes.equals(content)).toBe(true);
   });
 
+  test("leaves the origin's connection usable when its client has everything before the answer's end is seen", async () => {
+    const { gate, open } = gateAt(content.length);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const { bytes } = await world.get(`${HOST}/file`);
+    expect(bytes.equals(content)).toBe(true);
+    open();
+    await world.facts(1);
+    expect(world.origin.brokenOffCount).toBe(0);
+  });
+
   test("is shared when the scheduler says so: the stream ends with its piece, whoever joins, and the rest comes from others", async () => {
     const { gate, open } = gateAt(256 * 1024);
     world.origin.add("/file", content, { gate });

@@ -133,8 +133,7 @@ export class FetchBoard {
 
   /** Whether some fetch of a kind is under way. */
   some(which: (order: FetchOrder) => boolean): boolean {
-    for (const fetch of this.#fetches.values()) if (which(fetch.order)) return true;
-    return false;
+    return [...this.#fetches.values()].some(({ order }) => which(order));
   }
 
   /**
@@ -145,8 +144,8 @@ export class FetchBoard {
     const fetch = this.#claims.get(pieceIndex);
     const source = fetch?.order.source;
     if (fetch === undefined || source?.kind !== "origin") return;
-    if (fetch.isSplitting || !source.access.hasRanges) return;
-    if (this.#originReadCount >= ORIGIN_READ_COUNT_MAX) return;
+    const isAtMost = this.#originReadCount >= ORIGIN_READ_COUNT_MAX;
+    if (fetch.isSplitting || !source.access.hasRanges || isAtMost) return;
     // How fast it is shows in a moment, also when nothing at all comes until then.
     this.#secondLook ??= setTimeout(() => {
       this.#secondLook = undefined;
@@ -169,7 +168,8 @@ export class FetchBoard {
   /** Breaks fetches off too, but lets the origin finish a piece that it has begun: a reader of small ranges comes back for it. */
   windDown(reason: Error, which: (order: FetchOrder) => boolean): void {
     for (const fetch of this.#fetches.values()) {
-      if (!which(fetch.order)) continue;
+      // One that has brought everything is about to end by itself.
+      if (!which(fetch.order) || this.#hasAll(fetch.order)) continue;
       const isInPiece = [...this.#partial.keys()].some(
         (index) => this.#claims.get(index) === fetch,
       );
@@ -225,9 +225,8 @@ export class FetchBoard {
       else if (fetch.abort.signal.aborted) end = cancelled(fetch.abort.signal.reason);
       else if (runs.length > 0) {
         const fetched = await this.#fetchRuns(fetch, runs);
-        // Whoever breaks a fetch off after its last piece was held comes too late to make a failure of it.
-        const isDone = order.pieces.every((index) => this.#stored.held.has(index));
-        if (!fetched.ok && !isDone) end = fetched;
+        // Who breaks it off after its last piece was held is too late to make a failure of it.
+        if (!fetched.ok && !this.#hasAll(order)) end = fetched;
         else if (missing.every((index) => !this.#stored.held.has(index))) end = fruitless();
       } else {
         // Ends by the abort as well; the loop then sees it.
@@ -240,6 +239,10 @@ export class FetchBoard {
       hasAdvanced: fetch.hasAdvanced,
       durationMs: Math.round(clock.monotonic() - startedAtMs),
     };
+  }
+
+  #hasAll(order: FetchOrder): boolean {
+    return order.pieces.every((index) => this.#stored.held.has(index));
   }
 
   async #fetchRuns(fetch: ActiveFetch, runs: readonly PieceRange[]): Promise<FetchEnd> {

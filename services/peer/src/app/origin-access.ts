@@ -299,22 +299,29 @@ async function pump(
   let offset = answer.start;
   // One write is under way while the next bytes are read.
   let writing: Promise<void> = Promise.resolve();
-  for await (const chunk of chunksOf(answer.response)) {
-    told.received(chunk.length);
-    const end = Math.min(offset + chunk.length, span.end());
-    const from = Math.max(offset, span.start);
-    if (end > from) {
-      const bytes = chunk.subarray(from - offset, end - offset);
-      told.waiting(true);
-      await writing;
-      told.waiting(false);
-      writing = sink.write(bytes, from).then(() => sink.written(end));
-      // The rejection is seen at the next await; until then it must not count as unhandled.
-      writing.catch(() => undefined);
+  const chunks = answer.response.body[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const chunk = await chunkOf(chunks);
+      if (chunk === undefined) break;
+      told.received(chunk.length);
+      const end = Math.min(offset + chunk.length, span.end());
+      const from = Math.max(offset, span.start);
+      if (end > from) {
+        const bytes = chunk.subarray(from - offset, end - offset);
+        told.waiting(true);
+        await writing;
+        told.waiting(false);
+        writing = sink.write(bytes, from).then(() => sink.written(end));
+        // The rejection is seen at the next await; until then it must not count as unhandled.
+        writing.catch(() => undefined);
+      }
+      offset += chunk.length;
+      // An answer that has no more to give is read to its end, so that its connection can be used again.
+      if (offset >= span.end() && offset - answer.start !== answer.response.bodyLength) break;
     }
-    offset += chunk.length;
-    // An answer that has no more to give is read to its end, so that its connection can be used again.
-    if (offset >= span.end() && offset - answer.start !== answer.response.bodyLength) break;
+  } finally {
+    await chunks.return?.();
   }
   await writing;
   if (offset < span.end()) {
@@ -322,10 +329,11 @@ async function pump(
   }
 }
 
-/** The body's chunks; only its own failure is the origin's, not that of whoever takes them. */
-async function* chunksOf(response: OriginResponse): AsyncGenerator<Uint8Array> {
+/** The body's next chunk; only its own failure is the origin's, not that of whoever takes it. */
+async function chunkOf(chunks: AsyncIterator<Uint8Array>): Promise<Uint8Array | undefined> {
   try {
-    yield* response.body;
+    const next = await chunks.next();
+    return next.done === true ? undefined : next.value;
   } catch (error) {
     if (error instanceof InvariantViolation) throw error;
     throw new TransferError("short", `the origin broke off: ${messageOf(error)}`, error);

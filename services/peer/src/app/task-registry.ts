@@ -36,9 +36,9 @@ const SECOND_ANSWER_MS = 800;
 /** A copy of a content up to this length, for the host's own keeping, waits for others: they travel together. */
 const UNHURRIED_BYTES_MAX = 128 * 1024;
 /** They are taken when no more of them came for so long: while clients read a batch of files, those come first. */
-const UNHURRIED_QUIET_MS = 1_000;
+const UNHURRIED_QUIET_MS = 3_000;
 /** And so long after the first of them at the latest: well before a lease runs out (15 s). */
-const UNHURRIED_MS_MAX = 4_000;
+const UNHURRIED_MS_MAX = 9_000;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;

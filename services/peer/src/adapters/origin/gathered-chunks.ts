@@ -44,6 +44,22 @@ export async function* gatheredChunks(message: IncomingMessage): AsyncGenerator<
   }
 }
 
+/**
+ * The same of a short body: most of them are one chunk, and buffers to put a few together in would cost more than they save. A
+ * chunk stays good.
+ */
+export function shortChunks(message: IncomingMessage): AsyncIterator<Uint8Array> {
+  const gathering = new Gathering(message);
+  return {
+    next: async () => {
+      const parts = await gathering.next();
+      const [first] = parts;
+      if (first === undefined) return { done: true, value: undefined };
+      return { done: false, value: parts.length === 1 ? first : Buffer.concat(parts) };
+    },
+  };
+}
+
 /** Takes what the message gives, and lets it wait when nobody fetches that. */
 class Gathering {
   readonly #message: IncomingMessage;

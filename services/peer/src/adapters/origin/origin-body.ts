@@ -1,11 +1,11 @@
 import type { IncomingMessage } from "node:http";
-import { gatheredChunks } from "./gathered-chunks.ts";
+import { gatheredChunks, shortChunks } from "./gathered-chunks.ts";
 import { OriginError, originErrorOf } from "./origin-error.ts";
 
 /** No byte for this long while somebody waits for one ends the body. */
 const BODY_STALL_TIMEOUT_MS = 60_000;
 
-/** From this length on a body's chunks are put together: for a short one the buffers would cost more than they save. */
+/** From this length on a body's chunks are put together in buffers of their own. */
 const LONG_BODY_BYTES_MIN = 2 ** 20;
 
 /** A body that nobody wants is read to its end when it is no longer than this: the one byte of a probe, an error's text. */
@@ -75,10 +75,8 @@ async function* chunksOf(options: {
     message.destroy(new OriginError("origin_timeout", text));
   }, BODY_STALL_TIMEOUT_MS);
   try {
-    const isLong = expectedBytes !== undefined && expectedBytes >= LONG_BODY_BYTES_MIN;
-    const chunks: AsyncIterator<Uint8Array> = isLong
-      ? gatheredChunks(message)
-      : message[Symbol.asyncIterator]();
+    const isShort = expectedBytes !== undefined && expectedBytes < LONG_BODY_BYTES_MIN;
+    const chunks = isShort ? shortChunks(message) : gatheredChunks(message);
     for (;;) {
       isWaiting = true;
       timer.refresh();
