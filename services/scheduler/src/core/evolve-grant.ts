@@ -4,7 +4,7 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type { DecisionContext } from "./evolve-decision.ts";
-import { must, mustHold } from "./invariant.ts";
+import { InvariantViolation, must } from "./invariant.ts";
 import { addLease } from "./ledger.ts";
 import { type Lease, type Peer, type State } from "./state.ts";
 import { leaseNumberOf } from "./lease-index.ts";
@@ -30,17 +30,16 @@ export function grantOf(state: State, value: LeaseGranted): Grant {
 /** Applies the grant. @throws {InvariantViolation} when it does not fit. */
 export function grantLease(state: State, grant: Grant, context: DecisionContext): Lease {
   const { value, child, parent } = grant;
-  const id = { ...context, number: leaseNumberOf(value.leaseId) };
+  const { slice, epoch } = context;
+  const number = leaseNumberOf(value.leaseId);
   mustFit(grant);
-  mustHold(
-    Number.isSafeInteger(id.number) && !state.leases.has(id),
-    () => `lease ${value.leaseId} is granted twice, or is none`,
-  );
+  if (!Number.isSafeInteger(number) || state.leases.has(slice, epoch, number))
+    throw new InvariantViolation(`lease ${value.leaseId} is granted twice, or is none`);
   const lease = newLease({
     leaseId: value.leaseId,
-    number: id.number,
-    slice: context.slice,
-    epoch: context.epoch,
+    number,
+    slice,
+    epoch,
     child,
     parent: parent?.host,
     pieces: value.pieces,
@@ -53,29 +52,22 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
     traceparent: value.traceparent,
   });
   addLease(state, child.task, lease);
-  if (id.number >= (state.nextLeaseNumbers[context.slice] ?? 1)) {
-    state.nextLeaseNumbers[context.slice] = id.number + 1;
-  }
+  if (number >= (state.nextLeaseNumbers[slice] ?? 1)) state.nextLeaseNumbers[slice] = number + 1;
   return lease;
 }
+
+// Asked of each grant: what is said of a misfit is made when there is one.
 
 function mustFit({ value, child, parent }: Grant): void {
   const { leaseId } = value;
   const { task } = child;
-  mustHold(
-    task.isCreated && task.state !== "retired",
-    () => `task ${value.taskId} takes no leases`,
-  );
-  mustHold(child !== parent, () => `lease ${leaseId} is from its own child`);
-  mustHold(
-    value.open === (value.pieces.length === 0),
-    () => `lease ${leaseId} is neither open nor of pieces`,
-  );
-  if (value.open)
-    mustHold(
-      task.layout === undefined && task.openLeaseId === undefined,
-      () => `a second open lease ${leaseId}`,
-    );
+  if (!task.isCreated || task.state === "retired")
+    throw new InvariantViolation(`task ${value.taskId} takes no leases`);
+  if (child === parent) throw new InvariantViolation(`lease ${leaseId} is from its own child`);
+  if (value.open !== (value.pieces.length === 0))
+    throw new InvariantViolation(`lease ${leaseId} is neither open nor of pieces`);
+  if (value.open && (task.layout !== undefined || task.openLeaseId !== undefined))
+    throw new InvariantViolation(`a second open lease ${leaseId}`);
   for (const range of value.pieces) mustFitPieces(leaseId, range, child, parent);
 }
 
@@ -87,16 +79,18 @@ function mustFitPieces(
 ): void {
   const { layout } = child.task;
   const pieceCount = layout === undefined ? 0 : pieceCountOf(layout);
-  mustHold(
-    start + count <= pieceCount,
-    () => `lease ${leaseId}: a piece beyond the last, ${pieceCount - 1}`,
-  );
+  if (start + count > pieceCount)
+    throw new InvariantViolation(`lease ${leaseId}: a piece beyond the last, ${pieceCount - 1}`);
   for (let piece = start; piece < start + count; piece++) {
-    mustHold(
-      parent === undefined || parent.held.has(piece),
-      () => `lease ${leaseId}: the parent does not hold piece ${piece}`,
-    );
-    mustHold(!child.held.has(piece), () => `lease ${leaseId}: the child holds piece ${piece}`);
-    mustHold(!child.leased.has(piece), () => `lease ${leaseId}: piece ${piece} is leased twice`);
+    const misfit = misfitOf(piece, child, parent);
+    if (misfit !== undefined) throw new InvariantViolation(`lease ${leaseId}: ${misfit}`);
   }
+}
+
+function misfitOf(piece: number, child: Peer, parent: Peer | undefined): string | undefined {
+  if (parent !== undefined && !parent.held.has(piece))
+    return `the parent does not hold piece ${piece}`;
+  if (child.held.has(piece)) return `the child holds piece ${piece}`;
+  if (child.leased.has(piece)) return `piece ${piece} is leased twice`;
+  return undefined;
 }

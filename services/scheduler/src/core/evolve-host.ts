@@ -25,7 +25,7 @@ export function hearFrom(state: State, context: EventContext): void {
   const known = state.hosts.get(context.hostId);
   const host = known ?? hostFor(state, context.hostId, context.bootId, context.atMs);
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
-  host.suspectUntilMs = 0;
+  if (host.suspectUntilMs !== 0) host.suspectUntilMs = 0;
   if (host.isSuspect) clearSuspicion(state, host);
   if (host.state === "lost") revive(state, host);
   if (known === undefined) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");

@@ -145,14 +145,18 @@ function finishLease(
   const { leaseId } = ended;
   // By number first: it is at hand, where the id is a text of its own somewhere in memory.
   const number = leaseNumberOf(leaseId);
-  const lease =
-    leases.find((each) => each.number === number && each.leaseId === leaseId) ??
-    state.touched.leases.get(leaseId);
+  const lease = leaseIn(leases, number, leaseId) ?? state.touched.leases.get(leaseId);
   if (lease?.child !== peer) return;
   lease.bytes = ended.bytes;
   lease.transferMs = ended.durationMs;
   noteRate(peer.task, lease, atMs);
   if (lease.outcome === "live") endLease(state, lease, "finished", atMs);
+}
+
+function leaseIn(leases: readonly Lease[], number: number, leaseId: string): Lease | undefined {
+  for (const lease of leases)
+    if (lease.number === number && lease.leaseId === leaseId) return lease;
+  return undefined;
 }
 
 function blame(

@@ -49,7 +49,7 @@ test("it holds what a map by id holds, whatever is added and taken out", () => {
         }
         expect(index.size).toBe(map.size);
         expect(index.get(lease.leaseId)).toBe(map.get(lease.leaseId));
-        expect(index.has(lease)).toBe(map.has(lease.leaseId));
+        expect(index.has(lease.slice, lease.epoch, lease.number)).toBe(map.has(lease.leaseId));
         expect([...map].every(([leaseId, other]) => index.get(leaseId) === other)).toBe(true);
       }
       const ids = [...index.values()].map(({ leaseId }) => leaseId);

@@ -18,6 +18,9 @@ export class LeaseIndex {
   /** By slice and epoch, then by the number of the block. */
   readonly #blocks = new Map<number, Map<number, Block>>();
   #size = 0;
+  /** The blocks that were asked for last: nearly all leases of a time are of one series. */
+  #lastSeries = -1;
+  #lastBlocks: Map<number, Block> | undefined;
 
   get size(): number {
     return this.#size;
@@ -30,7 +33,7 @@ export class LeaseIndex {
     return found?.leaseId === leaseId ? found : undefined;
   }
 
-  has({ slice, epoch, number }: Pick<Lease, "slice" | "epoch" | "number">): boolean {
+  has(slice: number, epoch: number, number: number): boolean {
     return this.#at(slice, epoch, number) !== undefined;
   }
 
@@ -46,7 +49,7 @@ export class LeaseIndex {
   }
 
   delete(lease: Lease): void {
-    const blocks = this.#blocks.get(seriesOf(lease.slice, lease.epoch));
+    const blocks = this.#seriesAt(seriesOf(lease.slice, lease.epoch));
     const number = Math.floor(lease.number / BLOCK_LEASES);
     const block = blocks?.get(number);
     const place = lease.number % BLOCK_LEASES;
@@ -55,7 +58,9 @@ export class LeaseIndex {
     this.#size--;
     if (--block.count > 0) return;
     blocks.delete(number);
-    if (blocks.size === 0) this.#blocks.delete(seriesOf(lease.slice, lease.epoch));
+    if (blocks.size > 0) return;
+    this.#blocks.delete(seriesOf(lease.slice, lease.epoch));
+    this.#lastSeries = -1;
   }
 
   /** By slice and epoch, the oldest numbers first. */
@@ -68,14 +73,26 @@ export class LeaseIndex {
   }
 
   #at(slice: number, epoch: number, number: number): Lease | undefined {
-    const block = this.#blocks.get(seriesOf(slice, epoch))?.get(Math.floor(number / BLOCK_LEASES));
+    const block = this.#seriesAt(seriesOf(slice, epoch))?.get(Math.floor(number / BLOCK_LEASES));
     return block?.leases[number % BLOCK_LEASES];
+  }
+
+  #seriesAt(series: number): Map<number, Block> | undefined {
+    if (series !== this.#lastSeries) {
+      this.#lastSeries = series;
+      this.#lastBlocks = this.#blocks.get(series);
+    }
+    return this.#lastBlocks;
   }
 
   #blockFor({ slice, epoch, number }: Lease): Block {
     const series = seriesOf(slice, epoch);
-    const blocks = this.#blocks.get(series) ?? new Map<number, Block>();
-    if (blocks.size === 0) this.#blocks.set(series, blocks);
+    let blocks = this.#seriesAt(series);
+    if (blocks === undefined) {
+      blocks = new Map();
+      this.#blocks.set(series, blocks);
+      this.#lastSeries = -1;
+    }
     const blockNumber = Math.floor(number / BLOCK_LEASES);
     let block = blocks.get(blockNumber);
     if (block === undefined) {

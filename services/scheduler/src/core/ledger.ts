@@ -149,7 +149,7 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   for (const piece of rest) child.leased.delete(piece);
   if (child.leases.length === 0) child.waitingSinceMs = atMs;
   // Its requests have no lease of their own any more, unless another comes in the next turn.
-  if (child.firstRequest !== undefined) askFor(child);
+  if (child.firstRequest !== undefined && !isServed(child, lease.requestId)) askFor(child);
   syncLease(task, lease, rest, -1);
   if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
   if (task.streamLeaseId === lease.leaseId) task.streamLeaseId = undefined;
@@ -159,6 +159,11 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   parent.serving = withoutLease(parent.serving, lease);
   if (lease.isTiny) parent.tinyLeaseCount--;
   offerSlot(state, parent);
+}
+
+function isServed({ leases }: Peer, requestId: string): boolean {
+  for (const lease of leases) if (lease.requestId === requestId) return true;
+  return false;
 }
 
 /** Has the next turn answer the requests of the peer that have no answer. */

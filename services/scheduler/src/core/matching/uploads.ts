@@ -6,7 +6,7 @@ import { ACTIVITY } from "../swarm/swarm.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
 import { isSparedForOrigin } from "./origin.ts";
 import { awaitOwnUpload, canServe, leadMs, pieceMs } from "./pacing.ts";
-import { isUseful, Useful } from "./useful.ts";
+import { isAnyMissed, isUseful, Useful } from "./useful.ts";
 import {
   isPairPossible,
   isStarved,
@@ -41,10 +41,11 @@ export function serveFrom(view: MatchView, source: number): void {
       return;
     }
     const isServed =
-      releaseSole(view, source) ||
-      zoneFirst(view, source) ||
-      local(view, source) ||
-      rescue(view, source);
+      isAnyMissed(view, source) &&
+      (releaseSole(view, source) ||
+        zoneFirst(view, source) ||
+        local(view, source) ||
+        rescue(view, source));
     if (isServed) continue;
     swarm.setActivity(source, ACTIVITY.idle);
     offerSlot(view.state, host);

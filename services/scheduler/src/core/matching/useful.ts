@@ -20,6 +20,17 @@ export function isUseful(view: MatchView, source: number, child: number): boolea
   return false;
 }
 
+/** False when the source certainly has nothing for anybody: each of its pieces is held by, or on its way to, all that want it. */
+export function isAnyMissed({ swarm }: MatchView, source: number): boolean {
+  const { data, demand } = swarm.rows;
+  const have = swarm.rows.haveAt(source);
+  for (let at = 0; at < swarm.words; at++) {
+    const offered = (data[have + at] ?? 0) & (swarm.known[at] ?? 0);
+    if ((offered & (demand.missed[at] ?? 0)) !== 0) return true;
+  }
+  return false;
+}
+
 /**
  * The pieces that a source holds and a child wants: loaded for a pair, then picked from. One object serves all pairs, so that
  * looking at one allocates nothing.

@@ -87,11 +87,15 @@ export function isPairPossible(
   passed: PassedOver,
 ): boolean {
   if (source === child) return false;
-  const peer = view.swarm.peers[child];
   const host = view.swarm.hosts[source];
-  if (peer === undefined || host === undefined) return false;
+  if (host === undefined) return false;
+  const isSlow = isStraggler(host, view.task, view.policy);
   // Asked of many children for each grant: what is known without looking at the peer itself comes first.
-  if (view.swarm.rows.isAvoiding(child) && isAvoided(peer, host, view.nowMs)) {
+  const isAvoiding = view.swarm.rows.isAvoiding(child);
+  if (!isAvoiding && !isSlow && host.serving.length < LEASES_PER_PAIR_MAX) return true;
+  const peer = view.swarm.peers[child];
+  if (peer === undefined) return false;
+  if (isAvoiding && isAvoided(peer, host, view.nowMs)) {
     passed.avoided++;
     return false;
   }
@@ -99,7 +103,7 @@ export function isPairPossible(
     passed.busy++;
     return false;
   }
-  if (isTooSlow(view, host, child, peer) || isHeldUp(view, host, peer)) {
+  if (isSlow && (isTooSlow(view, host, child, peer) || isHeldUp(view, peer))) {
     passed.slow++;
     return false;
   }
@@ -120,19 +124,17 @@ function isFullPair({ swarm }: MatchView, child: number, peer: Peer, host: Host)
   return count >= LEASES_PER_PAIR_MAX;
 }
 
-/** A child has one lease from a straggler at most: they would fill its places for others. */
-function isHeldUp({ task, policy }: MatchView, host: Host, peer: Peer): boolean {
-  if (peer.leases.length === 0 || !isStraggler(host, task, policy)) return false;
+/** Asked of a straggler: a child has one lease from such a host at most: they would fill its places for others. */
+function isHeldUp({ task, policy }: MatchView, peer: Peer): boolean {
   for (const { parent } of peer.leases) {
     if (parent !== undefined && isStraggler(parent, task, policy)) return true;
   }
   return false;
 }
 
-/** The last pieces of a child do not come from a straggler while others can bring them. */
+/** Asked of a straggler: the last pieces of a child do not come from it while others can bring them. */
 function isTooSlow(view: MatchView, host: Host, child: number, peer: Peer): boolean {
   const { swarm, policy } = view;
-  if (!isStraggler(host, view.task, policy)) return false;
   const ratio = host.bytesPerMs / swarm.bytesPerMs;
   if (swarm.missingCountOf(child) * ratio > policy.latePieces) return false;
   return !isStarved(view, peer);

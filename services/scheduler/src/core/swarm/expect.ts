@@ -31,7 +31,12 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
   const source = parent?.peers.get(lease.taskId)?.ordinal ?? -1;
   if (parent === undefined || source < 0) return;
   let restBytes = 0;
-  for (const other of parent.serving) if (other !== lease) restBytes += bytesOf(other);
+  for (const other of parent.serving) {
+    if (other === lease) continue;
+    // Nearly always of the same task: the other child need not be looked at.
+    const { task } = other.taskId === lease.taskId ? child : other.child;
+    restBytes += other.remainingCount * (task.layout?.pieceLengthBytes ?? 0);
+  }
   const bytesPerMs = parent.bytesPerMs === 0 ? swarm.usualBytesPerMs : parent.bytesPerMs;
   const restMs = restBytes === 0 ? 0 : restBytes / bytesPerMs;
   timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), atMs + restMs));

@@ -1,9 +1,14 @@
-import { grown, popcount, wordCountOf } from "./words.ts";
+import { Demand } from "./demand.ts";
+import { clearBit, grown, hasBit, popcount, setBit, wordCountOf } from "./words.ts";
 
-/** What is counted of a peer stands before its sets. */
-const COUNTS = 2;
-const MISSING = 0;
-const ZONE = 1;
+// Words of a row before its sets. The first four and `missing` are all that is asked of most children that are drawn.
+const TAKEN_AT = 0;
+const NEED = 2;
+const MISSING = 3;
+/** Where `missing` begins; `ZONE`, `SENT_AT`, `plan` and `have` follow it. */
+const COUNTS = 4;
+/** Words between `missing` and `plan`: zone, one that is free, and a time. */
+const BETWEEN = 4;
 /** A content has no more pieces than fit into so many bits. */
 const PLANNED_BITS = 20;
 const PLANNED_MASK = 2 ** PLANNED_BITS - 1;
@@ -13,9 +18,9 @@ const LINE_WORDS = 16;
 const CAPACITY_MIN = 16;
 
 /**
- * One row for each peer of a swarm: counts, and three sets of pieces. What is asked of a child that is drawn for a grant lies side by side
- * at the row's beginning: with a hundred thousand peers each other place would have to be fetched from memory. What is asked first, and
- * decides for most of those drawn, is one number of each peer in an array of its own.
+ * One row for each peer of a swarm: counts, times, and three sets of pieces. What is asked of a child that is drawn for a grant lies side
+ * by side at the row's beginning, in one line of memory while the content has up to 256 pieces: with a hundred thousand peers each other
+ * place would have to be fetched by itself.
  *
  * - `missing`: wanted, and neither held nor on its way;
  * - `plan`: held or on its way;
@@ -23,42 +28,80 @@ const CAPACITY_MIN = 16;
  */
 export class Rows {
   readonly words: number;
+  /** What all `missing` hold together. */
+  readonly demand: Demand;
   readonly #stride: number;
+  /** Of the words of a set an even number, so that a time may follow it. */
+  readonly #evenWords: number;
   data: Uint32Array;
-  /** Of each peer: its live leases, and in the lower bits the pieces that it plans; see `needOf`. */
-  #needs = new Uint32Array(CAPACITY_MIN);
+  /** The same memory as numbers of eight bytes. */
+  #times: Float64Array;
+  #capacity = CAPACITY_MIN;
   #isAvoiding = new Uint8Array(CAPACITY_MIN);
 
   constructor(pieceCount: number) {
     this.words = wordCountOf(pieceCount);
-    this.#stride = Math.ceil((COUNTS + 3 * this.words) / LINE_WORDS) * LINE_WORDS;
+    this.demand = new Demand(pieceCount, this.words);
+    this.#evenWords = this.words + (this.words & 1);
+    const rowWords = COUNTS + BETWEEN + 3 * this.#evenWords;
+    this.#stride = Math.ceil(rowWords / LINE_WORDS) * LINE_WORDS;
     this.data = new Uint32Array(CAPACITY_MIN * this.#stride);
+    this.#times = new Float64Array(this.data.buffer);
   }
 
   /** Where the set of a peer begins in `data`. */
   missingAt = (ordinal: number): number => ordinal * this.#stride + COUNTS;
-  planAt = (ordinal: number): number => ordinal * this.#stride + COUNTS + this.words;
-  haveAt = (ordinal: number): number => ordinal * this.#stride + COUNTS + 2 * this.words;
+  planAt = (ordinal: number): number => ordinal * this.#stride + COUNTS + BETWEEN + this.#evenWords;
+  haveAt = (ordinal: number): number =>
+    ordinal * this.#stride + COUNTS + BETWEEN + 2 * this.#evenWords;
 
   /** False when the peer certainly avoids no source. */
   isAvoiding = (ordinal: number): boolean => this.#isAvoiding[ordinal] === 1;
   /** The lower, the more a peer needs a lease: fewer are under way to it, so that its link is freer; then it has less. */
-  needOf = (ordinal: number): number => this.#needs[ordinal] ?? 0;
-  planCountOf = (ordinal: number): number => (this.#needs[ordinal] ?? 0) & PLANNED_MASK;
-  leaseCountOf = (ordinal: number): number => (this.#needs[ordinal] ?? 0) >>> PLANNED_BITS;
+  needOf = (ordinal: number): number => this.data[ordinal * this.#stride + NEED] ?? 0;
+  planCountOf = (ordinal: number): number => this.needOf(ordinal) & PLANNED_MASK;
+  leaseCountOf = (ordinal: number): number => this.needOf(ordinal) >>> PLANNED_BITS;
   missingCountOf = (ordinal: number): number => this.data[ordinal * this.#stride + MISSING] ?? 0;
-  zoneOf = (ordinal: number): number => this.data[ordinal * this.#stride + ZONE] ?? 0;
+  zoneOf = (ordinal: number): number => this.data[this.#zoneAt(ordinal)] ?? 0;
+
+  /** See `Timetable`. */
+  takenAtMs = (ordinal: number): number =>
+    this.#times[(ordinal * this.#stride + TAKEN_AT) >>> 1] ?? 0;
+  sentAtMs = (ordinal: number): number => this.#times[(this.#zoneAt(ordinal) + 2) >>> 1] ?? 0;
+
+  setTakenAt(ordinal: number, atMs: number): void {
+    this.#times[(ordinal * this.#stride + TAKEN_AT) >>> 1] = atMs;
+  }
+
+  setSentAt(ordinal: number, atMs: number): void {
+    this.#times[(this.#zoneAt(ordinal) + 2) >>> 1] = atMs;
+  }
 
   setPlanCount(ordinal: number, count: number): void {
-    this.#needs[ordinal] = ((this.#needs[ordinal] ?? 0) & ~PLANNED_MASK) | count;
+    this.data[ordinal * this.#stride + NEED] = (this.needOf(ordinal) & ~PLANNED_MASK) | count;
   }
 
   setLeaseCount(ordinal: number, count: number): void {
-    this.#needs[ordinal] = (count << PLANNED_BITS) | this.planCountOf(ordinal);
+    const need = (count << PLANNED_BITS) | this.planCountOf(ordinal);
+    this.data[ordinal * this.#stride + NEED] = need;
   }
 
-  setMissingCount(ordinal: number, count: number): void {
-    this.data[ordinal * this.#stride + MISSING] = count;
+  isMissing(ordinal: number, piece: number): boolean {
+    return hasBit(this.data, this.missingAt(ordinal), piece);
+  }
+
+  /** Adds a piece that is not missing. @returns how many the peer misses. */
+  addMissing(ordinal: number, piece: number): number {
+    setBit(this.data, this.missingAt(ordinal), piece);
+    this.demand.add(piece);
+    return this.#setMissingCount(ordinal, this.missingCountOf(ordinal) + 1);
+  }
+
+  /** Takes out a piece that is missing. @returns how many the peer misses. */
+  removeMissing(ordinal: number, piece: number): number {
+    clearBit(this.data, this.missingAt(ordinal), piece);
+    this.demand.remove(piece);
+    return this.#setMissingCount(ordinal, this.missingCountOf(ordinal) - 1);
   }
 
   setAvoiding(ordinal: number): void {
@@ -66,13 +109,13 @@ export class Rows {
   }
 
   setZone(ordinal: number, zone: number): void {
-    this.data[ordinal * this.#stride + ZONE] = zone;
+    this.data[this.#zoneAt(ordinal)] = zone;
   }
 
   /** Empties the row of a peer. */
   clear(ordinal: number): void {
+    this.setMissing(ordinal, () => 0);
     this.data.fill(0, ordinal * this.#stride, (ordinal + 1) * this.#stride);
-    this.#needs[ordinal] = 0;
     this.#isAvoiding[ordinal] = 0;
   }
 
@@ -83,19 +126,28 @@ export class Rows {
     let count = 0;
     for (let at = 0; at < this.words; at++) {
       const word = wantedWord(at) & ~(this.data[plan + at] ?? 0);
+      this.demand.change(at, this.data[missing + at] ?? 0, word);
       this.data[missing + at] = word;
       count += popcount(word);
     }
-    this.setMissingCount(ordinal, count);
+    this.#setMissingCount(ordinal, count);
   }
 
   /** Makes room for the peer. */
   ensure(ordinal: number): void {
-    let capacity = this.#needs.length;
-    if (ordinal < capacity) return;
-    while (capacity <= ordinal) capacity *= 2;
-    this.data = grown(this.data, new Uint32Array(capacity * this.#stride));
-    this.#needs = grown(this.#needs, new Uint32Array(capacity));
-    this.#isAvoiding = grown(this.#isAvoiding, new Uint8Array(capacity));
+    if (ordinal < this.#capacity) return;
+    while (this.#capacity <= ordinal) this.#capacity *= 2;
+    this.data = grown(this.data, new Uint32Array(this.#capacity * this.#stride));
+    this.#times = new Float64Array(this.data.buffer);
+    this.#isAvoiding = grown(this.#isAvoiding, new Uint8Array(this.#capacity));
+  }
+
+  #zoneAt(ordinal: number): number {
+    return ordinal * this.#stride + COUNTS + this.#evenWords;
+  }
+
+  #setMissingCount(ordinal: number, count: number): number {
+    this.data[ordinal * this.#stride + MISSING] = count;
+    return count;
   }
 }

@@ -20,6 +20,8 @@ export const ACTIVITY = {
   waiting: 3,
 } as const;
 
+const NEED = { none: 0, needy: 1, starved: 2 } as const;
+
 /**
  * Index of one described task for matching: who holds, gets and wants which piece, as typed arrays over the ordinals of its peers.
  * It follows from the folded state (see `sync.ts`), is kept by the ledger change by change, and decides nothing.
@@ -71,7 +73,7 @@ export class Swarm {
   originBytesPerMs = 0;
 
   readonly rows: Rows;
-  readonly timetable = new Timetable();
+  readonly timetable: Timetable;
   readonly peers: (Peer | undefined)[] = [];
   readonly hosts: (Host | undefined)[] = [];
   readonly wants: (Wants | undefined)[] = [];
@@ -79,6 +81,7 @@ export class Swarm {
   #canTake = new Uint8Array(16);
   #activity = new Uint8Array(16);
   #isFresh = new Uint8Array(16);
+  #needs = new Uint8Array(16);
   /** 0: no rack is known. */
   #rackOf = new Uint32Array(16);
   readonly #freeOrdinals: number[] = [];
@@ -88,6 +91,7 @@ export class Swarm {
     this.pieceCount = pieceCount;
     this.rows = new Rows(pieceCount);
     this.words = this.rows.words;
+    this.timetable = new Timetable(this.rows);
     this.offers = new Offers(this.rows, this.idleByZone);
     this.rarity = new Rarity(pieceCount, prngSeed);
     this.inFlight = new Uint32Array(pieceCount);
@@ -157,6 +161,7 @@ export class Swarm {
     for (let piece = 0; piece < this.pieceCount; piece++) {
       if (this.plans(ordinal, piece) && !this.holds(ordinal, piece)) this.unlease(ordinal, piece);
     }
+    this.setWants(ordinal, "nothing");
     this.setCanTake(ordinal, false);
     const zone = this.zones[this.zoneOf(ordinal)];
     if (zone !== undefined && --zone.memberCount === 0) this.#countLacking(zone, -1);
@@ -223,7 +228,7 @@ export class Swarm {
 
   /** Has the next turn look for something for the peer. */
   freshen(ordinal: number): void {
-    if (this.#isFresh[ordinal] === 1 || !this.needy.has(ordinal)) return;
+    if (this.#isFresh[ordinal] === 1 || this.#needs[ordinal] === NEED.none) return;
     this.#isFresh[ordinal] = 1;
     this.fresh.push(ordinal);
   }
@@ -246,7 +251,7 @@ export class Swarm {
     this.#addToPlan(ordinal, piece);
     this.inFlight[piece] = (this.inFlight[piece] ?? 0) + 1;
     this.#addCopy(ordinal, piece);
-    if (this.#isMissing(ordinal, piece)) this.#removeMissing(ordinal, piece);
+    this.#removeMissing(ordinal, piece);
   }
 
   /** A piece that was on its way will not come. */
@@ -271,7 +276,7 @@ export class Swarm {
     } else {
       this.#addToPlan(ordinal, piece);
       if (isSource) this.#addHeld(ordinal, piece);
-      if (this.#isMissing(ordinal, piece)) this.#removeMissing(ordinal, piece);
+      this.#removeMissing(ordinal, piece);
     }
     const activity = this.activityOf(ordinal);
     const isAsleep = activity === ACTIVITY.idle || activity === ACTIVITY.off;
@@ -341,33 +346,27 @@ export class Swarm {
     this.rows.setPlanCount(ordinal, this.planCountOf(ordinal) - 1);
   }
 
-  #isMissing(ordinal: number, piece: number): boolean {
-    return hasBit(this.rows.data, this.rows.missingAt(ordinal), piece);
-  }
-
   #addMissing(ordinal: number, piece: number): void {
-    if (this.#isMissing(ordinal, piece)) return;
-    setBit(this.rows.data, this.rows.missingAt(ordinal), piece);
-    const count = this.missingCountOf(ordinal) + 1;
-    this.rows.setMissingCount(ordinal, count);
-    if (count === 1) this.#updateNeedy(ordinal);
+    if (this.rows.isMissing(ordinal, piece)) return;
+    if (this.rows.addMissing(ordinal, piece) === 1) this.#updateNeedy(ordinal);
   }
 
   #removeMissing(ordinal: number, piece: number): void {
-    clearBit(this.rows.data, this.rows.missingAt(ordinal), piece);
-    const count = this.missingCountOf(ordinal) - 1;
-    this.rows.setMissingCount(ordinal, count);
-    if (count === 0) this.#updateNeedy(ordinal);
+    if (!this.rows.isMissing(ordinal, piece)) return;
+    if (this.rows.removeMissing(ordinal, piece) === 0) this.#updateNeedy(ordinal);
   }
 
   #updateNeedy(ordinal: number): void {
+    const isNeedy = this.#canTake[ordinal] === 1 && this.missingCountOf(ordinal) > 0;
+    const isStarved = isNeedy && this.leaseCountOf(ordinal) === 0;
+    const need = isStarved ? NEED.starved : isNeedy ? NEED.needy : NEED.none;
+    if (need === this.#needs[ordinal]) return;
+    this.#needs[ordinal] = need;
     const zone = this.zoneOf(ordinal);
     const rack = this.rackOf(ordinal);
-    const isNeedy = this.#canTake[ordinal] === 1 && this.missingCountOf(ordinal) > 0;
     this.needy.put(0, ordinal, isNeedy);
     this.needyByZone.put(zone, ordinal, isNeedy);
     if (rack > 0) this.needyByRack.put(rack, ordinal, isNeedy);
-    const isStarved = isNeedy && this.leaseCountOf(ordinal) === 0;
     this.starved.put(0, ordinal, isStarved);
     this.starvedByZone.put(zone, ordinal, isStarved);
   }
@@ -394,6 +393,7 @@ export class Swarm {
     this.#canTake = grown(this.#canTake, new Uint8Array(capacity));
     this.#activity = grown(this.#activity, new Uint8Array(capacity));
     this.#isFresh = grown(this.#isFresh, new Uint8Array(capacity));
+    this.#needs = grown(this.#needs, new Uint8Array(capacity));
     this.#rackOf = grown(this.#rackOf, new Uint32Array(capacity));
   }
 }

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
+import { Rows } from "./rows.ts";
 import { Timetable } from "./timetable.ts";
 
 test("sources are looked at in the order of their times, each once", () => {
-  const timetable = new Timetable();
+  const timetable = new Timetable(new Rows(1));
   for (const [ordinal, atMs] of [90, 20, 40, 10, 30, 80, 50, 70, 60].entries())
     timetable.lookAt(ordinal, atMs);
   timetable.lookAt(0, 5);
@@ -15,7 +16,7 @@ test("sources are looked at in the order of their times, each once", () => {
 });
 
 test("a source that was looked at may be looked at again", () => {
-  const timetable = new Timetable();
+  const timetable = new Timetable(new Rows(1));
   timetable.lookAt(7, 10);
   timetable.takeDue(10);
 
@@ -25,7 +26,9 @@ test("a source that was looked at may be looked at again", () => {
 });
 
 test("nothing is expected of a peer that was forgotten", () => {
-  const timetable = new Timetable();
+  const rows = new Rows(1);
+  rows.ensure(100);
+  const timetable = new Timetable(rows);
   timetable.setSentAt(100, 10);
   timetable.setTakenAt(100, 20);
   expect([timetable.sentAtMs(100), timetable.takenAtMs(100)]).toEqual([10, 20]);

@@ -1,3 +1,4 @@
+import type { Rows } from "./rows.ts";
 import { grown } from "./words.ts";
 
 /**
@@ -5,17 +6,21 @@ import { grown } from "./words.ts";
  * at when. Expectations from the pace of hosts: what is reported corrects them.
  */
 export class Timetable {
-  /** By ordinal: when what was granted from the peer has left it; Infinity when its pace is not known. */
-  #sentAtMs = new Float64Array(16);
-  /** When what is on its way to the peer has come. */
-  #takenAtMs = new Float64Array(16);
+  readonly #rows: Rows;
   #isDue = new Uint8Array(16);
   // A binary heap in two columns, the earliest first.
   readonly #dueAtMs: number[] = [];
   readonly #dueOrdinals: number[] = [];
 
-  sentAtMs = (ordinal: number): number => this.#sentAtMs[ordinal] ?? 0;
-  takenAtMs = (ordinal: number): number => this.#takenAtMs[ordinal] ?? 0;
+  /** @param rows of the same peers: times stand there, beside what else is asked of a peer. */
+  constructor(rows: Rows) {
+    this.#rows = rows;
+  }
+
+  /** When what was granted from the peer has left it; Infinity when its pace is not known. */
+  sentAtMs = (ordinal: number): number => this.#rows.sentAtMs(ordinal);
+  /** When what is on its way to the peer has come. */
+  takenAtMs = (ordinal: number): number => this.#rows.takenAtMs(ordinal);
 
   /** When the first of those that are to be looked at is due; Infinity when there is none. */
   get nextDueAtMs(): number {
@@ -23,13 +28,11 @@ export class Timetable {
   }
 
   setSentAt(ordinal: number, atMs: number): void {
-    this.#ensure(ordinal);
-    this.#sentAtMs[ordinal] = atMs;
+    this.#rows.setSentAt(ordinal, atMs);
   }
 
   setTakenAt(ordinal: number, atMs: number): void {
-    this.#ensure(ordinal);
-    this.#takenAtMs[ordinal] = atMs;
+    this.#rows.setTakenAt(ordinal, atMs);
   }
 
   /** Forgets what was expected of a peer. */
@@ -93,8 +96,6 @@ export class Timetable {
   #ensure(ordinal: number): void {
     if (ordinal < this.#isDue.length) return;
     const capacity = Math.max(ordinal + 1, this.#isDue.length * 2);
-    this.#sentAtMs = grown(this.#sentAtMs, new Float64Array(capacity));
-    this.#takenAtMs = grown(this.#takenAtMs, new Float64Array(capacity));
     this.#isDue = grown(this.#isDue, new Uint8Array(capacity));
   }
 }
