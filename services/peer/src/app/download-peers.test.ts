@@ -47,6 +47,23 @@ describe("content that another host holds", () => {
     await expect.poll(leasedBytes).toEqual([content.length]);
   });
 
+  test("needs no word of an origin whose content is for everybody, not even of one that is down", async () => {
+    const file = world.origin.add(anchoredPath(content), content);
+    file.isDown = true;
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest((request) =>
+      world.grantParent(request, { hostId: "host-b", truth: content }, ALL),
+    );
+    const part = await world.get(url, [["Range", "bytes=5-9"]], { access: "public" });
+    expect(part.answer.status).toBe(206);
+    expect(part.bytes.equals(content.subarray(5, 10))).toBe(true);
+    const whole = await world.get(url, [], { access: "public" });
+    expect(whole.bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(2);
+    expect(fact).toMatchObject({ probeBytes: 0, fetched: { backToSource: 0 } });
+    expect(world.origin.requests).toEqual([]);
+  });
+
   test("is served from the disk the second time, as local_peer", async () => {
     world.pieceClient.parents.set("host-b", content);
     world.onRequest((request) =>

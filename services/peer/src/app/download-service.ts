@@ -256,10 +256,11 @@ export class DownloadService {
   async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
     const asked = requestOf(flow, taskId, undefined, false);
     const first = await this.#ask(flow, asked);
-    const arriving = first === "from_others" ? this.#options.store.get(taskId) : undefined;
-    // What is on its way here already needs no word of the origin when that was given.
-    if (arriving !== undefined && this.#mayRead(flow.target)) {
-      return this.#answers.deliver(flow, arriving, [], { first, asked });
+    // What comes from others needs no word of the origin when that was given.
+    if (first === "from_others" && this.#mayRead(flow.target)) {
+      const arriving = await this.#options.registry.arriving(asked, taskId);
+      if (arriving !== undefined)
+        return this.#answers.deliver(flow, arriving, [], { first, asked });
     }
     let isAttached = false;
     let retryAfterMs = 0;

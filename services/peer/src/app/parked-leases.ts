@@ -19,6 +19,13 @@ export class ParkedLeases {
     return true;
   }
 
+  /** One that waits for a request. */
+  of(taskId: TaskId, requestId: string): Lease | undefined {
+    const leases = this.#byTask.get(taskId)?.values() ?? [];
+    for (const lease of leases) if (lease.requestId === requestId) return lease;
+    return undefined;
+  }
+
   /** Takes waiting leases of a task out. */
   take(taskId: TaskId, isWanted: (lease: Lease) => boolean = () => true): Lease[] {
     const leases = this.#byTask.get(taskId);

@@ -20,6 +20,7 @@ import type { DownloadServices } from "./download-services.ts";
 import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
 import { ParkedLeases } from "./parked-leases.ts";
 import { TaskDownload } from "./task-download.ts";
+import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
 
 /** What the scheduler's first word about a request says. */
 export type FirstAnswer =
@@ -33,12 +34,6 @@ export type FirstAnswer =
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
-/** A copy of a content up to this length, for the host's own keeping, waits for others: they travel together. */
-const UNHURRIED_BYTES_MAX = 128 * 1024;
-/** They are taken when no more of them came for so long: while clients read a batch of files, those come first. */
-const UNHURRIED_QUIET_MS = 3_000;
-/** And so long after the first of them at the latest: well before a lease runs out (15 s). */
-const UNHURRIED_MS_MAX = 9_000;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
@@ -64,14 +59,14 @@ export class TaskRegistry implements AssignmentTarget {
   /** Requests that are being opened: leases for them wait until their client is attached. */
   readonly #openings = new Map<string, Opening>();
   readonly #parked = new ParkedLeases();
-  /** Leases for the host's own keeping that wait to travel together, by id. */
-  readonly #unhurried = new Map<string, { readonly taskId: TaskId; readonly lease: Lease }>();
-  #unhurriedSinceMs = 0;
-  #unhurriedTimer: NodeJS.Timeout | undefined;
+  readonly #unhurried: UnhurriedLeases;
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
     this.#services = { ...services, forget: (taskId) => this.#forget(taskId) };
+    this.#unhurried = new UnhurriedLeases(services.clock, (taskId, lease) =>
+      this.#inBackground(lease, this.#acceptForItself(taskId, lease)),
+    );
   }
 
   /**
@@ -112,6 +107,16 @@ export class TaskRegistry implements AssignmentTarget {
   /** What was held before something was fetched ahead of the client of this request. */
   heldBefore(requestId: string): Bitmap | undefined {
     return this.#openings.get(requestId)?.place?.request.reader.heldBefore;
+  }
+
+  /** The content that other hosts were told to give to a request, as its lease describes it. */
+  async arriving({ requestId }: TaskRequested, taskId: TaskId): Promise<StoredTask | undefined> {
+    const stored = this.#store.get(taskId);
+    if (stored !== undefined) return stored;
+    const lease = this.#parked.of(taskId, requestId);
+    if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
+    const made = await this.#store.create(this.#descriptionOf(taskId, lease));
+    return typeof made === "string" ? undefined : made;
   }
 
   isDownloading(taskId: TaskId): boolean {
@@ -183,7 +188,7 @@ export class TaskRegistry implements AssignmentTarget {
       this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
     } else if (opening !== undefined) this.#park(taskId, lease);
     else if (running !== undefined) running.accept(lease);
-    else if (lease.requestId === "") this.#acceptUnhurried(taskId, lease);
+    else if (lease.requestId === "") this.#acceptForKeeping(taskId, lease);
     else this.#refuse(lease, "cancelled", "the request is over");
   }
 
@@ -197,7 +202,7 @@ export class TaskRegistry implements AssignmentTarget {
   leaseEnd(end: LeaseEnd): void {
     const taskId = parseTaskId(end.taskId);
     if (taskId === undefined) return;
-    this.#unhurried.delete(end.leaseId);
+    this.#unhurried.end(end.leaseId);
     this.#downloads.get(taskId)?.revoke(end.leaseId, end.reason);
     this.#parked.take(taskId, (lease) => lease.leaseId === end.leaseId);
   }
@@ -230,9 +235,7 @@ export class TaskRegistry implements AssignmentTarget {
     }
     if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
     this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
-    for (const [leaseId, waiting] of this.#unhurried) {
-      if (waiting.taskId === taskId) this.#unhurried.delete(leaseId);
-    }
+    this.#unhurried.drop(taskId);
     this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));
     this.#forget(taskId);
   }
@@ -241,7 +244,7 @@ export class TaskRegistry implements AssignmentTarget {
     return [
       ...[...this.#downloads.values()].flatMap((download) => [...download.leaseIds]),
       ...this.#parked.leaseIds(),
-      ...this.#unhurried.keys(),
+      ...this.#unhurried.leaseIds(),
     ];
   }
 
@@ -252,8 +255,7 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** Breaks everything off, so that it is accounted for before the process ends. */
   async stop(): Promise<void> {
-    clearTimeout(this.#unhurriedTimer);
-    this.#unhurried.clear();
+    this.#unhurried.stop();
     for (const { place } of this.#openings.values()) place?.giveUp();
     for (const download of this.#downloads.values()) download.fail(new Error("the host stops"));
     const { clock } = this.#services;
@@ -294,29 +296,10 @@ export class TaskRegistry implements AssignmentTarget {
     });
   }
 
-  /** What this host is given to keep, and no client waits for, comes together with more of its kind when it is small. */
-  #acceptUnhurried(taskId: TaskId, lease: Lease): void {
-    if (lease.lengthBytes > UNHURRIED_BYTES_MAX || lease.parentHostId === "") {
-      this.#inBackground(lease, this.#acceptForItself(taskId, lease));
-      return;
-    }
-    const nowMs = this.#services.clock.monotonic();
-    if (this.#unhurried.size === 0) this.#unhurriedSinceMs = nowMs;
-    this.#unhurried.set(lease.leaseId, { taskId, lease });
-    if (this.#unhurriedTimer === undefined) {
-      this.#unhurriedTimer = setTimeout(() => this.#takeUnhurried(), UNHURRIED_QUIET_MS);
-    } else if (nowMs - this.#unhurriedSinceMs <= UNHURRIED_MS_MAX - UNHURRIED_QUIET_MS) {
-      this.#unhurriedTimer.refresh();
-    }
-  }
-
-  #takeUnhurried(): void {
-    this.#unhurriedTimer = undefined;
-    const waiting = [...this.#unhurried.values()];
-    this.#unhurried.clear();
-    for (const { taskId, lease } of waiting) {
-      this.#inBackground(lease, this.#acceptForItself(taskId, lease));
-    }
+  /** What this host is given to keep, and no client waits for. */
+  #acceptForKeeping(taskId: TaskId, lease: Lease): void {
+    if (isUnhurried(lease)) this.#unhurried.add(taskId, lease);
+    else this.#inBackground(lease, this.#acceptForItself(taskId, lease));
   }
 
   async #acceptForItself(taskId: TaskId, lease: Lease): Promise<void> {
@@ -337,7 +320,7 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** Where the bytes of a lease belong that no client here has described: the lease itself says what they are. */
   async #storedFor(taskId: TaskId, lease: Lease): Promise<StoredTask | undefined> {
-    if (lease.open || lease.lengthBytes <= 0 || !isPieceLength(lease.pieceLengthBytes)) {
+    if (!isDescribed(lease)) {
       this.#refuse(lease, "cancelled", "the lease does not say what the content is");
       return undefined;
     }
@@ -394,4 +377,9 @@ function answerTo(opening: Opening | undefined, answer: FirstAnswer): void {
 /** Whether the lease begins with the first byte of the origin: then the opening request may be the download itself. */
 function isOriginFromStart(lease: Lease): boolean {
   return lease.parentHostId === "" && (lease.open || lease.pieces[0]?.start === 0);
+}
+
+/** Whether the lease says what the content is, so that nobody has to ask the origin. */
+function isDescribed({ open, lengthBytes, pieceLengthBytes }: Lease): boolean {
+  return !open && lengthBytes > 0 && isPieceLength(pieceLengthBytes);
 }
