@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { mkdir, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { findPrograms } from "@lacewing/local/programs.mjs";
 import { z } from "zod";
 import { besideTarget, machineConditions } from "../support/bench-conditions.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
@@ -23,7 +23,6 @@ const COPIES_MAX = 1.005;
 const ORIGIN_PORT = 8080;
 const PROXY_PORT = 65_001;
 const DOWNLOAD_TIMEOUT_MS = 10 * 60_000;
-const PEER_PROGRAM = fileURLToPath(new URL("../../services/peer/src/main.ts", import.meta.url));
 
 /**
  * Hosts with links of their own want the same content at the same moment from an origin whose link is as narrow: together
@@ -125,7 +124,7 @@ async function startPeer(
 ) {
   const dataDir = join(folder, hostId);
   await mkdir(dataDir, { recursive: true });
-  const [command, ...args] = [...host.prefix, process.execPath, PEER_PROGRAM];
+  const [command, ...args] = [...host.prefix, process.execPath, findPrograms().entryOf("peer")];
   const child = spawn(command, args, {
     stdio: ["ignore", "ignore", "inherit"],
     env: {

@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { credentials, status } from "@grpc/grpc-js";
 import {
   type Explanation,
@@ -14,6 +13,7 @@ import { answerOf, healthOf, reflectedFile, reflectedServices } from "../support
 import { startTestNats, type TestNats } from "../support/nats.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { FakeHost } from "../support/scheduler-cluster.ts";
+import { schedulerProgram } from "../support/scheduler-process.ts";
 import {
   announcement,
   bitmapOf,
@@ -26,7 +26,6 @@ import {
 import { makeTempDir, type TempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 
-const MAIN = fileURLToPath(import.meta.resolve("@lacewing/scheduler/main.ts"));
 const SLICE = 21;
 const TASK = taskIdOfSlice(SLICE);
 const ALL = [0, 1, 2, 3];
@@ -73,7 +72,7 @@ afterAll(async () => {
 });
 
 async function startProcess(): Promise<Started> {
-  const child = fork(MAIN, {
+  const child = fork(schedulerProgram(), {
     env: {
       LACEWING_NATS_URL: nats.url,
       LACEWING_DATABASE_URL: databaseUrl,

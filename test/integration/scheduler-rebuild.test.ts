@@ -7,7 +7,7 @@ import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { runProcess } from "../support/processes.ts";
 import { download } from "../support/projection-world.ts";
 import { FakeHost } from "../support/scheduler-cluster.ts";
-import { SCHEDULER_MAIN, startSchedulerProcess } from "../support/scheduler-process.ts";
+import { schedulerProgram, startSchedulerProcess } from "../support/scheduler-process.ts";
 import {
   ALL_PIECES,
   announcement,
@@ -64,7 +64,7 @@ const start = () =>
 async function rebuild(url: string, ...args: readonly string[]) {
   return runProcess({
     command: process.execPath,
-    args: [SCHEDULER_MAIN, "rebuild", ...args],
+    args: [schedulerProgram(), "rebuild", ...args],
     env: {
       LACEWING_NATS_URL: nats.url,
       LACEWING_DATABASE_URL: url,

@@ -1,10 +1,7 @@
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { findPrograms } from "@lacewing/local/programs.mjs";
 import { z } from "zod";
 import { forkService, type ServiceProcess, untilReady } from "./service-process.ts";
-
-/** The peer's program. */
-const PEER_MAIN = fileURLToPath(import.meta.resolve("@lacewing/peer/main.ts"));
 
 /** A peer in a process of its own; killed with its scope. */
 export interface PeerProcess extends ServiceProcess {
@@ -24,7 +21,7 @@ export async function startPeerProcess(settings: {
   readonly env?: Readonly<Record<string, string>>;
 }): Promise<PeerProcess> {
   const apiSocket = join(settings.dataDir, "api.sock");
-  const service = forkService(PEER_MAIN, {
+  const service = forkService(findPrograms().entryOf("peer"), {
     // Nobody listens there.
     LACEWING_NATS_URL: "nats://127.0.0.1:1",
     LACEWING_CLUSTER_SECRET_FILE: settings.secretFile,

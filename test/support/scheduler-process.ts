@@ -1,8 +1,10 @@
-import { fileURLToPath } from "node:url";
+import { findPrograms } from "@lacewing/local/programs.mjs";
 import { forkService, type ServiceProcess, untilReady } from "./service-process.ts";
 
 /** The scheduler's program. */
-export const SCHEDULER_MAIN = fileURLToPath(import.meta.resolve("@lacewing/scheduler/main.ts"));
+export function schedulerProgram(): string {
+  return findPrograms().entryOf("scheduler");
+}
 
 /** A scheduler in a process of its own; killed with its scope. */
 export type SchedulerProcess = ServiceProcess;
@@ -14,7 +16,7 @@ export function forkScheduler(settings: {
   readonly secretFile: string;
   readonly env?: Readonly<Record<string, string>>;
 }): SchedulerProcess {
-  return forkService(SCHEDULER_MAIN, {
+  return forkService(schedulerProgram(), {
     LACEWING_NATS_URL: settings.natsUrl,
     LACEWING_DATABASE_URL: settings.databaseUrl,
     LACEWING_CLUSTER_SECRET_FILE: settings.secretFile,

@@ -6,6 +6,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findNode, runInPlace } from "./find-node.mjs";
+import { findPrograms } from "./programs.mjs";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url)).replace(/\/$/, "");
 /** Holds the hash of the lock file that node_modules was installed from. */
@@ -51,7 +52,7 @@ async function main([task, ...rest]) {
   await ensurePackages();
   const node = findNode(root);
   if (task === "up") {
-    return runInPlace(node, [join(root, "services/cli/src/main.ts"), "up", ...rest]);
+    return runInPlace(node, [findPrograms({ root, node }).entryOf("cli"), "up", ...rest]);
   }
   // What is still missing then is said by the part that needs it.
   if (task === "bench") await installMissing(BENCH_TOOLS, "bench tools");

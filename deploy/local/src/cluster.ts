@@ -2,6 +2,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { z } from "zod";
+import { findPrograms, type Programs } from "../bin/programs.mjs";
 import type { ChildEvent } from "./children.ts";
 import { type ClusterFile, removeClusterFile, writeClusterFile } from "./cluster-file.ts";
 import { canonicalPath, checkoutRoot, type Claim, claimDataDir } from "./data-dir.ts";
@@ -23,7 +24,6 @@ import {
   type PeerPlan,
   planPeers,
   schedulerChildren,
-  type ServiceName,
   type ServicesPlan,
   socketDirectory,
   tracesChild,
@@ -49,8 +49,6 @@ export interface ClusterOptions {
   readonly onEvent?: ((event: ClusterEvent) => void) | undefined;
   /** Ends a start that is under way. */
   readonly signal?: AbortSignal | undefined;
-  /** The program of a service, for tests of the supervision itself. */
-  readonly entryOf?: ((service: ServiceName) => string) | undefined;
   /** Brings the database's schema up to date. */
   readonly migrate?:
     | ((databaseUrl: string) => Promise<{ readonly applied: readonly string[] }>)
@@ -92,9 +90,10 @@ const portsSchema = z.record(z.string(), z.number().int());
  * @throws {LocalError} when something cannot be started; what was started is stopped again.
  */
 export async function startCluster(options: ClusterOptions): Promise<RunningCluster> {
-  if (options.configFile !== undefined && options.entryOf === undefined) {
-    const env = definedOnly({ ...process.env, ...options.env });
-    await checkPeerSettings(serviceEntry("peer"), resolve(options.configFile), env);
+  const env = definedOnly({ ...process.env, ...options.env });
+  const programs = findPrograms({ env });
+  if (options.configFile !== undefined) {
+    await checkPeerSettings(programs.entryOf("peer"), resolve(options.configFile), env);
   }
   const claim = await claimDataDir(resolve(options.dataDir), checkoutRoot());
   const dataDir = canonicalPath(options.dataDir);
@@ -107,7 +106,8 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
     for (const name of ["logs", "peers", "run"]) {
       mkdirSync(join(dataDir, name), { recursive: true, mode: 0o700 });
     }
-    const { first, supervision } = await startSupervised(options, dataDir, onEvent);
+    if (programs.note !== undefined) onEvent({ type: "note", text: programs.note });
+    const { first, supervision } = await startSupervised({ options, programs, dataDir, onEvent });
     return running(first, { dataDir, supervision, claim });
   } catch (error) {
     claim.release();
@@ -120,13 +120,12 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
  * it is listened on, as happens when two clusters start at the same moment.
  */
 async function startSupervised(
-  options: ClusterOptions,
-  dataDir: string,
-  onEvent: (event: ClusterEvent) => void,
+  order: StartOrder,
 ): Promise<{ readonly first: ClusterFile; readonly supervision: Supervision }> {
+  const { options, onEvent } = order;
   for (let attempt = 1; ; attempt++) {
     const supervision = new Supervision(onEvent, options.signal);
-    const starting = new Starting(options, dataDir, supervision, onEvent);
+    const starting = new Starting(order, supervision);
     try {
       return { first: await starting.run(), supervision };
     } catch (error) {
@@ -143,22 +142,26 @@ async function startSupervised(
   }
 }
 
+interface StartOrder {
+  readonly options: ClusterOptions;
+  readonly programs: Programs;
+  readonly dataDir: string;
+  readonly onEvent: (event: ClusterEvent) => void;
+}
+
 /** One start: from an empty data dir, or one of an earlier run, to the content of `cluster.json`. */
 class Starting {
   readonly #env: Readonly<Record<string, string>>;
   readonly #options: ClusterOptions;
+  readonly #programs: Programs;
   readonly #dataDir: string;
   readonly #supervision: Supervision;
   readonly #note: (text: string) => void;
   #ports: Readonly<Record<string, number>> = {};
 
-  constructor(
-    options: ClusterOptions,
-    dataDir: string,
-    supervision: Supervision,
-    onEvent: (event: ClusterEvent) => void,
-  ) {
+  constructor({ options, programs, dataDir, onEvent }: StartOrder, supervision: Supervision) {
     this.#options = options;
+    this.#programs = programs;
     this.#dataDir = dataDir;
     this.#supervision = supervision;
     this.#note = (text) => onEvent({ type: "note", text });
@@ -289,7 +292,7 @@ class Starting {
       configFile: configFile === undefined ? undefined : resolve(configFile),
       baseEnv: withoutKeys(this.#env, NOT_FOR_SERVICES),
       ports,
-      entryOf: this.#options.entryOf ?? serviceEntry,
+      entryOf: this.#programs.entryOf,
     };
   }
 }
@@ -359,10 +362,6 @@ function running(
       purgeData(dataDir);
     },
   };
-}
-
-function serviceEntry(service: ServiceName): string {
-  return join(checkoutRoot(), "services", service, "src/main.ts");
 }
 
 function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {

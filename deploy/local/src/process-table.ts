@@ -4,6 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 /** Environment variable that every child of a local cluster carries: its data dir, so that a leftover is recognised. */
 export const DATA_DIR_MARK = "LACEWING_LOCAL_DATA_DIR";
 
+/** The command lines of a machine with very many processes. */
+const LISTING_BYTES_MAX = 64 * 2 ** 20;
+
 /**
  * When the process started, as an opaque text that differs between two processes with the same pid.
  * `undefined` when there is no such process, or only its zombie.
@@ -59,6 +62,16 @@ export function processesOf(
       const isMarked = (readProc(pid, "environ") ?? "").split("\0").includes(mark);
       return isMarked || (candidates.includes(pid) && namesOneOf(commandLineOf(pid), paths));
     });
+}
+
+/** The arguments of every process that may be read, a process a line. */
+export function allCommandLines(): string {
+  if (process.platform !== "linux") {
+    const options = { encoding: "utf8", maxBuffer: LISTING_BYTES_MAX } as const;
+    return execFileSync("ps", ["-A", "-ww", "-o", "args="], options);
+  }
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map((pid) => commandLineOf(Number(pid))).join("\n");
 }
 
 /** The process's arguments joined by spaces; empty when it is gone or may not be read. */

@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
-import { checkoutRoot } from "@lacewing/local/data-dir.ts";
+import { findPrograms } from "@lacewing/local/programs.mjs";
 import type { Command } from "commander";
 import { CliError } from "../cli-error.ts";
 import { type CliContext, DATA_OPTION, JSON_OPTION, requireCluster } from "../context.ts";
@@ -35,7 +34,7 @@ export function registerScheduler(program: Command, context: CliContext): void {
 
 async function rebuild(context: CliContext, flags: RebuildFlags): Promise<void> {
   const servers = serversOf(context, flags.data);
-  const args = [join(checkoutRoot(), "services/scheduler/src/main.ts"), "rebuild"];
+  const args = [findPrograms({ env: context.env }).entryOf("scheduler"), "rebuild"];
   if (flags.fence === true) args.push("--fence");
   const child = spawn(process.execPath, args, {
     env: {
