@@ -58,8 +58,6 @@ export class DigestPool implements Digests {
 
   constructor(workerCount: number) {
     this.#slots = Array.from({ length: workerCount }, () => ({ worker: undefined, jobCount: 0 }));
-    // A worker takes some 50 ms to start: not while the first piece waits.
-    for (const slot of this.#slots) slot.worker = this.#startWorker(slot);
   }
 
   get workerCount(): number {
@@ -67,7 +65,10 @@ export class DigestPool implements Digests {
   }
 
   openStream(): number {
-    return this.#nextId++;
+    const streamId = this.#nextId++;
+    // Some 50 ms pass until a worker works: better while the first piece is on its way than when it is there.
+    if (!this.#isClosed) this.#workerOf(this.#slotOf(streamId));
+    return streamId;
   }
 
   closeStream(streamId: number): void {
@@ -113,13 +114,19 @@ export class DigestPool implements Digests {
     }
     if (this.#isClosed) throw hashFailure("the store is closed");
     const slot = streamId === undefined ? this.#leastBusySlot() : this.#slotOf(streamId);
-    const worker = (slot.worker ??= this.#startWorker(slot));
+    const worker = this.#workerOf(slot);
     const jobId = this.#nextId++;
     if (slot.jobCount++ === 0) worker.ref();
     return new Promise((resolve, reject) => {
       this.#jobs.set(jobId, { worker: slot, resolve, reject });
       worker.postMessage(questionOf(jobId));
     });
+  }
+
+  /** Workers begin with the first need: each takes 14 MB, which a host that only passes on small contents can spare. */
+  #workerOf(slot: WorkerSlot): Worker {
+    slot.worker ??= this.#startWorker(slot);
+    return slot.worker;
   }
 
   #startWorker(slot: WorkerSlot): Worker {
