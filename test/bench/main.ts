@@ -1,8 +1,8 @@
-import { parseArgs } from "node:util";
 import { runFlashCrowd } from "./flash-crowd.ts";
 import { runPeer } from "./peer.ts";
 import { runScheduler } from "./scheduler.ts";
 import { runSmallObjects } from "./small-objects.ts";
+import { countOf, parseOptions } from "../support/parse-options.ts";
 
 /**
  * Benchmarks, each printing ratios taken in one run with the conditions beside them: `npm run bench -- <name>`. Never part
@@ -18,24 +18,22 @@ const BENCHMARKS = {
     "grants per second, latency, event path, failover, replay; --only NAME,… for parts, --hosts N for another size",
 } as const;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    count: { type: "string", default: "200" },
-    size: { type: "string" },
-    rate: { type: "string", default: "25MB/s" },
-    rounds: { type: "string", default: "3" },
-    only: { type: "string" },
-    hosts: { type: "string" },
-  },
+const { values, positionals } = parseOptions({
+  count: { type: "string", default: "200" },
+  size: { type: "string" },
+  rate: { type: "string", default: "25MB/s" },
+  rounds: { type: "string", default: "3" },
+  only: { type: "string" },
+  hosts: { type: "string" },
+  help: { type: "boolean", default: false },
 });
 
-switch (positionals[0]) {
+switch (values.help ? undefined : positionals[0]) {
   case "small-objects":
     await runSmallObjects({
-      objectCount: Number(values.count),
+      objectCount: countOf("count", values.count),
       size: values.size ?? "20KiB",
-      rounds: Number(values.rounds),
+      rounds: countOf("rounds", values.rounds),
     });
     break;
   case "flash-crowd":
@@ -53,6 +51,6 @@ switch (positionals[0]) {
   default: {
     const lines = Object.entries(BENCHMARKS).map(([name, what]) => `  ${name.padEnd(16)}${what}`);
     process.stdout.write(`usage: npm run bench -- <name> [options]\n${lines.join("\n")}\n`);
-    process.exitCode = positionals.length === 0 ? 0 : 64;
+    process.exitCode = values.help || positionals.length === 0 ? 0 : 64;
   }
 }

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { parse } from "node:path";
-import { parseArgs } from "node:util";
+import { countOf, parseOptions } from "../../support/parse-options.ts";
 import { idealMakespanMs } from "./ideal.ts";
 import { playSeeds } from "./play-seeds.ts";
 import { costLine, tableOf } from "./report.ts";
@@ -29,6 +29,7 @@ const OPTIONS = {
   "pack-ms": { type: "string" },
   "no-rival": { type: "boolean", default: false },
   ideal: { type: "boolean", default: false },
+  help: { type: "boolean", default: false },
 } as const;
 
 const USAGE = `usage: npm run simulate -- <scenario>... [options]
@@ -46,8 +47,8 @@ const USAGE = `usage: npm run simulate -- <scenario>... [options]
   --svg FILE                      progress over time against the bound
 `;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS });
-process.exitCode = await main(positionals);
+const { values, positionals } = parseOptions(OPTIONS);
+process.exitCode = await main(values.help ? [] : positionals);
 
 async function main(names: readonly string[]): Promise<number> {
   if (names[0] === "properties") return properties();
@@ -60,8 +61,8 @@ async function main(names: readonly string[]): Promise<number> {
   }
   for (const name of wanted) {
     const scenarios = scenariosOf(name, {
-      ...(values.hosts === undefined ? {} : { hosts: Number(values.hosts) }),
-      ...(values.pieces === undefined ? {} : { pieces: Number(values.pieces) }),
+      ...(values.hosts === undefined ? {} : { hosts: countOf("hosts", values.hosts) }),
+      ...(values.pieces === undefined ? {} : { pieces: countOf("pieces", values.pieces) }),
       ...(values.seed === undefined ? {} : { prngSeed: Number(values.seed) }),
     });
     for (const scenario of scenarios) await play(adjusted(scenario), scenarios.length > 1);
