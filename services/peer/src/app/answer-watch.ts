@@ -5,6 +5,8 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 const NEXT_WORD_MS = 1000;
 /** How long a repeated request waits before silence is concluded; a quarter more or less, so that hosts do not move together. */
 const ASK_AGAIN_MS = 800;
+/** It waits so many times as long while the scheduler says other things: it is behind then, not away. */
+const BUSY_WAIT_COUNT_MAX = 6;
 /** Promises alone, without a lease, are believed for so long: the first reader of a slow origin may need its time for a piece. */
 const PROMISES_MS_MAX = 120_000;
 /** A promise may be this late. */
@@ -16,6 +18,8 @@ export interface AnswerWatchActions {
   isWaiting(): boolean;
   /** An answer can be expected at all. */
   isResponsive(): boolean;
+  /** Messages of the scheduler so far, about whatever. */
+  heardCount(): number;
   askAgain(): void;
   goOnAlone(): void;
 }
@@ -30,6 +34,9 @@ export class AnswerWatch {
   readonly #random: () => number;
   #dueAtMs = 0;
   #hasAskedAgain = false;
+  #heardCount = 0;
+  /** Waits that are left after the second question. */
+  #busyWaitCount = 0;
   #promisedSinceMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
@@ -73,6 +80,7 @@ export class AnswerWatch {
   /** Nothing is to be expected: look at once. */
   expectNothing(): void {
     this.#hasAskedAgain = true;
+    this.#busyWaitCount = 0;
     this.#expectBy(0);
   }
 
@@ -102,12 +110,22 @@ export class AnswerWatch {
     if (!this.#actions.isWaiting()) return;
     if (this.#actions.isResponsive() && !this.#hasAskedAgain) {
       this.#hasAskedAgain = true;
+      this.#busyWaitCount = BUSY_WAIT_COUNT_MAX - 1;
       this.#actions.askAgain();
-      this.#expectBy(ASK_AGAIN_MS * (0.75 + this.#random() / 2));
+      this.#waitForSecondAnswer();
+      return;
+    }
+    if (this.#busyWaitCount > 0 && this.#actions.heardCount() !== this.#heardCount) {
+      this.#busyWaitCount--;
+      this.#waitForSecondAnswer();
       return;
     }
     this.#hasAskedAgain = false;
     this.#promisedSinceMs = undefined;
     this.#actions.goOnAlone();
+  }
+  #waitForSecondAnswer(): void {
+    this.#heardCount = this.#actions.heardCount();
+    this.#expectBy(ASK_AGAIN_MS * (0.75 + this.#random() / 2));
   }
 }

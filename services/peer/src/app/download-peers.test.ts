@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
@@ -271,6 +272,29 @@ describe("without a word from the scheduler", () => {
     expect(fact).toMatchObject({ degraded: true, fetched: { backToSource: content.length } });
     expect(world.controlPlane.all("taskRequested").length).toBeGreaterThanOrEqual(2);
     expect(world.origin.requests).toHaveLength(1);
+  });
+
+  test("that is busy with others, a download waits on: the origin's copy is somebody else's already", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    const busy = setInterval(
+      () => world.controlPlane.assign({ $case: "receipts", value: { downloadIds: [] } }),
+      100,
+    );
+    try {
+      const client = world.client(url);
+      await waitFor("second question", () => world.controlPlane.all("taskRequested").length > 1);
+      await setTimeout(1_000);
+      world.grantParent(world.waiting, { hostId: "host-b", truth: content }, [0]);
+      await waitFor("first bytes", () => client.received() > 0);
+      // Owes the next word again, longer than a second question takes.
+      await setTimeout(2_500);
+      world.grantParent(world.waiting, { hostId: "host-b", truth: content }, [1, 2, 3]);
+      expect((await client.done).bytes.equals(content)).toBe(true);
+    } finally {
+      clearInterval(busy);
+    }
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ degraded: false, fetched: { backToSource: 0 } });
   });
 
   test("a download that had begun goes on from the holder it knows, then from the origin", async () => {

@@ -73,6 +73,7 @@ export class SchedulerLink {
   readonly #withdrawn = new Set<TaskId>();
   #target: AssignmentTarget | undefined;
   #silentUntilMs = 0;
+  #heardCount = 0;
   #announceTimer: NodeJS.Timeout | undefined;
   #resendTimer: NodeJS.Timeout | undefined;
 
@@ -119,6 +120,11 @@ export class SchedulerLink {
   /** Whether an answer can be expected at all: connected, and not silent a moment ago. */
   get isResponsive(): boolean {
     return this.#controlPlane.isConnected && this.#clock.monotonic() >= this.#silentUntilMs;
+  }
+
+  /** Messages of the scheduler so far: one that says something is not away, whatever it still owes. */
+  get heardCount(): number {
+    return this.#heardCount;
   }
 
   /** An answer stayed out although it was asked for again. */
@@ -266,6 +272,7 @@ export class SchedulerLink {
     }
     this.#epochs.set(message.slice, message.epoch);
     this.#silentUntilMs = 0;
+    this.#heardCount++;
     for (const assignment of message.assignments) this.#dispatch(assignment);
   }
 

@@ -74,6 +74,7 @@ export class TaskDownload implements ReadableTask {
       clock: services.clock,
       random: services.random,
       isResponsive: () => services.link.isResponsive,
+      heardCount: () => services.link.heardCount,
       isWaiting: () =>
         this.#failure === undefined &&
         !this.#originPatience.isResting &&

@@ -34,6 +34,8 @@ export type FirstAnswer =
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
+/** And as often again while the scheduler says other things meanwhile: it is behind then, not away. */
+const BUSY_WAIT_COUNT_MAX = 6;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
@@ -70,8 +72,8 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   /**
-   * Asks the scheduler for content and waits for its first word, never longer than a second: at once "silence" when
-   * it has been silent a moment ago or cannot be reached. Leases for the request wait from now on until it is
+   * Asks the scheduler for content and waits for its first word, for a second, or for five while it says other things: at once
+   * "silence" when it has been silent a moment ago or cannot be reached. Leases for the request wait from now on until it is
    * {@link attach}ed or {@link abandon}ed; one of these must follow.
    */
   async ask(request: TaskRequested, traceparent: string): Promise<FirstAnswer> {
@@ -278,7 +280,11 @@ export class TaskRegistry implements AssignmentTarget {
     const silence = async (): Promise<FirstAnswer> => {
       await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
       link.request([opening]);
-      await clock.sleep(SECOND_ANSWER_MS, patience.signal);
+      for (let waitCount = 0; waitCount < BUSY_WAIT_COUNT_MAX; waitCount++) {
+        const { heardCount } = link;
+        await clock.sleep(SECOND_ANSWER_MS, patience.signal);
+        if (link.heardCount === heardCount) break;
+      }
       return "silence";
     };
     try {
