@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { inventoryDigest } from "@lacewing/contracts/inventory.ts";
+import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_LOST_AFTER_MS } from "@lacewing/scheduler/core/limits.ts";
 import {
   ALL_PIECES,
@@ -228,4 +229,32 @@ test("an unknown host, and one whose inventory keeps differing, are asked for ev
   expect(kindsOf(asked)).toContain("announce_full stranger");
   expect(kindsOf(once)).toEqual([]);
   expect(kindsOf(twice)).toEqual(["announce_full a"]);
+});
+
+test("a child is told again of a lease of which nothing is heard, ever more seldom, until a piece has come", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const count = world.grants.length;
+  const secondsTold: number[] = [];
+  for (let second = 1; second <= 6; second++) {
+    if (kindsOf(world.advance(1_000)).includes("lease b")) secondsTold.push(second);
+  }
+
+  expect(secondsTold).toEqual([1, 2, 3, 6]);
+  expect(world.grants).toHaveLength(count);
+});
+
+test("a child whose lease brought a piece is not told of it again", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const [first] = indexesOf(newestLease(world).pieces);
+  world.nowMs += 100;
+  world.hold("b", [first ?? 0]);
+  world.decide();
+
+  const answers = [1, 2, 3].flatMap(() => world.advance(1_000));
+
+  expect(kindsOf(answers)).not.toContain("lease b");
 });

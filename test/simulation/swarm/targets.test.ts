@@ -22,6 +22,7 @@ const FLOORS = [
   { name: "s9-2%", efficiencyMin: 0.84, originMax: 1.001, zoneMax: 1.001 },
   { name: "s9-10%", efficiencyMin: 0.86, originMax: 1.001, zoneMax: 1.001 },
   { name: "s10-1", efficiencyMin: 0.82, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s10-lossy", efficiencyMin: 0.82, originMax: 1.02, zoneMax: 1.02 },
 ] as const;
 
 const FAMILIES = ["s1", "s2", "s5", "s6", "s7", "s8", "s9", "s10"] as const;

@@ -40,6 +40,7 @@ export function newLease(
     durationMs: facts.durationMs,
     isTiny: false,
     isFromIdleParent: false,
+    repeatCount: 0,
     inboundZone: -1,
     outboundZone: -1,
     slice: facts.slice,

@@ -32,6 +32,12 @@ export const LEASE_PATIENCE = 8;
 export const SLOWEST_BYTES_PER_SECOND = 256 * 1024;
 /** An open lease before the description: origins under load may take this long for their first byte. */
 export const OPEN_LEASE_DURATION_MS = 60_000;
+/** A lease under which nothing comes for so long is told its child again: the assignment may be lost. */
+export const UNHEARD_AFTER_MS = 750;
+/** And for so many pieces' time besides those that its parent has to send. */
+export const UNHEARD_PIECES = 2;
+/** So many are told again at one tick: where everything is slow this must not add to it. */
+export const REPEATED_PER_TICK_MAX = 512;
 /** A lease is revoked this long after its duration: its last piece may be reported late. */
 export const LEASE_GRACE_MS = 2_000;
 

@@ -251,6 +251,8 @@ export interface Lease {
   progressAtMs: number;
   /** The child's process that took it is gone. */
   isOrphaned: boolean;
+  /** How often its child was told again, as nothing was heard of it. */
+  repeatCount: number;
   /** "live" until it ends: "finished", or a failure or revocation reason. */
   outcome: string;
   endedAtMs: number | undefined;

@@ -3,10 +3,11 @@ import { isExpired } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
-import { HOST_LOST_AFTER_MS, SWEEP_INTERVAL_MS } from "./limits.ts";
+import { HOST_LOST_AFTER_MS, REPEATED_PER_TICK_MAX, SWEEP_INTERVAL_MS } from "./limits.ts";
 import { must } from "./invariant.ts";
 import { askFor, markDirty } from "./ledger.ts";
 import type { State } from "./state.ts";
+import { repeatUnheard } from "./unheard.ts";
 
 /**
  * Has the next turns look at tasks some of whose sources are about to be free. Cheap enough for every few milliseconds.
@@ -34,8 +35,13 @@ export function wakePaced(state: State, nowMs: number): boolean {
  * back-off or their next answer. Cheap enough for twice a second: it walks live leases and hungry tasks.
  */
 export function tick(state: State, nowMs: number): void {
+  let repeatedCount = 0;
   for (const lease of state.leases.values()) {
-    if (!isExpired(lease, nowMs)) continue;
+    if (!isExpired(lease, nowMs)) {
+      if (repeatedCount < REPEATED_PER_TICK_MAX && repeatUnheard(state, lease, nowMs))
+        repeatedCount++;
+      continue;
+    }
     const { task } = lease.child;
     task.leasesToReview.add(lease);
     markDirty(state, task);
