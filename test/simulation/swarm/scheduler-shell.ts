@@ -181,7 +181,7 @@ export class SchedulerShell {
 
   /** While sources wait for their own uploads to end they are looked at every few milliseconds. */
   #paceLater(): void {
-    if (this.#isPacing || this.state.work.pacedTaskIds.size === 0) return;
+    if (this.#isPacing || this.state.work.pacedTasks.size === 0) return;
     this.#isPacing = true;
     const life = this.#life;
     this.#queue.after(PACE_MS, () => {

@@ -178,7 +178,7 @@ export class Live {
     if (sliceLogs.some(({ slice, isBusy }) => !isBusy && dirtyTaskIds[slice]?.size !== 0)) {
       this.#turnSoon();
     }
-    if (!this.#isPacing && this.state.work.pacedTaskIds.size > 0) {
+    if (!this.#isPacing && this.state.work.pacedTasks.size > 0) {
       this.#isPacing = true;
       this.#paceLoop().catch((error: unknown) => {
         // Its sleep ends when the session does.
@@ -190,7 +190,7 @@ export class Live {
   /** Goes on as long as parents wait for their own uploads to end. */
   async #paceLoop(): Promise<void> {
     const { ports, signal } = this.#parts;
-    while (this.state.work.pacedTaskIds.size > 0) {
+    while (this.state.work.pacedTasks.size > 0) {
       await ports.clock.sleep(PACE_MS, signal);
       if (wakePaced(this.state, ports.time.now())) this.#turnSoon();
     }

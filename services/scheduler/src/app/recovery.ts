@@ -144,8 +144,11 @@ export class Replay {
   /** A former scheduler's clock that was ahead would keep its leases alive until ours has caught up. */
   #forgetFuture(): void {
     const nowMs = this.#ports.time.now();
-    for (const lease of this.#folder.state.leases.values()) {
-      lease.progressAtMs = Math.min(lease.progressAtMs, nowMs);
+    const { state } = this.#folder;
+    for (const lease of state.leases.values()) {
+      if (lease.progressAtMs <= nowMs) continue;
+      lease.progressAtMs = nowMs;
+      state.leases.add(lease);
     }
   }
 

@@ -1,6 +1,5 @@
 import type { RevocationReason } from "@lacewing/contracts/events/reasons.ts";
-import { remainingOf } from "./leases.ts";
-import { LEASE_GRACE_MS } from "./limits.ts";
+import { expiresAtMs, remainingOf } from "./leases.ts";
 import type { Host, Lease, Task } from "./state.ts";
 import { isWantedBy } from "./wanted.ts";
 
@@ -22,10 +21,6 @@ export function reviewedLeases(task: Task, nowMs: number): readonly Revocation[]
 }
 
 /** Whether nothing came under the lease for longer than it lives. */
-export function isExpired(lease: Lease, nowMs: number): boolean {
-  return nowMs > lease.progressAtMs + lease.durationMs + LEASE_GRACE_MS;
-}
-
 function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationReason | undefined {
   const { child, parent } = lease;
   if (lease.isOrphaned || child.host.state !== "alive") return "host_lost";
@@ -34,7 +29,7 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
     if (!parentHoldsRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
-  return isExpired(lease, nowMs) ? "expired" : undefined;
+  return nowMs > expiresAtMs(lease) ? "expired" : undefined;
 }
 
 function parentHoldsRest(parent: Host, lease: Lease): boolean {

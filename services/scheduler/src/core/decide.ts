@@ -16,7 +16,7 @@ import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
 import { sharedStream } from "./matching/origin-sharing.ts";
 import { originReader } from "./matching/origin.ts";
-import { isPaced } from "./matching/pacing.ts";
+import { pacedDueAtMs } from "./matching/pacing.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import type { Match, MatchView } from "./matching/view.ts";
 import type { Lease, Peer, State, Task } from "./state.ts";
@@ -96,7 +96,8 @@ function decideTask(turn: Turn, task: Task): void {
   else {
     shareStream(turn, task);
     grantPieces(turn, task);
-    if (isPaced(task)) state.work.pacedTaskIds.add(task.taskId);
+    const dueAtMs = pacedDueAtMs(task);
+    if (dueAtMs < Infinity) state.work.pacedTasks.set(task, dueAtMs);
   }
   for (const answer of answerRequests(task, context.nowMs)) turn.answers.push(answer);
   if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);

@@ -166,6 +166,7 @@ function fillOpenLease(state: State, task: Task, atMs: number): void {
     if (isWithin(span, piece) && !isHeldOrLeased(task, piece)) pieces.push(piece);
   }
   takePieces(lease, pieces, task, atMs);
+  state.leases.add(lease);
   task.streamLeaseId = lease.leaseId;
   dropSwarm(task);
   state.touched.leases.add(lease);

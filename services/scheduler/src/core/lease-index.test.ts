@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { LeaseIndex, leaseNumberOf } from "./lease-index.ts";
-import { newLease } from "./leases.ts";
+import { overdueAtMs, newLease } from "./leases.ts";
 import { newHost, newPeer, newTask, type Lease } from "./state.ts";
 
 /** Few, so that the same are met again and again: first and last places of a block, and places of others. */
@@ -72,3 +72,32 @@ test.for(["", "7", "7-1", "7-1-", "07-1-5", "7-1-5.0", "7-1-5-2", "7-1-0x5", "a-
     expect(index.get(leaseId)).toBeUndefined();
   },
 );
+
+test("leases that are overdue are found whatever was added, taken out and given more or less time", () => {
+  const step = fc.record({
+    what: fc.constantFrom("add", "delete", "prolong", "look"),
+    number: fc.constantFrom(...NUMBERS),
+    atMs: fc.nat(20_000),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+      const index = new LeaseIndex();
+      const live = new Set<Lease>();
+      for (const { what, number, atMs } of steps) {
+        const lease = index.get(`7-1-${number}`) ?? leaseOf(7, 1, number);
+        if (what === "add") {
+          lease.progressAtMs = atMs;
+          index.add(lease);
+          live.add(lease);
+        } else if (what === "delete") {
+          index.delete(lease);
+          live.delete(lease);
+        } else if (what === "prolong") lease.progressAtMs += atMs;
+        else {
+          const wanted = [...live].filter((each) => atMs >= overdueAtMs(each));
+          expect(new Set(index.due(atMs))).toEqual(new Set(wanted));
+        }
+      }
+    }),
+  );
+});

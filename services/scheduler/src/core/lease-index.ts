@@ -1,4 +1,5 @@
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
+import { overdueAtMs } from "./leases.ts";
 import type { Lease } from "./state.ts";
 
 /** Leases with numbers that follow one another share a block. A block with one lease left costs as much as some leases do. */
@@ -7,6 +8,8 @@ const BLOCK_LEASES = 128;
 interface Block {
   readonly leases: (Lease | undefined)[];
   count: number;
+  /** Nothing is to be done about any of them before this. */
+  overdueAtMs: number;
 }
 
 /**
@@ -37,7 +40,7 @@ export class LeaseIndex {
     return this.#at(slice, epoch, number) !== undefined;
   }
 
-  /** Does nothing when it is there already. */
+  /** One that is there already, and was given less time than before, has to be added again. */
   add(lease: Lease): void {
     const block = this.#blockFor(lease);
     const place = lease.number % BLOCK_LEASES;
@@ -46,6 +49,7 @@ export class LeaseIndex {
       this.#size++;
     }
     block.leases[place] = lease;
+    block.overdueAtMs = Math.min(block.overdueAtMs, overdueAtMs(lease));
   }
 
   delete(lease: Lease): void {
@@ -61,6 +65,21 @@ export class LeaseIndex {
     if (blocks.size > 0) return;
     this.#blocks.delete(seriesOf(lease.slice, lease.epoch));
     this.#lastSeries = -1;
+  }
+
+  /** Leases about which something may have to be done. Looks only at blocks with such a one: most are empty before their time. */
+  *due(nowMs: number): Generator<Lease> {
+    for (const blocks of this.#blocks.values()) {
+      for (const block of blocks.values()) {
+        if (block.overdueAtMs > nowMs) continue;
+        block.overdueAtMs = Infinity;
+        for (const lease of block.leases) {
+          if (lease === undefined) continue;
+          block.overdueAtMs = Math.min(block.overdueAtMs, overdueAtMs(lease));
+          if (overdueAtMs(lease) <= nowMs) yield lease;
+        }
+      }
+    }
   }
 
   /** By slice and epoch, the oldest numbers first. */
@@ -96,7 +115,7 @@ export class LeaseIndex {
     const blockNumber = Math.floor(number / BLOCK_LEASES);
     let block = blocks.get(blockNumber);
     if (block === undefined) {
-      block = { leases: Array.from({ length: BLOCK_LEASES }), count: 0 };
+      block = { leases: Array.from({ length: BLOCK_LEASES }), count: 0, overdueAtMs: Infinity };
       blocks.set(blockNumber, block);
     }
     return block;

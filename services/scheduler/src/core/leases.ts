@@ -1,6 +1,7 @@
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
 import { NOTHING } from "./few-map.ts";
+import { LEASE_GRACE_MS, UNHEARD_AFTER_MS } from "./limits.ts";
 import type { Host, Lease } from "./state.ts";
 
 /** A lease that begins now. Its fields stand in memory in the order in which they are named here: those that each report needs come first. */
@@ -55,6 +56,18 @@ export function newLease(
     candidateCount: facts.candidateCount,
     traceparent: facts.traceparent,
   };
+}
+
+/** The lease has run out after this, unless a piece of it arrives before. */
+export function expiresAtMs({ progressAtMs, durationMs }: Lease): number {
+  return progressAtMs + durationMs + LEASE_GRACE_MS;
+}
+
+/** Nothing is to be done about the lease before this: it has not run out, and something may still be heard of it. */
+export function overdueAtMs(lease: Lease): number {
+  const { grantedAtMs, progressAtMs, repeatCount } = lease;
+  if (progressAtMs !== grantedAtMs) return expiresAtMs(lease);
+  return Math.min(expiresAtMs(lease), grantedAtMs + UNHEARD_AFTER_MS * 2 ** repeatCount);
 }
 
 /**

@@ -2,7 +2,6 @@ import type { RetirementReason } from "@lacewing/contracts/events/reasons.ts";
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
-import type { Answer } from "./answer.ts";
 import type { Avoidance } from "./avoidance.ts";
 import { FewMap, NOTHING } from "./few-map.ts";
 import { LeaseIndex } from "./lease-index.ts";
@@ -12,6 +11,7 @@ import type { Pace } from "./pace.ts";
 import { type PieceSet, PieceTable } from "./piece-sets.ts";
 import type { Swarm } from "./swarm/swarm.ts";
 import { newTouched, type Touched } from "./touched.ts";
+import { newWork, type Work } from "./work.ts";
 
 /**
  * The scheduler's picture of the world: what the two logs fold to. Changed by `evolveEvent` and `evolveDecision` only, except
@@ -34,22 +34,6 @@ export interface State {
   readonly contained: Map<string, number>;
   readonly work: Work;
   readonly touched: Touched;
-}
-
-/** What the next turn has to look at; indexes, so that no turn scans all tasks. */
-export interface Work {
-  /** By slice: tasks of which something changed. */
-  readonly dirtyTaskIds: readonly Set<string>[];
-  /** Tasks in which somebody wants pieces that could not be granted. */
-  readonly hungryTaskIds: Set<string>;
-  /** Tasks with sources that are to be looked at when their uploads are about to end; see `wakePaced`. */
-  readonly pacedTaskIds: Set<string>;
-  /** When all tasks were last looked through for those that nobody uses. */
-  sweptAtMs: number;
-  /** Hosts that are suspect until some time; see `Host.isSuspect`. */
-  readonly suspectIds: Set<string>;
-  /** By slice: messages to hosts that folding made necessary. */
-  readonly outbox: readonly Answer[][];
 }
 
 type HostState = "alive" | "left" | "lost";
@@ -278,14 +262,7 @@ export function newState(nextLeaseNumbers?: readonly number[]): State {
     originRests: new Map(),
     nextLeaseNumbers: [...(nextLeaseNumbers ?? Array.from({ length: SLICE_COUNT }, () => 1))],
     contained: new Map(),
-    work: {
-      dirtyTaskIds: Array.from({ length: SLICE_COUNT }, () => new Set<string>()),
-      hungryTaskIds: new Set(),
-      pacedTaskIds: new Set(),
-      sweptAtMs: 0,
-      suspectIds: new Set(),
-      outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),
-    },
+    work: newWork(),
     touched: newTouched(),
   };
 }

@@ -1,10 +1,10 @@
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
-import { isExpired } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
 import { HOST_LOST_AFTER_MS, REPEATED_PER_TICK_MAX, SWEEP_INTERVAL_MS } from "./limits.ts";
 import { must } from "./invariant.ts";
+import { expiresAtMs } from "./leases.ts";
 import { askFor, markDirty } from "./ledger.ts";
 import type { State } from "./state.ts";
 import { repeatUnheard } from "./unheard.ts";
@@ -15,29 +15,26 @@ import { repeatUnheard } from "./unheard.ts";
  * @returns whether there is such a task.
  */
 export function wakePaced(state: State, nowMs: number): boolean {
-  const { pacedTaskIds } = state.work;
+  const { pacedTasks } = state.work;
   let isAny = false;
-  for (const taskId of pacedTaskIds) {
-    const task = state.tasks.get(taskId);
-    const dueAtMs = task?.swarm?.timetable.nextDueAtMs ?? Infinity;
-    const isOver = task === undefined || task.state === "retired" || dueAtMs === Infinity;
-    if (isOver) pacedTaskIds.delete(taskId);
-    else if (dueAtMs <= nowMs) {
-      markDirty(state, task);
-      isAny = true;
-    }
+  for (let task = pacedTasks.takeDue(nowMs); task !== undefined; task = pacedTasks.takeDue(nowMs)) {
+    const isOver = task.swarm === undefined || state.tasks.get(task.taskId) !== task;
+    if (isOver) continue;
+    // It is set again when the task has had its turn.
+    markDirty(state, task);
+    isAny = true;
   }
   return isAny;
 }
 
 /**
  * Has the next turns look at what only time has changed: leases that ran out, tasks whose children wait for a parent, a
- * back-off or their next answer. Cheap enough for twice a second: it walks live leases and hungry tasks.
+ * back-off or their next answer. Cheap enough for twice a second: it walks leases that are overdue and hungry tasks.
  */
 export function tick(state: State, nowMs: number): void {
   let repeatedCount = 0;
-  for (const lease of state.leases.values()) {
-    if (!isExpired(lease, nowMs)) {
+  for (const lease of state.leases.due(nowMs)) {
+    if (nowMs <= expiresAtMs(lease)) {
       if (repeatedCount < REPEATED_PER_TICK_MAX && repeatUnheard(state, lease, nowMs))
         repeatedCount++;
       continue;
@@ -77,9 +74,17 @@ export function decideLostHosts(
   },
 ): readonly Decision[] {
   const decisions: Decision[] = [];
+  const { work } = state;
+  if (context.nowMs < work.lossDueAtMs) return decisions;
+  // Whoever is heard of from now on is not lost before this.
+  work.lossDueAtMs = context.nowMs + HOST_LOST_AFTER_MS;
   for (const host of state.hosts.values()) {
     const silentSinceMs = Math.max(host.lastHeardAtMs, context.listeningSinceMs);
-    if (context.nowMs - silentSinceMs <= HOST_LOST_AFTER_MS) continue;
+    const lostAfterMs = silentSinceMs + HOST_LOST_AFTER_MS;
+    if (context.nowMs <= lostAfterMs) {
+      work.lossDueAtMs = Math.min(work.lossDueAtMs, lostAfterMs);
+      continue;
+    }
     if (host.state !== "alive" && !isHostForgettable(host, context.nowMs)) continue;
     const decision: Decision = {
       kind: {

@@ -95,5 +95,5 @@ test("tasks of which no source waits for its upload are not looked at again", ()
 
   wakePaced(world.state, START_MS + PIECE_COUNT * PIECE_MS);
 
-  expect(world.state.work.pacedTaskIds.size).toBe(0);
+  expect(world.state.work.pacedTasks.size).toBe(0);
 });

@@ -60,11 +60,8 @@ export function pieceMs({ layout, swarm }: Task): number {
   return layout.pieceLengthBytes / swarm.usualBytesPerMs;
 }
 
-/** Whether any source of the task is to be looked at when its upload ends. */
-export function isPaced(task: Task): boolean {
-  return (
-    task.swarm !== undefined &&
-    policyFor(task).isPaced &&
-    task.swarm.timetable.nextDueAtMs < Infinity
-  );
+/** When the first source of the task is to be looked at because its upload ends; Infinity when there is none. */
+export function pacedDueAtMs(task: Task): number {
+  if (task.swarm === undefined || !policyFor(task).isPaced) return Infinity;
+  return task.swarm.timetable.nextDueAtMs;
 }

@@ -1,3 +1,4 @@
+import { Agenda } from "../agenda.ts";
 import type { Rows } from "./rows.ts";
 import { grown } from "./words.ts";
 
@@ -8,9 +9,7 @@ import { grown } from "./words.ts";
 export class Timetable {
   readonly #rows: Rows;
   #isDue = new Uint8Array(16);
-  // A binary heap in two columns, the earliest first.
-  readonly #dueAtMs: number[] = [];
-  readonly #dueOrdinals: number[] = [];
+  readonly #agenda = new Agenda<number>();
 
   /** @param rows of the same peers: times stand there, beside what else is asked of a peer. */
   constructor(rows: Rows) {
@@ -24,7 +23,7 @@ export class Timetable {
 
   /** When the first of those that are to be looked at is due; Infinity when there is none. */
   get nextDueAtMs(): number {
-    return this.#dueAtMs[0] ?? Infinity;
+    return this.#agenda.nextDueAtMs;
   }
 
   setSentAt(ordinal: number, atMs: number): void {
@@ -46,51 +45,15 @@ export class Timetable {
     this.#ensure(ordinal);
     if (this.#isDue[ordinal] === 1) return;
     this.#isDue[ordinal] = 1;
-    const { length } = this.#dueAtMs;
-    this.#dueAtMs.push(atMs);
-    this.#dueOrdinals.push(ordinal);
-    this.#rise(length, atMs, ordinal);
+    this.#agenda.add(ordinal, atMs);
   }
 
   /** @returns the first source that is due, or -1. */
   takeDue(nowMs: number): number {
-    const first = this.#dueOrdinals[0];
-    if (first === undefined || this.nextDueAtMs > nowMs) return -1;
-    const atMs = this.#dueAtMs.pop() ?? Infinity;
-    const ordinal = this.#dueOrdinals.pop() ?? -1;
-    if (this.#dueAtMs.length > 0) this.#sink(atMs, ordinal);
+    const first = this.#agenda.takeDue(nowMs);
+    if (first === undefined) return -1;
     this.#isDue[first] = 0;
     return first;
-  }
-
-  #rise(from: number, atMs: number, ordinal: number): void {
-    let index = from;
-    while (index > 0) {
-      const above = (index - 1) >> 1;
-      if ((this.#dueAtMs[above] ?? 0) <= atMs) break;
-      this.#put(index, this.#dueAtMs[above] ?? 0, this.#dueOrdinals[above] ?? -1);
-      index = above;
-    }
-    this.#put(index, atMs, ordinal);
-  }
-
-  #sink(atMs: number, ordinal: number): void {
-    let index = 0;
-    for (;;) {
-      let below = 2 * index + 1;
-      const left = this.#dueAtMs[below] ?? Infinity;
-      const right = this.#dueAtMs[below + 1] ?? Infinity;
-      if (right < left) below++;
-      if (Math.min(left, right) >= atMs) break;
-      this.#put(index, this.#dueAtMs[below] ?? 0, this.#dueOrdinals[below] ?? -1);
-      index = below;
-    }
-    this.#put(index, atMs, ordinal);
-  }
-
-  #put(index: number, atMs: number, ordinal: number): void {
-    this.#dueAtMs[index] = atMs;
-    this.#dueOrdinals[index] = ordinal;
   }
 
   #ensure(ordinal: number): void {
