@@ -23,13 +23,17 @@ export interface FarmMessage {
   readonly kinds: readonly NonNullable<Event["kind"]>[];
 }
 
-/** A piece that arrives; with the lease that ends with it. */
-interface Arrival {
-  readonly host: number;
-  readonly piece: number;
-  readonly ended:
-    | { readonly leaseId: string; readonly pieceCount: number; readonly durationMs: number }
-    | undefined;
+/**
+ * Pieces that arrive in one millisecond, in columns: hundreds of thousands are under way, and an object for each would be a part of the
+ * garbage whose collection is counted as the core's.
+ */
+class Arrivals {
+  readonly hosts: number[] = [];
+  readonly pieces: number[] = [];
+  /** Of the lease that ends with the piece; "" when none does. */
+  readonly leaseIds: string[] = [];
+  readonly pieceCounts: number[] = [];
+  readonly durationsMs: number[] = [];
 }
 
 const ASSIGNMENT_MS = 1;
@@ -47,7 +51,7 @@ export class HostFarm {
   /** When the uplink of each host has sent all that was granted. */
   readonly #freeAtMs: Float64Array;
   /** By millisecond. */
-  readonly #arrivals = new Map<number, Arrival[]>();
+  readonly #arrivals = new Map<number, Arrivals>();
   finishedCount = 0;
 
   constructor(spec: FarmSpec) {
@@ -102,31 +106,34 @@ export class HostFarm {
     const pieces = [...indexesOf(lease.pieces)];
     for (const [at, piece] of pieces.entries()) {
       const arrivesAtMs = startedAtMs + (at + 1) * pieceMs;
-      const pieceCount = pieces.length;
-      const ended =
-        at < pieceCount - 1
-          ? undefined
-          : { leaseId: lease.leaseId, pieceCount, durationMs: Math.round(arrivesAtMs - nowMs) };
-      this.#plan(Math.ceil(arrivesAtMs), { host, piece, ended });
+      const arrivals = this.#arrivalsAt(Math.ceil(arrivesAtMs));
+      arrivals.hosts.push(host);
+      arrivals.pieces.push(piece);
+      arrivals.leaseIds.push(at < pieces.length - 1 ? "" : lease.leaseId);
+      arrivals.pieceCounts.push(pieces.length);
+      arrivals.durationsMs.push(Math.round(arrivesAtMs - nowMs));
     }
     this.#freeAtMs[parent] = startedAtMs + pieces.length * pieceMs;
   }
 
   /** What hosts say in this millisecond: each message about one piece. */
   *due(nowMs: number): Generator<FarmMessage> {
-    const arrivals = this.#arrivals.get(nowMs) ?? [];
+    const arrivals = this.#arrivals.get(nowMs);
+    if (arrivals === undefined) return;
     this.#arrivals.delete(nowMs);
-    for (const arrival of arrivals) yield this.#arrive(arrival);
+    for (const [at, host] of arrivals.hosts.entries()) yield this.#arrive(arrivals, at, host);
   }
 
   get isFinished(): boolean {
     return this.finishedCount >= this.#spec.hostCount - 1;
   }
 
-  #arrive({ host, piece, ended }: Arrival): FarmMessage {
-    this.#hold(host, piece);
-    const bytes = (ended?.pieceCount ?? 0) * this.#spec.pieceBytes;
-    const leasesEnded = ended === undefined ? [] : [{ ...ended, bytes }];
+  #arrive(arrivals: Arrivals, at: number, host: number): FarmMessage {
+    this.#hold(host, arrivals.pieces[at] ?? 0);
+    const leaseId = arrivals.leaseIds[at] ?? "";
+    const bytes = (arrivals.pieceCounts[at] ?? 0) * this.#spec.pieceBytes;
+    const durationMs = arrivals.durationsMs[at] ?? 0;
+    const leasesEnded = leaseId === "" ? [] : [{ leaseId, bytes, durationMs }];
     const available = this.#availability(host, leasesEnded, []);
     if (this.#heldCounts[host] !== this.#spec.pieceCount) return this.#message(host, [available]);
     this.finishedCount++;
@@ -164,10 +171,12 @@ export class HostFarm {
     this.#heldCounts[host] = (this.#heldCounts[host] ?? 0) + 1;
   }
 
-  #plan(atMs: number, arrival: Arrival): void {
-    const list = this.#arrivals.get(atMs);
-    if (list === undefined) this.#arrivals.set(atMs, [arrival]);
-    else list.push(arrival);
+  #arrivalsAt(atMs: number): Arrivals {
+    const known = this.#arrivals.get(atMs);
+    if (known !== undefined) return known;
+    const arrivals = new Arrivals();
+    this.#arrivals.set(atMs, arrivals);
+    return arrivals;
   }
 }
 

@@ -30,6 +30,7 @@ export function newLease(
     parent,
     pieces: facts.pieces,
     remainingCount: 0,
+    alone: NOTHING,
     number: facts.number,
     progressAtMs: facts.grantedAtMs,
     outcome: "live",
@@ -77,7 +78,7 @@ export function overdueAtMs(lease: Lease): number {
 
 export function withLease(leases: readonly Lease[], lease: Lease): readonly Lease[] {
   const [first, second] = leases;
-  if (first === undefined) return [lease];
+  if (first === undefined) return alone(lease);
   if (leases.length === 1) return [first, lease];
   if (leases.length === 2 && second !== undefined) return [first, second, lease];
   return leases.concat([lease]);
@@ -87,7 +88,16 @@ export function withoutLease(leases: readonly Lease[], lease: Lease): readonly L
   const at = leases.indexOf(lease);
   if (at < 0) return leases;
   if (leases.length === 1) return NOTHING;
+  const [first, second] = leases;
+  if (leases.length === 2 && first !== undefined && second !== undefined)
+    return alone(at === 0 ? second : first);
   return leases.toSpliced(at, 1);
+}
+
+/** Most lists are of one lease, and its child and its parent share them. */
+function alone(lease: Lease): readonly Lease[] {
+  if (lease.alone.length === 0) lease.alone = [lease];
+  return lease.alone;
 }
 
 /** Live leases that the host takes, in all its tasks. */

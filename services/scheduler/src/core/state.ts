@@ -226,6 +226,8 @@ export interface Lease {
   /** How many of them the child does not hold yet; which ones, while the lease is live: see `remainingOf`. */
   remainingCount: number;
   readonly isOpen: boolean;
+  /** A list of nothing but it, for all who have no other lease; see `withLease`. */
+  alone: readonly Lease[];
   readonly requestId: string;
   readonly reason: string;
   readonly candidateCount: number;

@@ -4,6 +4,7 @@ import type { Groups } from "../swarm/groups.ts";
 import type { Zone } from "../swarm/places.ts";
 import { ACTIVITY } from "../swarm/swarm.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
+import { localReason } from "./local-reason.ts";
 import { isSparedForOrigin } from "./origin.ts";
 import { awaitOwnUpload, canServe, leadMs, pieceMs } from "./pacing.ts";
 import { isAnyMissed, isUseful, Useful } from "./useful.ts";
@@ -13,7 +14,6 @@ import {
   type MatchView,
   nobodyPassedOver,
   type PassedOver,
-  passedOverText,
 } from "./view.ts";
 
 /** Held pieces, rarest first, that are tried for zones without a copy. */
@@ -175,7 +175,7 @@ function grantLocal(
   source: number,
   zone: Zone,
   found: Found,
-  tier: string,
+  tier: "local-rack" | "local-zone",
   passed: PassedOver,
 ): boolean {
   useful.load(view, source, found.child);
@@ -184,8 +184,7 @@ function grantLocal(
   const order = { rarity: zone.rarity };
   const pieces = takePieces(view, useful, found.child, order, found.piece, size);
   const count = found.candidateCount;
-  const of = `of ${count} candidate${count === 1 ? "" : "s"}`;
-  const reason = `${tier} rarest rep=${copyCount} ${of}${passedOverText(passed)}`;
+  const reason = localReason(tier, copyCount, count, passed);
   grantTo(view, source, found.child, pieces, reason, count);
   return true;
 }
