@@ -85,6 +85,7 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
   for (const piece of isFailure ? value.pieceIndexes : []) {
     if (piece < peer.held.size && !peer.held.has(piece)) (peer.retryFirst ??= new Set()).add(piece);
   }
+  if (peer.retryFirst !== undefined && peer.ordinal >= 0) task.swarm?.rows.setUrgent(peer.ordinal);
   blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
   updateNeed(task, peer);
   markDirty(state, task);

@@ -25,6 +25,9 @@ export function noteBlockedReader(state: State, hint: BlockedReader): void {
   }
   peer.blockedAtPiece = hint.pieceIndex;
   peer.blockedUntilMs = hint.atMs + BLOCKED_MS;
-  if (peer.ordinal >= 0) task.swarm?.freshen(peer.ordinal);
+  if (peer.ordinal >= 0) {
+    task.swarm?.rows.setUrgent(peer.ordinal);
+    task.swarm?.freshen(peer.ordinal);
+  }
   markDirty(state, task);
 }

@@ -3,10 +3,11 @@ import type { Peer } from "../state.ts";
 import type { Groups } from "../swarm/groups.ts";
 import type { Zone } from "../swarm/places.ts";
 import { ACTIVITY } from "../swarm/swarm.ts";
+import { DrawnChildren } from "./drawn-children.ts";
 import { leaseSize, nextRarest, takePieces } from "./lease-size.ts";
 import { localReason } from "./local-reason.ts";
 import { isSparedForOrigin } from "./origin.ts";
-import { awaitOwnUpload, canServe, leadMs, pieceMs } from "./pacing.ts";
+import { awaitOwnUpload, canServe, leadMs } from "./pacing.ts";
 import { isAnyMissed, isUseful, Useful } from "./useful.ts";
 import {
   isPairPossible,
@@ -23,6 +24,7 @@ const ZONE_FIRST_SAMPLE = 4;
 
 const useful = new Useful();
 const offered = new Useful();
+const children = new DrawnChildren();
 
 /**
  * Gives a source's free slots away: to zones without a copy first, then to the child that has least, near it, the rarest piece
@@ -207,18 +209,19 @@ function neediest(
   const looked = drawn === size ? size : Math.min(size, drawn + policy.scanCount);
   const first = Math.floor(random() * size);
   let best = -1;
+  let bestNeed = 0;
   let bestPiece = -1;
   let candidateCount = 0;
   const beginsAtMs =
     Math.max(view.nowMs, view.swarm.timetable.sentAtMs(source)) + leadMs(view.task);
+  children.draw(view, { groups, group, first }, drawn, beginsAtMs);
   for (let look = 0; look < looked; look++) {
-    if (look >= drawn && best >= 0) break;
-    const isRow = drawn === size || look >= drawn;
-    const place = isRow ? (first + look) % size : Math.floor(random() * size);
-    const child = groups.at(group, place);
+    const isDrawn = look < drawn;
+    if (!isDrawn && best >= 0) break;
+    const child = isDrawn ? children.childAt(look) : groups.at(group, (first + look) % size);
+    const need = isDrawn ? children.needAt(look) : children.needOf(view, child);
     // What is looked at for most candidates lies close together: few of them are the neediest.
-    const order = best < 0 ? -1 : compareNeed(view, beginsAtMs, child, best);
-    if (order > 0) {
+    if (best >= 0 && need > bestNeed) {
       candidateCount++;
       continue;
     }
@@ -233,28 +236,13 @@ function neediest(
     }
     candidateCount++;
     const piece = pieceFor(view, source, child, zone);
-    if (order === 0 && zone.rarity.countOf(piece) >= zone.rarity.countOf(bestPiece)) continue;
+    const isEqual = best >= 0 && need === bestNeed;
+    if (isEqual && zone.rarity.countOf(piece) >= zone.rarity.countOf(bestPiece)) continue;
     best = child;
+    bestNeed = need;
     bestPiece = piece;
   }
   return best < 0 ? undefined : { child: best, piece: bestPiece, candidateCount };
-}
-
-/** Parts of a piece's time by which the waits of two children differ when it matters. */
-const WAIT_STEPS = 16;
-
-/** Negative when `a` needs a lease more: its link is free sooner, or at the same time and it has less. */
-function compareNeed(view: MatchView, beginsAtMs: number, a: number, b: number): number {
-  const { swarm } = view;
-  if (!view.policy.isPaced) return swarm.rows.needOf(a) - swarm.rows.needOf(b);
-  const order = waitOf(view, beginsAtMs, a) - waitOf(view, beginsAtMs, b);
-  return order || swarm.planCountOf(a) - swarm.planCountOf(b);
-}
-
-/** How long an upload that begins then would share the child's link with what is on its way to it, in steps. */
-function waitOf({ swarm, task }: MatchView, beginsAtMs: number, child: number): number {
-  const waitMs = swarm.timetable.takenAtMs(child) - beginsAtMs;
-  return waitMs <= 0 ? 0 : Math.ceil((WAIT_STEPS * waitMs) / pieceMs(task));
 }
 
 function pieceFor(view: MatchView, source: number, child: number, zone: Zone): number {

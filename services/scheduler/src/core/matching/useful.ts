@@ -87,6 +87,8 @@ export class Useful {
 
   /** A piece that comes before all others: one that failed, or that a blocked reader waits for; -1 when there is none. */
   urgent(view: MatchView, child: number): number {
+    // Of most children it is known without a look at the peer itself.
+    if (!view.swarm.rows.isUrgent(child)) return -1;
     const peer = view.swarm.peers[child];
     if (peer === undefined) return -1;
     if (peer.retryFirst !== undefined) {

@@ -10,7 +10,7 @@ const COUNTS = 4;
 /** Words between `missing` and `plan`: zone, one that is free, and a time. */
 const BETWEEN = 4;
 /** A content has no more pieces than fit into so many bits. */
-const PLANNED_BITS = 20;
+export const PLANNED_BITS = 20;
 const PLANNED_MASK = 2 ** PLANNED_BITS - 1;
 /** 64 bytes, what a processor reads at once: a row begins with one. */
 const LINE_WORDS = 16;
@@ -38,6 +38,7 @@ export class Rows {
   #times: Float64Array;
   #capacity = CAPACITY_MIN;
   #isAvoiding = new Uint8Array(CAPACITY_MIN);
+  #isUrgent = new Uint8Array(CAPACITY_MIN);
 
   constructor(pieceCount: number) {
     this.words = wordCountOf(pieceCount);
@@ -57,6 +58,8 @@ export class Rows {
 
   /** False when the peer certainly avoids no source. */
   isAvoiding = (ordinal: number): boolean => this.#isAvoiding[ordinal] === 1;
+  /** False when the peer certainly wants no piece before all others: none failed, and no reader was told to be blocked. */
+  isUrgent = (ordinal: number): boolean => this.#isUrgent[ordinal] === 1;
   /** The lower, the more a peer needs a lease: fewer are under way to it, so that its link is freer; then it has less. */
   needOf = (ordinal: number): number => this.data[ordinal * this.#stride + NEED] ?? 0;
   planCountOf = (ordinal: number): number => this.needOf(ordinal) & PLANNED_MASK;
@@ -108,6 +111,10 @@ export class Rows {
     this.#isAvoiding[ordinal] = 1;
   }
 
+  setUrgent(ordinal: number): void {
+    this.#isUrgent[ordinal] = 1;
+  }
+
   setZone(ordinal: number, zone: number): void {
     this.data[this.#zoneAt(ordinal)] = zone;
   }
@@ -117,6 +124,7 @@ export class Rows {
     this.setMissing(ordinal, () => 0);
     this.data.fill(0, ordinal * this.#stride, (ordinal + 1) * this.#stride);
     this.#isAvoiding[ordinal] = 0;
+    this.#isUrgent[ordinal] = 0;
   }
 
   /** Makes `missing` anew. @param wantedWord words of what the peer wants, held or not. */
@@ -140,6 +148,7 @@ export class Rows {
     this.data = grown(this.data, new Uint32Array(this.#capacity * this.#stride));
     this.#times = new Float64Array(this.data.buffer);
     this.#isAvoiding = grown(this.#isAvoiding, new Uint8Array(this.#capacity));
+    this.#isUrgent = grown(this.#isUrgent, new Uint8Array(this.#capacity));
   }
 
   #zoneAt(ordinal: number): number {

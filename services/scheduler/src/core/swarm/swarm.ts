@@ -138,7 +138,6 @@ export class Swarm {
     rows.clear(ordinal);
     this.timetable.clear(ordinal);
     rows.setLeaseCount(ordinal, peer.leases.length);
-    if (peer.avoided !== undefined) rows.setAvoiding(ordinal);
     rows.setZone(ordinal, this.#places.zoneFor(host.idc));
     this.#rackOf[ordinal] = this.#places.rackFor(host);
     loadBytes(rows.data, rows.haveAt(ordinal), this.words, held);

@@ -38,6 +38,8 @@ export function joinSwarm(task: Task, peer: Peer): void {
   const { swarm } = task;
   if (swarm === undefined) return;
   swarm.join(peer, peer.host, peer.held.toBytes(), peer.leased.toBytes());
+  if (peer.avoided !== undefined) swarm.rows.setAvoiding(peer.ordinal);
+  if (peer.retryFirst !== undefined || peer.blockedUntilMs > 0) swarm.rows.setUrgent(peer.ordinal);
   syncWants(task, peer);
   syncPeer(peer);
 }
