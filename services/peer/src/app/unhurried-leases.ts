@@ -5,9 +5,12 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 /** A copy of a content up to this length, for the host's own keeping, waits for others: they travel together. */
 const UNHURRIED_BYTES_MAX = 128 * 1024;
 /** They are taken when no more of them came for so long: while clients read a batch of files, those come first. */
-const UNHURRIED_QUIET_MS = 3_000;
+const UNHURRIED_QUIET_MS = 2_000;
 /** And so long after the first of them at the latest: well before a lease runs out (15 s). */
-const UNHURRIED_MS_MAX = 9_000;
+const UNHURRIED_MS_MAX = 4_000;
+
+/** And at once when so many wait: the places that they take at their parents are wanted by clients, too. */
+const UNHURRIED_COUNT_MAX = 256;
 
 /** Whether a lease for the host's own keeping may wait for others. */
 export function isUnhurried({ lengthBytes, parentHostId }: Lease): boolean {
@@ -32,7 +35,9 @@ export class UnhurriedLeases {
     const nowMs = this.#clock.monotonic();
     if (this.#waiting.size === 0) this.#sinceMs = nowMs;
     this.#waiting.set(lease.leaseId, { taskId, lease });
-    if (this.#timer === undefined) {
+    if (this.#waiting.size >= UNHURRIED_COUNT_MAX) {
+      this.#takeAll();
+    } else if (this.#timer === undefined) {
       this.#timer = setTimeout(() => this.#takeAll(), UNHURRIED_QUIET_MS);
     } else if (nowMs - this.#sinceMs <= UNHURRIED_MS_MAX - UNHURRIED_QUIET_MS) {
       this.#timer.refresh();
@@ -61,6 +66,7 @@ export class UnhurriedLeases {
   }
 
   #takeAll(): void {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     const taken = [...this.#waiting.values()];
     this.#waiting.clear();

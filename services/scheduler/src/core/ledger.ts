@@ -10,10 +10,8 @@ import {
   OUTBOX_MAX,
   TINY_CONTENT_BYTES_MAX,
 } from "./limits.ts";
-import { NOTHING } from "./few-map.ts";
 import { must } from "./invariant.ts";
 import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
-import { ACTIVITY } from "./swarm/swarm.ts";
 import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
 import {
   type Host,
@@ -180,23 +178,11 @@ export function isTinyContent(task: Pick<Task, "layout">): boolean {
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
 export function offerSlot(state: State, host: Host): void {
-  const { slotWaiters } = host;
-  let first: Peer | undefined;
-  for (const peer of slotWaiters) {
-    if (!isWaiting(peer)) continue;
-    if (first === undefined || peer.uploadShare < first.uploadShare) first = peer;
-  }
-  host.slotWaiters =
-    slotWaiters.length < 2
-      ? NOTHING
-      : slotWaiters.filter((peer) => peer !== first && isWaiting(peer));
+  const first = host.slotWaiters?.take();
+  if (host.slotWaiters?.size === 0) host.slotWaiters = undefined;
   if (first === undefined) return;
   wakeSource(first.task, first);
   markDirty(state, first.task);
-}
-
-function isWaiting({ ordinal, task }: Peer): boolean {
-  return ordinal >= 0 && task.swarm?.activityOf(ordinal) === ACTIVITY.waiting;
 }
 
 /** Has the next turns look at tasks that want pieces and in which the host takes part: it can do something for them. */

@@ -19,8 +19,8 @@ export const LEASES_PER_PAIR_MAX = 2;
 
 /** Content up to this length takes no upload slot: many of them travel in one exchange between two hosts. */
 export const TINY_CONTENT_BYTES_MAX = 128 * 1024;
-/** Leases of such contents from one host at once: two exchanges' worth. */
-export const TINY_LEASES_PER_HOST_MAX = 256;
+/** Leases of such contents from one host at once: two exchanges' worth for clients, and as many for hosts that gather what they keep. */
+export const TINY_LEASES_PER_HOST_MAX = 512;
 
 /** A lease from a parent of unknown pace lives so long without progress, and a piece's time more. */
 export const LEASE_DURATION_MS_MIN = 15_000;

@@ -10,6 +10,7 @@ import type { PieceDigests } from "./digests.ts";
 import type { Pace } from "./pace.ts";
 import { type PieceSet, PieceTable } from "./piece-sets.ts";
 import type { Swarm } from "./swarm/swarm.ts";
+import type { SlotWaiters } from "./slot-waiters.ts";
 import { newTouched, type Touched } from "./touched.ts";
 import { newWork, type Work } from "./work.ts";
 
@@ -63,8 +64,8 @@ export interface Host {
   bytesPerMs: number;
   /** What ended since the last sample of it. */
   readonly pace: Pace;
-  /** Its peers, in any task, that found no free upload slot and would use one, in the order in which they found none. */
-  slotWaiters: readonly Peer[];
+  /** Its peers, in any task, that found no free upload slot and would use one; `undefined`: none did. */
+  slotWaiters: SlotWaiters<Peer> | undefined;
   /** The share of its uploads that the newest lease was granted at; see `Peer.uploadShare`. */
   uploadShareFloor: number;
   inventoryMismatchCount: number;
@@ -279,7 +280,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     suspectUntilMs: 0,
     isSuspect: false,
     serving: NOTHING,
-    slotWaiters: NOTHING,
+    slotWaiters: undefined,
     tinyLeaseCount: 0,
     uploadSlots: 0,
     slotShare: 1,

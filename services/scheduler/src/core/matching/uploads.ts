@@ -1,4 +1,5 @@
 import { offerSlot } from "../ledger.ts";
+import { SlotWaiters } from "../slot-waiters.ts";
 import type { Peer } from "../state.ts";
 import type { Groups } from "../swarm/groups.ts";
 import type { Zone } from "../swarm/places.ts";
@@ -63,19 +64,18 @@ export function waitForSlot(view: MatchView, source: number): void {
   if (host === undefined || peer === undefined) return;
   view.swarm.setActivity(source, ACTIVITY.waiting);
   awaitOwnUpload(view, source);
-  const { slotWaiters } = host;
-  if (slotWaiters.length === 0) host.slotWaiters = [peer];
-  else if (!slotWaiters.includes(peer)) host.slotWaiters = slotWaiters.concat([peer]);
+  host.slotWaiters ??= new SlotWaiters(isWaiting);
+  host.slotWaiters.add(peer);
+}
+
+function isWaiting({ ordinal, task }: Peer): boolean {
+  return ordinal >= 0 && task.swarm?.activityOf(ordinal) === ACTIVITY.waiting;
 }
 
 /** Whether a peer of the same host in another task waits and has had less of its uploads. */
 function isAnothersTurn(view: MatchView, peer: Peer): boolean {
-  const host = view.swarm.hosts[peer.ordinal];
-  if (host === undefined || host.slotWaiters.length === 0) return false;
-  for (const other of host.slotWaiters) {
-    if (other.taskId !== peer.taskId && other.uploadShare < peer.uploadShare) return true;
-  }
-  return false;
+  const first = view.swarm.hosts[peer.ordinal]?.slotWaiters?.first();
+  return first !== undefined && first !== peer && first.uploadShare < peer.uploadShare;
 }
 
 /**
