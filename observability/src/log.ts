@@ -44,7 +44,7 @@ export interface ServiceLog extends Log {
 
 /**
  * Makes the log of a service: JSON lines with ISO time, level name, service, event (also as `msg`), and `trace_id`/`span_id`
- * of the active span. Lines of one turn of the event loop are written together (see {@link LineBatch}); an orderly exit loses none. Fields pass {@link redacted}.
+ * of the active span. Lines that come close together are written together (see {@link LineBatch}); an orderly exit loses none. Fields pass {@link redacted}.
  */
 export function createLog(options: LogOptions): ServiceLog {
   const file = options.file === undefined ? undefined : new LogFile(options.file);

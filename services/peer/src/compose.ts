@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { join } from "node:path";
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { type HostId, parseBootId } from "@lacewing/contracts/ids.ts";
@@ -287,5 +287,5 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
 }
 
 function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hash("sha256", text);
 }

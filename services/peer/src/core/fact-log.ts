@@ -27,7 +27,8 @@ export function foldLines(log: string, checksum: (text: string) => string): Fold
     const text = line.slice(0, at);
     if (at < 0 || checksum(text) !== line.slice(at + 1)) continue;
     const [kind, id = "", fact = ""] = text.split(" ");
-    if (kind === "begin") begun.set(id, fact);
+    // A log that was written anew may know the end already when the beginning arrives.
+    if (kind === "begin" && !ended.has(id)) begun.set(id, fact);
     if (kind === "end") ended.set(id, fact);
     if (kind === "end" || kind === "receipt") begun.delete(id);
     if (kind === "receipt") ended.delete(id);

@@ -71,17 +71,30 @@ const NEVER_TRAILERS: ReadonlySet<string> = new Set([
 
 /** The first value of a header, by lower-case name. */
 export function headerOf(headers: HeaderList, lowerName: string): string | undefined {
-  return headers.find(([name]) => name.toLowerCase() === lowerName)?.[1];
+  for (const [name, value] of headers) if (isNamed(name, lowerName)) return value;
+  return undefined;
 }
 
 /** Every value of a header, in order. */
 export function headerValues(headers: HeaderList, lowerName: string): readonly string[] {
-  return headers.filter(([name]) => name.toLowerCase() === lowerName).map(([, value]) => value);
+  // Most of what is looked for is not there: a list is made for what is.
+  let values: string[] | undefined;
+  for (const [name, value] of headers) if (isNamed(name, lowerName)) (values ??= []).push(value);
+  return values ?? NONE;
+}
+
+const NONE: readonly string[] = [];
+
+/** Some twenty names are looked for in each request: nearly all that are there are of another length. */
+function isNamed(name: string, lowerName: string): boolean {
+  return name.length === lowerName.length && name.toLowerCase() === lowerName;
 }
 
 /** The members of a comma-separated header, over all its lines, trimmed and without empty ones (RFC 9110 section 5.6.1). */
 export function headerItems(headers: HeaderList, lowerName: string): readonly string[] {
-  return headerValues(headers, lowerName)
+  const values = headerValues(headers, lowerName);
+  if (values.length === 0) return values;
+  return values
     .flatMap((value) => value.split(","))
     .map((item) => item.trim())
     .filter((item) => item !== "");

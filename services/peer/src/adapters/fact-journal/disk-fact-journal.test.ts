@@ -5,7 +5,7 @@ import { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/eve
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { nodeDisk } from "../disk/node-disk.ts";
-import { DiskFactJournal } from "./disk-fact-journal.ts";
+import { DiskFactJournal, type FactJournalOptions } from "./disk-fact-journal.ts";
 
 let dir: string;
 let path: string;
@@ -19,12 +19,8 @@ function aFact(downloadId: string, outcome = "finished"): DownloadFinished {
   return DownloadFinished.fromPartial({ downloadId, outcome, url: "http://origin.test/" });
 }
 
-async function reopened(compactBytes?: number): Promise<DiskFactJournal> {
-  return DiskFactJournal.open(
-    path,
-    createMemoryLog(),
-    compactBytes === undefined ? {} : { compactBytes },
-  );
+async function reopened(options?: FactJournalOptions): Promise<DiskFactJournal> {
+  return DiskFactJournal.open(path, createMemoryLog(), options);
 }
 
 /** What a start after a crash finds. */
@@ -81,8 +77,11 @@ test("a torn line is skipped and the whole ones around it are read", async () =>
   expect(await afterCrash(await reopened())).toEqual([["a", "finished"]]);
 });
 
-test("writing the log anew loses nothing that is not settled", async () => {
-  const journal = await reopened(2000);
+test.each([
+  ["", {}],
+  [", also what memory has no room for", { pendingCountMax: 3 }],
+])("writing the log anew loses nothing that is not settled%s", async (_, options) => {
+  const journal = await reopened({ compactBytes: 2000, ...options });
   journal.begin(aFact("running", "interrupted"));
   const left: string[] = [];
   for (let index = 0; index < 300; index++) {

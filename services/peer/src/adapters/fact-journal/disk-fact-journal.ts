@@ -20,6 +20,8 @@ export interface FactJournalOptions {
   readonly disk?: Disk;
   /** For tests: written anew at this size. */
   readonly compactBytes?: number;
+  /** For tests: kept in memory. */
+  readonly pendingCountMax?: number;
 }
 
 const checksum = (text: string): string => crc32(text).toString(16);
@@ -42,11 +44,16 @@ export class DiskFactJournal implements FactJournal {
   readonly #log: Log;
   readonly #pending = new Map<string, DownloadFinished>();
   readonly #compactBytes: number;
+  readonly #pendingCountMax: number;
   /** `undefined`: to be opened. */
   #fd: number | undefined;
   #buffer = "";
   /** Begun since the last write; whatever ends before the next one needs no line for its beginning. */
   readonly #begun = new Map<string, DownloadFinished>();
+  /** Begun before that, and not ended. */
+  readonly #open = new Map<string, DownloadFinished>();
+  /** Whether the file holds facts that memory had no room for. */
+  #hasMoreOnDisk: boolean;
   /** Where the next line goes: what a write that failed left behind is written over. `undefined`: behind whatever the file holds. */
   #sizeBytes: number | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -59,22 +66,33 @@ export class DiskFactJournal implements FactJournal {
     {
       disk,
       compactBytes,
+      pendingCountMax,
       sizeBytes,
-    }: Required<FactJournalOptions> & { readonly sizeBytes: number },
+      hasMoreOnDisk,
+    }: Required<FactJournalOptions> & {
+      readonly sizeBytes: number;
+      readonly hasMoreOnDisk: boolean;
+    },
   ) {
     this.#disk = disk;
     this.#path = path;
     this.#log = log;
     this.#sizeBytes = sizeBytes;
     this.#compactBytes = compactBytes;
+    this.#pendingCountMax = pendingCountMax;
     this.#compactAtBytes = Math.max(compactBytes, 2 * sizeBytes);
+    this.#hasMoreOnDisk = hasMoreOnDisk;
   }
 
   /** @throws the system's error when the file cannot be read or written anew. */
   static async open(
     path: string,
     log: Log,
-    { disk = nodeDisk, compactBytes = COMPACT_BYTES }: FactJournalOptions = {},
+    {
+      disk = nodeDisk,
+      compactBytes = COMPACT_BYTES,
+      pendingCountMax = PENDING_COUNT_MAX,
+    }: FactJournalOptions = {},
   ): Promise<DiskFactJournal> {
     disk.makeFolder(dirname(path));
     const { ended, begun } = foldLines(readText(disk, path), checksum);
@@ -85,8 +103,14 @@ export class DiskFactJournal implements FactJournal {
         .join(""),
     );
     await replaceFile(disk, path, text);
-    const journal = new DiskFactJournal(path, log, { disk, compactBytes, sizeBytes: text.length });
-    for (const [id, fact] of facts.slice(0, PENDING_COUNT_MAX)) journal.#pending.set(id, fact);
+    const journal = new DiskFactJournal(path, log, {
+      disk,
+      compactBytes,
+      pendingCountMax,
+      sizeBytes: text.length,
+      hasMoreOnDisk: facts.length > pendingCountMax,
+    });
+    for (const [id, fact] of facts.slice(0, pendingCountMax)) journal.#pending.set(id, fact);
     if (begun.size > 0) log.warn("downloads were interrupted by a crash", { count: begun.size });
     return journal;
   }
@@ -102,7 +126,9 @@ export class DiskFactJournal implements FactJournal {
 
   end(fact: DownloadFinished): void {
     this.#begun.delete(fact.downloadId);
-    if (this.#pending.size < PENDING_COUNT_MAX) this.#pending.set(fact.downloadId, fact);
+    this.#open.delete(fact.downloadId);
+    if (this.#pending.size < this.#pendingCountMax) this.#pending.set(fact.downloadId, fact);
+    else this.#hasMoreOnDisk = true;
     this.#append({ kind: "end", id: fact.downloadId, fact: encodeFact(fact) });
   }
 
@@ -133,6 +159,7 @@ export class DiskFactJournal implements FactJournal {
     this.#timer = undefined;
     for (const [id, fact] of this.#begun) {
       this.#buffer += formatLine({ kind: "begin", id, fact: encodeFact(fact) }, checksum);
+      this.#open.set(id, fact);
     }
     this.#begun.clear();
     const text = this.#buffer;
@@ -166,19 +193,10 @@ export class DiskFactJournal implements FactJournal {
     this.#log.error("download facts cannot be written", { error: messageOf(error), bytes, isLost });
   }
 
-  /**
-   * From the file, not from memory, which does not keep everything. Lines that are still buffered tell what came later,
-   * whatever was written anew.
-   */
+  /** Lines that are still buffered tell what came later, or the same once more, whatever was written anew. */
   async #compact(grownToBytes: number): Promise<void> {
-    const asLines =
-      (kind: "begin" | "end") =>
-      ([id, fact]: readonly [string, string]): string =>
-        formatLine({ kind, id, fact }, checksum);
     try {
-      const { ended, begun } = foldLines(readText(this.#disk, this.#path), checksum);
-      const lines = [...[...begun].map(asLines("begin")), ...[...ended].map(asLines("end"))];
-      const text = Buffer.from(lines.join(""));
+      const text = Buffer.from(this.#hasMoreOnDisk ? this.#unsettledOnDisk() : this.#unsettled());
       await replaceFile(this.#disk, this.#path, text);
       this.#closeFile();
       this.#sizeBytes = text.length;
@@ -189,6 +207,23 @@ export class DiskFactJournal implements FactJournal {
       this.#log.warn("the log of download facts grows on", { error: messageOf(error) });
     }
     this.#compactAtBytes = Math.max(this.#compactBytes, 2 * (this.#sizeBytes ?? grownToBytes));
+  }
+
+  #unsettled(): string {
+    const asLine = (kind: "begin" | "end", id: string, fact: DownloadFinished) =>
+      formatLine({ kind, id, fact: encodeFact(fact) }, checksum);
+    const begun = Array.from(this.#open, ([id, fact]) => asLine("begin", id, fact));
+    return begun
+      .concat(Array.from(this.#pending, ([id, fact]) => asLine("end", id, fact)))
+      .join("");
+  }
+
+  /** All of it costs as much as writing it did: a host with many small downloads must not need it. */
+  #unsettledOnDisk(): string {
+    const { ended, begun } = foldLines(readText(this.#disk, this.#path), checksum);
+    const asLines = (kind: "begin" | "end", facts: ReadonlyMap<string, string>) =>
+      Array.from(facts, ([id, fact]) => formatLine({ kind, id, fact }, checksum));
+    return [...asLines("begin", begun), ...asLines("end", ended)].join("");
   }
 
   #closeFile(): void {
@@ -207,7 +242,8 @@ function readText(disk: Disk, path: string): string {
 }
 
 function encodeFact(fact: DownloadFinished): string {
-  return Buffer.from(DownloadFinished.encode(fact).finish()).toString("base64url");
+  const { buffer, byteOffset, byteLength } = DownloadFinished.encode(fact).finish();
+  return Buffer.from(buffer, byteOffset, byteLength).toString("base64url");
 }
 
 function decodeFact(text: string): DownloadFinished {

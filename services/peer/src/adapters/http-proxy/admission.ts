@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { HeaderList } from "../../app/ports.ts";
 import { HEADER_COUNT_MAX } from "../../core/http-headers.ts";
-import { matchRule, type Rule } from "../../core/rules.ts";
+import type { Rule } from "../../core/rules.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import {
   type AccessProblem,
@@ -17,7 +17,6 @@ import { ruledUrl } from "./ruled-url.ts";
 
 export interface AdmissionOptions {
   readonly access: ClientAccess;
-  readonly rules: readonly Rule[];
   /** Know which origins may be asked. */
   readonly connections: OriginConnections;
   readonly viaName: string;
@@ -33,11 +32,16 @@ export class Admission {
     this.#options = options;
   }
 
-  /** What is wrong with a request whatever the origin says, and whether its origin may be asked. */
+  /**
+   * What is wrong with a request whatever the origin says, and whether its origin may be asked.
+   *
+   * @param rule that the target's URL matches.
+   */
   problemOf(
     request: IncomingMessage,
     received: HeaderList,
     target: RequestTarget,
+    rule: Rule | undefined,
   ): AccessProblem | undefined {
     const malformed = requestProblem({
       headers: received,
@@ -51,7 +55,6 @@ export class Admission {
     if (target.kind === "health") return undefined;
     const refused = this.accessProblem(request, received);
     if (refused !== undefined || target.kind !== "origin") return refused;
-    const rule = matchRule(this.#options.rules, target.url);
     const denial = this.#options.connections.problemOf(ruledUrl(target.url, rule));
     return denial === undefined ? undefined : { status: 403, reason: denial };
   }

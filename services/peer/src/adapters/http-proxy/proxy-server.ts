@@ -182,7 +182,8 @@ class ProxyDoor {
     response.on("error", () => {});
     const received = headersOfFlat(request.rawHeaders);
     const target = parseRequestTarget(request.url ?? "");
-    const problem = this.#admission.problemOf(request, received, target);
+    const rule = this.#ruleFor(target);
+    const problem = this.#admission.problemOf(request, received, target, rule);
     if (problem !== undefined) {
       // Whoever is asked for credentials sends them on the same connection.
       if (problem.status !== 407) response.shouldKeepAlive = false;
@@ -212,7 +213,7 @@ class ProxyDoor {
         answerWithText(response, 400, `lacewing: ${target.reason}`);
         return;
       case "origin":
-        this.#toOrigin({ request, response, received, target, receivedAtMs });
+        this.#toOrigin({ request, response, received, target, rule, receivedAtMs });
     }
   }
 
@@ -252,8 +253,9 @@ class ProxyDoor {
     const received = headersOfFlat(request.rawHeaders);
     const page = isByPrefix(request.url) ? browserProblem(received, this.#names) : undefined;
     const target = parseRequestTarget(request.url ?? "");
+    const rule = this.#ruleFor(target);
     const problem: AccessProblem | undefined =
-      this.#admission.problemOf(request, received, target) ?? page;
+      this.#admission.problemOf(request, received, target, rule) ?? page;
     if (problem !== undefined) {
       endWithText(client, problem.status, problem.reason, problem.headers);
     } else if (target.kind !== "origin") {
@@ -262,7 +264,6 @@ class ProxyDoor {
       endWithText(client, 400, "an upgrade with a body is not supported");
     } else {
       const { connections, viaName, log } = this.#options;
-      const rule = matchRule(this.#options.rules, target.url);
       const url = ruledUrl(target.url, rule);
       const headers = this.#headersToSend(request, received, target);
       this.#trackTunnel(client);
@@ -301,36 +302,29 @@ class ProxyDoor {
     for (const tunnel of this.#tunnels) tunnel.destroy();
   }
 
+  #ruleFor(target: RequestTarget): Rule | undefined {
+    return target.kind === "origin" ? matchRule(this.#options.rules, target.url) : undefined;
+  }
+
   #toOrigin(asked: {
     readonly request: IncomingMessage;
     readonly response: ServerResponse;
     readonly received: HeaderList;
     readonly target: Extract<RequestTarget, { kind: "origin" }>;
+    readonly rule: Rule | undefined;
     readonly receivedAtMs: number;
   }): void {
-    const { request, response, received, target, receivedAtMs } = asked;
-    const { rules, downloads, connections, viaName, log } = this.#options;
-    const rule = matchRule(rules, target.url);
+    const { request, response, received, target, rule, receivedAtMs } = asked;
+    const { downloads, connections, viaName, log } = this.#options;
     const headers = this.#headersToSend(request, received, target);
     const pace = this.#paces.of(request.socket.remoteAddress);
     const isRead = (request.method === "GET" || request.method === "HEAD") && !hasBody(request);
     if (rule !== undefined && !rule.direct && isRead) {
       const url = redirectedUrl(target.url, rule);
       const pool = this.#pool;
+      const exchange = { request, response, url, headers, rule, downloads, pool, pace, viaName };
       // Rejects for a fault of ours only, which ends the process.
-      void serveDownload({
-        request,
-        response,
-        url,
-        headers,
-        rule,
-        downloads,
-        pool,
-        pace,
-        viaName,
-        receivedAtMs,
-        log,
-      });
+      void serveDownload({ ...exchange, receivedAtMs, log });
       return;
     }
     if (rule === undefined && isRead) {

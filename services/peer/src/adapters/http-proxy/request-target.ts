@@ -54,9 +54,12 @@ function originTarget(text: string): RequestTarget {
   }
   const written = `${path}${query}`;
   const authorization = authorizationOf(url);
-  url.username = "";
-  url.password = "";
-  url.hash = "";
+  // Each of these reads the whole URL anew.
+  if (authorization !== undefined || text.includes("@")) {
+    url.username = "";
+    url.password = "";
+  }
+  if (text.includes("#")) url.hash = "";
   return {
     kind: "origin",
     url,
