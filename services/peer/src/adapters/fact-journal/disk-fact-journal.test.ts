@@ -77,6 +77,17 @@ test("a torn line is skipped and the whole ones around it are read", async () =>
   expect(await afterCrash(await reopened())).toEqual([["a", "finished"]]);
 });
 
+test("a beginning that arrives behind its end opens nothing", async () => {
+  const other = await DiskFactJournal.open(join(dir, "other.log"), createMemoryLog());
+  other.begin(aFact("a", "interrupted"));
+  await other.close();
+  const journal = await reopened();
+  journal.end(aFact("a"));
+  await journal.close();
+  await appendFile(path, await readFile(join(dir, "other.log"), "utf8"));
+  expect(await afterCrash(await reopened())).toEqual([["a", "finished"]]);
+});
+
 test.each([
   ["", {}],
   [", also what memory has no room for", { pendingCountMax: 3 }],
