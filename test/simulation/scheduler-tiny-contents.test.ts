@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { SchedulerWorld } from "../support/scheduler-world.ts";
+import { kindsOf, SchedulerWorld } from "../support/scheduler-world.ts";
 
 const COUNT = 200;
 const LENGTH = 20 * 1024;
@@ -84,4 +84,33 @@ test("how long a small content took says nothing about its host's link: no child
   world.decide();
 
   expect(granteesOf(world, "second")).toBe(COUNT);
+});
+
+test("a seed that gathers what it keeps is not told again of a small content before it has fetched it", () => {
+  const world = worldWithContents();
+  const told: number[] = [];
+  for (let second = 1; second <= 6; second++) {
+    if (kindsOf(world.advance(1_000)).includes("lease seed")) told.push(second);
+  }
+
+  expect(told[0]).toBeGreaterThanOrEqual(5);
+});
+
+test("what a child tells of a lease that ended already does not take its bytes away", () => {
+  const world = worldWithContents();
+  const [taskId = ""] = TASKS;
+  endLease(world, "seed", taskId, 30);
+  const lease = world.grants.find(
+    (grant) => grant.taskId === taskId && grant.childHostId === "seed",
+  );
+  const leaseId = lease?.leaseId ?? "";
+  const bitmap = Uint8Array.of(1);
+  const leasesEnded = [{ leaseId, bytes: 0, durationMs: 0 }];
+  world.tell("seed", {
+    $case: "piecesAvailable",
+    value: { taskId, incarnation: 1, bitmap, digests: [], leasesEnded },
+  });
+
+  const { bytes, transferMs } = world.state.touched.leases.get(leaseId) ?? {};
+  expect({ bytes, transferMs }).toEqual({ bytes: LENGTH, transferMs: 30 });
 });

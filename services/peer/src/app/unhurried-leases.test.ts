@@ -34,6 +34,14 @@ describe("copies of small contents for the host's own keeping", () => {
     expect([...leases.leaseIds()]).toEqual([]);
   });
 
+  test("do not wait longer because they were told again", () => {
+    add("a");
+    vi.advanceTimersByTime(1_500);
+    add("a");
+    vi.advanceTimersByTime(600);
+    expect(taken).toEqual(["a"]);
+  });
+
   test("are taken after four seconds although more of them come", () => {
     for (let count = 0; count < 9; count++) {
       add(`${count}`);

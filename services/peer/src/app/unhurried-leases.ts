@@ -34,7 +34,10 @@ export class UnhurriedLeases {
   add(taskId: TaskId, lease: Lease): void {
     const nowMs = this.#clock.monotonic();
     if (this.#waiting.size === 0) this.#sinceMs = nowMs;
+    const isKnown = this.#waiting.has(lease.leaseId);
     this.#waiting.set(lease.leaseId, { taskId, lease });
+    // One that was told again is not one more.
+    if (isKnown) return;
     if (this.#waiting.size >= UNHURRIED_COUNT_MAX) {
       this.#takeAll();
     } else if (this.#timer === undefined) {

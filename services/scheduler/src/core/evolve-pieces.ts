@@ -148,6 +148,8 @@ function finishLease(
   const number = leaseNumberOf(leaseId);
   const lease = leaseIn(leases, number, leaseId) ?? state.touched.leases.get(leaseId);
   if (lease?.child !== peer) return;
+  // A child that was told of it once more after its end has nothing new to tell.
+  if (lease.outcome !== "live" && lease.bytes > 0) return;
   lease.bytes = ended.bytes;
   lease.transferMs = ended.durationMs;
   noteRate(peer.task, lease, atMs);

@@ -1,5 +1,5 @@
 import { tell } from "./ledger.ts";
-import { UNHEARD_AFTER_MS, UNHEARD_PIECES } from "./limits.ts";
+import { UNHEARD_AFTER_MS, UNHEARD_KEPT_AFTER_MS, UNHEARD_PIECES } from "./limits.ts";
 import { pieceMs } from "./matching/pacing.ts";
 import type { Lease, State } from "./state.ts";
 
@@ -26,7 +26,8 @@ export function repeatUnheard(state: State, lease: Lease, nowMs: number): boolea
 }
 
 /** What a first piece may take: control messages both ways, and what the parent sends before it, twice. */
-function patienceMs({ child: { task }, parent }: Lease): number {
+function patienceMs({ child: { task }, parent, isTiny, requestId }: Lease): number {
+  if (isTiny && requestId === "") return UNHEARD_KEPT_AFTER_MS;
   const queued = (parent?.serving.length ?? 0) + UNHEARD_PIECES;
   return Math.max(UNHEARD_AFTER_MS, 2 * (task.controlMs + queued * pieceMs(task)));
 }
