@@ -152,7 +152,7 @@ export class ScriptedOrigin implements OriginClient {
         if (at >= body.length && at !== gate?.atBytes) isOver = true;
         yield chunk;
       }
-      await pass(body.length);
+      if (gate?.atBytes === body.length) await pass(body.length);
       isOver = true;
     };
     return {

@@ -78,6 +78,18 @@ describe("content that nobody has", () => {
     expect(world.origin.brokenOffCount).toBe(0);
   });
 
+  test("whose answer does not end when all of it is here is accounted for all the same", async () => {
+    const { gate } = gateAt(content.length);
+    world.origin.add("/file", content, { gate });
+    world.onRequest((request) => world.grantOrigin(request));
+    const { bytes } = await world.get(`${HOST}/file`);
+    expect(bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ outcome: "finished", fetched: { backToSource: content.length } });
+    expect(world.origin.brokenOffCount).toBe(1);
+    expect(world.controlPlane.all("piecesFailed")).toEqual([]);
+  });
+
   test("is shared when the scheduler says so: the stream ends with its piece, whoever joins, and the rest comes from others", async () => {
     const { gate, open } = gateAt(256 * 1024);
     world.origin.add("/file", content, { gate });

@@ -9,6 +9,7 @@ import {
   fruitless,
   trafficOf,
 } from "./fetch-order.ts";
+import { type ActiveFetch, newFetch } from "./active-fetch.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import { type FetchEnd, type FetchSource, runFetch } from "./lease-fetch.ts";
 import { openSpan } from "./origin-access.ts";
@@ -23,6 +24,9 @@ import type { Traffic } from "./task-reader.ts";
 
 /** A read that brings less is no progress: an origin that gives a byte at a time must not be asked for ever. */
 const ADVANCE_BYTES_MIN = 64 * 1024;
+
+/** An answer whose content is all here ends within this, or is broken off. */
+const END_MS_MAX = 100;
 
 /** Reads of the origin for one task at once, as readers of far parts need them: download tools open no more themselves. */
 const ORIGIN_READ_COUNT_MAX = 8;
@@ -42,24 +46,6 @@ interface FetchServices {
   readonly paces?: Paces;
   readonly tracer: FetchTracer;
   readonly clock: Clock;
-}
-
-interface ActiveFetch {
-  readonly order: FetchOrder;
-  readonly abort: AbortController;
-  /** Why it ends with the piece that is arriving; for good, or unless somebody joins meanwhile. */
-  lastPieceReason: Error | undefined;
-  isEnding: boolean;
-  /** It brought enough that trying again makes sense. */
-  hasAdvanced: boolean;
-  /** What it reads, or will read, at present. */
-  readonly stretches: Set<Stretch>;
-  /** Reads beside each other. One that fails ends the others. */
-  reads: Promise<void>[];
-  bytes: number;
-  failed: FetchEnd | undefined;
-  /** A reader of a far part is being given a read of its own; or the origin would not have it. */
-  isSplitting: boolean;
 }
 
 interface ReadHow {
@@ -168,14 +154,25 @@ export class FetchBoard {
   /** Breaks fetches off too, but lets the origin finish a piece that it has begun: a reader of small ranges comes back for it. */
   windDown(reason: Error, which: (order: FetchOrder) => boolean): void {
     for (const fetch of this.#fetches.values()) {
-      // One that has brought everything is about to end by itself.
-      if (!which(fetch.order) || this.#hasAll(fetch.order)) continue;
+      if (!which(fetch.order)) continue;
+      if (this.#hasAll(fetch.order)) {
+        this.#endSoon(fetch, reason);
+        continue;
+      }
       const isInPiece = [...this.#partial.keys()].some(
         (index) => this.#claims.get(index) === fetch,
       );
       if (isInPiece) fetch.lastPieceReason = reason;
       else fetch.abort.abort(reason);
     }
+  }
+
+  /** It has brought everything, and most ends by itself now; an origin that does not end its answer is not waited for. */
+  #endSoon(fetch: ActiveFetch, reason: Error): void {
+    const end = (): void => {
+      if (this.#fetches.get(fetch.order.leaseId) === fetch) fetch.abort.abort(reason);
+    };
+    setTimeout(end, END_MS_MAX).unref();
   }
 
   /** The scheduler ends a lease: at once, or, when others read a part of the origin too, with the next piece, whoever joins. */
@@ -202,18 +199,7 @@ export class FetchBoard {
    * @returns how it ended, after its claims are free again.
    */
   async run(order: FetchOrder): Promise<EndedFetch> {
-    const fetch: ActiveFetch = {
-      order,
-      abort: new AbortController(),
-      lastPieceReason: undefined,
-      isEnding: false,
-      hasAdvanced: false,
-      stretches: new Set(),
-      reads: [],
-      bytes: 0,
-      failed: undefined,
-      isSplitting: false,
-    };
+    const fetch = newFetch(order);
     this.#fetches.set(order.leaseId, fetch);
     const { clock } = this.#services;
     const startedAtMs = clock.monotonic();
