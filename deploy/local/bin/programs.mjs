@@ -150,7 +150,12 @@ function bundlerOf(root) {
 function refusalToBuild(root) {
   if (bundlerOf(root) === undefined) return "the bundler (rolldown) is not installed";
   try {
-    for (const name of PROGRAM_NAMES) accessSync(join(root, "services", name), constants.W_OK);
+    for (const name of PROGRAM_NAMES) {
+      accessSync(join(root, "services", name), constants.W_OK);
+      // Another user may have made the first build.
+      const builds = buildsOf(root, name);
+      if (existsSync(builds)) accessSync(builds, constants.W_OK);
+    }
   } catch {
     return "the checkout cannot be written to";
   }
@@ -170,7 +175,9 @@ function build({ root, node, stamp }) {
     timeout: BUILD_TIMEOUT_MS,
   });
   if (result.status === 0) return undefined;
-  const why = result.error?.message ?? result.stderr.trim().split("\n")[0];
+  // What Node itself cannot load it tells with the place before the reason.
+  const said = result.stderr.trim().split("\n");
+  const why = result.error?.message ?? said.find((line) => /^\w*Error\b/.test(line)) ?? said[0];
   return `they could not be built (${why || `exit code ${result.status}`})`;
 }
 

@@ -158,6 +158,14 @@ describe("programs run from their sources, and say why,", () => {
     expect(note).toMatch(/^services run from their sources: they could not be built \(E/);
   });
 
+  test("when the bundler does not start: the reason is said, not the place in Node", () => {
+    const node = join(root, "broken-node");
+    const trace = "node:internal/modules:189\n  throw it\n\nTypeError [ERR]: no such bundler\n";
+    writeFileSync(node, `#!/bin/sh\nprintf '%s' '${trace}' >&2\nexit 1\n`, { mode: 0o755 });
+    const { note } = findPrograms({ root, node });
+    expect(note).toContain("could not be built (TypeError [ERR]: no such bundler)");
+  });
+
   test("when a build ends half written: nothing of it has its name", () => {
     const node = join(root, "limited-node");
     const script = `#!/bin/sh\nulimit -f 4\nexec ${JSON.stringify(process.execPath)} "$@"\n`;
