@@ -5,9 +5,9 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 /** A copy of a content up to this length, for the host's own keeping, waits for others: they travel together. */
 const UNHURRIED_BYTES_MAX = 128 * 1024;
 /** They are taken when no more of them came for so long: while clients read a batch of files, those come first. */
-const UNHURRIED_QUIET_MS = 2_000;
+const UNHURRIED_QUIET_MS = 3_000;
 /** And so long after the first of them at the latest: well before a lease runs out (15 s). */
-const UNHURRIED_MS_MAX = 4_000;
+const UNHURRIED_MS_MAX = 6_000;
 
 /** And at once when so many wait: the places that they take at their parents are wanted by clients, too. */
 const UNHURRIED_COUNT_MAX = 256;

@@ -36,8 +36,8 @@ export const OPEN_LEASE_DURATION_MS = 60_000;
 export const UNHEARD_AFTER_MS = 750;
 /** And for so many pieces' time besides those that its parent has to send. */
 export const UNHEARD_PIECES = 2;
-/** And of tiny contents for the child's own keeping: it gathers those for four seconds. */
-export const UNHEARD_KEPT_AFTER_MS = 5_000;
+/** And of tiny contents for the child's own keeping: it gathers those for six seconds. */
+export const UNHEARD_KEPT_AFTER_MS = 7_000;
 /** So many are told again at one tick: where everything is slow this must not add to it. */
 export const REPEATED_PER_TICK_MAX = 512;
 /** A lease is revoked this long after its duration: its last piece may be reported late. */
