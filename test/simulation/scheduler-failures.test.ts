@@ -7,6 +7,7 @@ import {
   kindsOf,
   SchedulerWorld,
   TASK,
+  taskIdOfSlice,
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
@@ -257,4 +258,35 @@ test("a child whose lease brought a piece is not told of it again", () => {
   const answers = [1, 2, 3].flatMap(() => world.advance(1_000));
 
   expect(kindsOf(answers)).not.toContain("lease b");
+});
+
+test("an upload slot that was offered to a copy struck meanwhile goes to another content of the host", () => {
+  const world = new SchedulerWorld();
+  const contents = [1, 2, 3].map((slice) => ({
+    taskId: taskIdOfSlice(slice),
+    child: `child${slice}`,
+  }));
+  world.announce("a", { uploadSlots: 1 });
+  for (const { taskId, child } of contents) {
+    world.announce(child);
+    world.request("a", { taskId, requestId: taskId });
+    world.decide();
+    world.describe("a", { taskId });
+    world.hold("a", ALL_PIECES, 1, taskId);
+    world.tell("a", { $case: "requestEnded", value: { taskId, requestId: taskId } });
+    world.decide();
+  }
+  for (const { taskId, child } of contents) {
+    world.request(child, { taskId, requestId: child, canReadOrigin: false });
+    world.decide();
+  }
+  const [first = "", second = ""] = contents.map(({ taskId }) => taskId);
+
+  world.hold("child1", ALL_PIECES, 1, first);
+  const unknown = { taskId: second, leaseId: "2-3-99", parentHostId: "a", pieces: [] };
+  world.fail("child2", unknown, "malformed");
+  world.decide();
+  world.advance(1_000);
+
+  expect(newestLease(world)).toMatchObject({ childHostId: "child3", parentHostId: "a" });
 });

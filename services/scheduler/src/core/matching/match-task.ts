@@ -1,6 +1,6 @@
 import { ACTIVITY } from "../swarm/swarm.ts";
 import { serveTo } from "./downloads.ts";
-import { wakeDueSources } from "./pacing.ts";
+import { canServe, wakeDueSources } from "./pacing.ts";
 import { readOrigin, releaseFromOrigin } from "./origin.ts";
 import { serveFrom } from "./uploads.ts";
 import type { MatchView } from "./view.ts";
@@ -57,5 +57,20 @@ function retryIdle(view: MatchView): void {
     const first = Math.floor(random() * size);
     for (let at = 0; at < Math.min(size, RETRIED_MAX); at++)
       swarm.freshen(group.at(0, (first + at) % size));
+  }
+  retryWaiting(view);
+}
+
+/** A slot that was offered to a source which could not use it any more, because its copy was struck meanwhile, is free for others. */
+function retryWaiting(view: MatchView): void {
+  const { swarm, nowMs } = view;
+  const count = swarm.peers.length;
+  // Of many others each time.
+  const first = Math.floor(nowMs / RETRY_MS) * RETRIED_MAX;
+  for (let at = 0; at < Math.min(count, RETRIED_MAX); at++) {
+    const source = (first + at) % count;
+    const host = swarm.hosts[source];
+    if (host === undefined || swarm.activityOf(source) !== ACTIVITY.waiting) continue;
+    if (canServe(view, source, host)) swarm.setActivity(source, ACTIVITY.ready);
   }
 }
