@@ -1,7 +1,7 @@
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { ByteSpan } from "@lacewing/contracts/pieces.ts";
-import { withheldFrom } from "../core/fetch-plan.ts";
+import { isCovered, withheldFrom } from "../core/fetch-plan.ts";
 import { headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
   planResponse,
@@ -287,4 +287,9 @@ function outcomeOf(
   if (end === "complete") return "finished";
   if (end === "client_gone") return "client_gone";
   return failure instanceof AnchorMismatch ? "anchor_mismatch" : "failed";
+}
+
+/** Whether everything that a plan sends of the content is held. */
+export function isPlanHeld(plan: ResponsePlan, { layout, held }: StoredTask): boolean {
+  return plan.parts.every(({ span }) => isCovered(layout, held, span));
 }

@@ -3,13 +3,12 @@ import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
-import { isCovered } from "../core/fetch-plan.ts";
 import { headerOf } from "../core/http-headers.ts";
 import { strongValidatorOf } from "../core/identity.ts";
-import { type ResponsePlan, wantedSpan } from "../core/ranges.ts";
+import { wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
-import { DownloadAnswers, type Flow, requestOf } from "./download-answers.ts";
+import { DownloadAnswers, type Flow, isPlanHeld, requestOf } from "./download-answers.ts";
 import { AnchorMismatch, failureOutcome } from "./download-errors.ts";
 import { headOf, originHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
@@ -32,13 +31,12 @@ import type {
   PieceStore,
   StoredTask,
 } from "./ports.ts";
+import { KnownUrls } from "./known-urls.ts";
 import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
 
-/** Canonical URLs whose newest task is remembered, so that a repeated download opens with one byte. */
-const KNOWN_URL_COUNT_MAX = 10_000;
 /** The opening request when the content is held somewhere: access check, description and identity in one byte. */
 const PROBE = { start: 0, end: 1 } as const;
 
@@ -72,7 +70,7 @@ export class DownloadService {
   readonly #answers: DownloadAnswers;
   readonly #accessCache: AccessCache;
   readonly #foretold: ForetoldDownloads;
-  readonly #knownUrls = new Map<string, TaskId>();
+  readonly #knownUrls = new KnownUrls();
 
   constructor(options: DownloadServiceOptions) {
     this.#options = options;
@@ -245,9 +243,8 @@ export class DownloadService {
   // ------------------------------------------------------------------------------------------ not (all) held here
 
   async #answerOpened(flow: Flow): Promise<DownloadAnswer> {
-    if (forbidsStoring(flow.request)) {
+    if (forbidsStoring(flow.request))
       return this.#answers.passThrough(flow, undefined, "no_store_asked");
-    }
     const anchored = flow.target.anchoredTaskId;
     return anchored === undefined ? this.#openThenAsk(flow) : this.#askThenOpen(flow, anchored);
   }
@@ -267,9 +264,11 @@ export class DownloadService {
     try {
       const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;
       const isWhole = first !== "from_others" && holdsNothing && wantsWhole(flow.request);
-      const response = await this.#open(flow, isWhole ? undefined : PROBE);
+      const response = await this.#openOrLate(flow, { first, asked, isWhole });
+      isAttached = "layout" in response;
+      if ("layout" in response) return this.#answers.deliver(flow, response, [], { first, asked });
       retryAfterMs = retryAfterOf(response);
-      const answer = await this.#answerFrom(
+      return await this.#answerFrom(
         flow,
         response,
         async (stored) => {
@@ -278,7 +277,6 @@ export class DownloadService {
         },
         taskId,
       );
-      return answer;
     } finally {
       if (!isAttached)
         this.#options.registry.abandon(
@@ -290,6 +288,24 @@ export class DownloadService {
     }
   }
 
+  /** The opening answer; when there is none, what others bring after all: the scheduler's first word may have been to wait. */
+  async #openOrLate(
+    flow: Flow,
+    how: { readonly first: FirstAnswer; readonly asked: TaskRequested; readonly isWhole: boolean },
+  ): Promise<OriginResponse | StoredTask> {
+    try {
+      return await this.#open(flow, how.isWhole ? undefined : PROBE);
+    } catch (error) {
+      const { signal } = flow.request;
+      const isOver = signal.aborted || how.first !== "from_others" || !this.#mayRead(flow.target);
+      const late = isOver
+        ? undefined
+        : await this.#options.registry.arrivingLate(how.asked, signal);
+      if (late === undefined) throw error;
+      return late;
+    }
+  }
+
   /** Only the origin's answer says which content it is. */
   async #openThenAsk(flow: Flow): Promise<DownloadAnswer> {
     const isKnown = this.#knownUrls.has(flow.target.canonicalUrl);
@@ -297,7 +313,7 @@ export class DownloadService {
     const response = await this.#open(flow, isWhole ? undefined : PROBE);
     return this.#answerFrom(flow, response, async (stored) => {
       const { taskId } = stored.description;
-      this.#rememberUrl(flow.target.canonicalUrl, taskId);
+      this.#knownUrls.remember(flow.target.canonicalUrl, taskId);
       const plan = this.#answers.plan(flow, stored, []);
       const wanted = wantedSpan(plan);
       if (isPlanHeld(plan, stored)) {
@@ -380,17 +396,4 @@ export class DownloadService {
       throw error;
     }
   }
-
-  #rememberUrl(canonicalUrl: string, taskId: TaskId): void {
-    this.#knownUrls.delete(canonicalUrl);
-    this.#knownUrls.set(canonicalUrl, taskId);
-    const oldest = this.#knownUrls.keys().next();
-    if (this.#knownUrls.size > KNOWN_URL_COUNT_MAX && oldest.done !== true)
-      this.#knownUrls.delete(oldest.value);
-  }
-}
-
-/** Whether everything that a plan sends of the content is held. */
-function isPlanHeld(plan: ResponsePlan, { layout, held }: StoredTask): boolean {
-  return plan.parts.every(({ span }) => isCovered(layout, held, span));
 }

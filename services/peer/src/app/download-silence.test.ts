@@ -96,4 +96,19 @@ describe("without a word from the scheduler", () => {
     const [fact] = await world.facts(1);
     expect(fact?.fetched?.remotePeer).toBe(content.length - layoutOf(content).pieceLengthBytes);
   });
+
+  test("but to wait, what others bring reaches a client whose origin does not answer", async () => {
+    world.origin.add(anchoredPath(content), content).isDown = true;
+    world.pieceClient.parents.set("host-b", content);
+    world.onRequest(({ taskId, requestId }) => {
+      const value = { taskId, requestId, reason: "busy", nextByMs: 1_000 };
+      world.controlPlane.assign({ $case: "pending", value });
+    });
+    const client = world.client(url, [], { access: "public" });
+    await waitFor("the question to the origin", () => world.origin.requests.length > 0);
+    world.grantParent(world.waiting, { hostId: "host-b", truth: content }, [0, 1, 2, 3]);
+    expect((await client.done).bytes.equals(content)).toBe(true);
+    const [fact] = await world.facts(1);
+    expect(fact).toMatchObject({ outcome: "finished", fetched: { backToSource: 0 } });
+  });
 });

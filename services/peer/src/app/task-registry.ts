@@ -11,7 +11,7 @@ import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/e
 import { parseDigest, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ASSIGN_TIMEOUT_MS } from "@lacewing/contracts/limits.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
-import { isPieceLength } from "@lacewing/contracts/piece-length.ts";
+import { isDescribed, isOriginFromStart } from "../core/lease-fit.ts";
 import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
@@ -36,6 +36,9 @@ export type FirstAnswer =
 const SECOND_ANSWER_MS = 800;
 /** And as often again while the scheduler says other things meanwhile: it is behind then, not away. */
 const BUSY_WAIT_COUNT_MAX = 6;
+/** A lease that was put off is waited for so long where the origin does not answer; and looked for this often. */
+const LATE_LEASE_MS_MAX = 5_000;
+const LATE_LEASE_POLL_MS = 50;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
@@ -119,6 +122,18 @@ export class TaskRegistry implements AssignmentTarget {
     if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
     const made = await this.#store.create(this.#descriptionOf(taskId, lease));
     return typeof made === "string" ? undefined : made;
+  }
+
+  /** Like {@link arriving}, once the lease comes that the scheduler's first word put off. */
+  async arrivingLate(asked: TaskRequested, signal: AbortSignal): Promise<StoredTask | undefined> {
+    const taskId = parseTaskId(asked.taskId);
+    for (let waitedMs = 0; taskId !== undefined && waitedMs < LATE_LEASE_MS_MAX;) {
+      const stored = await this.arriving(asked, taskId);
+      if (stored !== undefined) return stored;
+      await this.#services.clock.sleep(LATE_LEASE_POLL_MS, signal);
+      waitedMs += LATE_LEASE_POLL_MS;
+    }
+    return undefined;
   }
 
   isDownloading(taskId: TaskId): boolean {
@@ -378,14 +393,4 @@ function answerTo(opening: Opening | undefined, answer: FirstAnswer): void {
   if (opening === undefined) return;
   opening.first ??= answer;
   opening.answered.resolve(answer);
-}
-
-/** Whether the lease begins with the first byte of the origin: then the opening request may be the download itself. */
-function isOriginFromStart(lease: Lease): boolean {
-  return lease.parentHostId === "" && (lease.open || lease.pieces[0]?.start === 0);
-}
-
-/** Whether the lease says what the content is, so that nobody has to ask the origin. */
-function isDescribed({ open, lengthBytes, pieceLengthBytes }: Lease): boolean {
-  return !open && lengthBytes > 0 && isPieceLength(pieceLengthBytes);
 }

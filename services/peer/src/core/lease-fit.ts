@@ -1,3 +1,4 @@
+import { isPieceLength } from "@lacewing/contracts/piece-length.ts";
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { indexesOf, type PieceLayout, pieceCountOf } from "@lacewing/contracts/pieces.ts";
 
@@ -36,4 +37,14 @@ export function patienceMs(pieceLengthBytes: number, leaseDurationMs: number): n
  */
 export function silenceMs(leaseDurationMs: number): number | undefined {
   return leaseDurationMs > 0 ? leaseDurationMs : undefined;
+}
+
+/** Whether the lease begins with the first byte of the origin: then the opening request may be the download itself. */
+export function isOriginFromStart(lease: Lease): boolean {
+  return lease.parentHostId === "" && (lease.open || lease.pieces[0]?.start === 0);
+}
+
+/** Whether the lease says what the content is, so that nobody has to ask the origin. */
+export function isDescribed({ open, lengthBytes, pieceLengthBytes }: Lease): boolean {
+  return !open && lengthBytes > 0 && isPieceLength(pieceLengthBytes);
 }
