@@ -1,4 +1,5 @@
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { dropOldest } from "../core/drop-oldest.ts";
 
 /** Remembered answers; the oldest goes first. About 2 MB. */
 const ENTRY_COUNT_MAX = 10_000;
@@ -24,8 +25,6 @@ export class AccessCache {
     if (ttlMs <= 0) return;
     this.#grantedUntilMs.delete(key);
     this.#grantedUntilMs.set(key, this.#clock.monotonic() + ttlMs);
-    if (this.#grantedUntilMs.size <= ENTRY_COUNT_MAX) return;
-    const oldest = this.#grantedUntilMs.keys().next();
-    if (oldest.done !== true) this.#grantedUntilMs.delete(oldest.value);
+    dropOldest(this.#grantedUntilMs, ENTRY_COUNT_MAX);
   }
 }

@@ -5,8 +5,8 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 const NEXT_WORD_MS = 1000;
 /** How long a repeated request waits before silence is concluded; a quarter more or less, so that hosts do not move together. */
 const ASK_AGAIN_MS = 800;
-/** It waits so many times as long while the scheduler says other things: it is behind then, not away. */
-const BUSY_WAIT_COUNT_MAX = 6;
+/** A second answer is waited for so many times as long while the scheduler says other things: it is behind then, not away. */
+export const BUSY_WAIT_COUNT_MAX = 6;
 /** Promises alone, without a lease, are believed for so long: the first reader of a slow origin may need its time for a piece. */
 const PROMISES_MS_MAX = 120_000;
 /** A promise may be this late. */

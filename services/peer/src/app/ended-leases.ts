@@ -1,4 +1,5 @@
 import type { LeaseEnded } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { dropOldest } from "../core/drop-oldest.ts";
 
 /** Beyond this the oldest is forgotten: a repetition comes within seconds. */
 const LEASE_COUNT_MAX = 1000;
@@ -13,8 +14,6 @@ export class EndedLeases {
 
   add(ended: LeaseEnded): void {
     this.#leases.set(ended.leaseId, ended);
-    const oldest = this.#leases.keys().next();
-    if (this.#leases.size > LEASE_COUNT_MAX && oldest.done !== true)
-      this.#leases.delete(oldest.value);
+    dropOldest(this.#leases, LEASE_COUNT_MAX);
   }
 }

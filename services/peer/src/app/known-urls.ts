@@ -1,4 +1,5 @@
 import type { TaskId } from "@lacewing/contracts/ids.ts";
+import { dropOldest } from "../core/drop-oldest.ts";
 
 /** Canonical URLs whose newest task is remembered, so that a repeated download opens with one byte. */
 const KNOWN_URL_COUNT_MAX = 10_000;
@@ -18,8 +19,6 @@ export class KnownUrls {
   remember(canonicalUrl: string, taskId: TaskId): void {
     this.#tasks.delete(canonicalUrl);
     this.#tasks.set(canonicalUrl, taskId);
-    const oldest = this.#tasks.keys().next();
-    if (this.#tasks.size > KNOWN_URL_COUNT_MAX && oldest.done !== true)
-      this.#tasks.delete(oldest.value);
+    dropOldest(this.#tasks, KNOWN_URL_COUNT_MAX);
   }
 }

@@ -1,5 +1,6 @@
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { dropOldest } from "../core/drop-oldest.ts";
 
 /** Longer than clients go on with a broken download. */
 const REMEMBERED_MS = 10 * 60_000;
@@ -22,10 +23,7 @@ export class PoisonedTasks {
   note(taskId: TaskId): void {
     this.#untilMs.delete(taskId);
     this.#untilMs.set(taskId, this.#clock.monotonic() + REMEMBERED_MS);
-    const oldest = this.#untilMs.keys().next();
-    if (this.#untilMs.size > TASK_COUNT_MAX && oldest.done !== true) {
-      this.#untilMs.delete(oldest.value);
-    }
+    dropOldest(this.#untilMs, TASK_COUNT_MAX);
   }
 
   /** The whole was brought and agrees: its parts can be trusted again. */

@@ -14,6 +14,7 @@ import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import { isDescribed, isOriginFromStart } from "../core/lease-fit.ts";
 import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
+import { BUSY_WAIT_COUNT_MAX } from "./answer-watch.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
 import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
@@ -34,8 +35,6 @@ export type FirstAnswer =
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
-/** And as often again while the scheduler says other things meanwhile: it is behind then, not away. */
-const BUSY_WAIT_COUNT_MAX = 6;
 /** A lease that was put off is waited for so long where the origin does not answer; and looked for this often. */
 const LATE_LEASE_MS_MAX = 5_000;
 const LATE_LEASE_POLL_MS = 50;

@@ -1,4 +1,5 @@
 import type { Log } from "@lacewing/observability/log.ts";
+import { dropOldest } from "../../core/drop-oldest.ts";
 
 /** Hosts remembered as told; when there are more, the one told first may be told again. */
 const HOST_COUNT_MAX = 1024;
@@ -24,8 +25,7 @@ export class UnsharedHosts {
     const key = `${reason} ${host}`;
     if (this.#told.has(key)) return;
     this.#told.add(key);
-    const oldest = this.#told.keys().next();
-    if (this.#told.size > HOST_COUNT_MAX && oldest.done !== true) this.#told.delete(oldest.value);
+    dropOldest(this.#told, HOST_COUNT_MAX);
     this.#log.info("request_not_shared", {
       host,
       reason,

@@ -1,4 +1,5 @@
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { dropOldest } from "../../core/drop-oldest.ts";
 
 /** How long it is remembered whether a host speaks TLS. */
 const REMEMBER_MS = 10 * 60_000;
@@ -52,8 +53,7 @@ export class TlsChoice {
   #remember(hostname: string, speaksTls: Promise<boolean>): Promise<boolean> {
     this.#known.delete(hostname);
     this.#known.set(hostname, { speaksTls, untilMs: this.#clock.monotonic() + REMEMBER_MS });
-    const oldest = this.#known.keys().next();
-    if (this.#known.size > HOST_COUNT_MAX && oldest.done !== true) this.#known.delete(oldest.value);
+    dropOldest(this.#known, HOST_COUNT_MAX);
     return speaksTls;
   }
 }
