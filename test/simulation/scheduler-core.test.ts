@@ -110,9 +110,24 @@ test("every waiting request has a lease or a promised next answer", () => {
         }
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 2_000, examples: [[0, EVICTED_WHILE_READ]] },
   );
 });
+
+/** A copy is whole, so nothing is promised to its reader any more, and is evicted then. */
+const EVICTED_WHILE_READ = [
+  { do: "request" as const, pick: 749 },
+  { do: "decide" as const, pick: 0 },
+  { do: "wait" as const, pick: 0 },
+  { do: "request" as const, pick: 845 },
+  { do: "describe" as const, pick: 208 },
+  { do: "describe" as const, pick: 0 },
+  { do: "serve" as const, pick: 647 },
+  { do: "decide" as const, pick: 0 },
+  { do: "announce" as const, pick: 0 },
+  { do: "decide" as const, pick: 0 },
+  { do: "drop" as const, pick: 185 },
+];
 
 /** Hosts announce themselves now and then: at each step they would wake every task, and time would have nothing to do. */
 function keepAlive(world: SchedulerWorld): void {

@@ -261,8 +261,11 @@ export function updateNeed(task: Task, peer: Peer): void {
     (peer.requests.size > 0 || peer.isSeeding) && !(task.layout !== undefined && peer.held.isFull);
   if (isNeedy !== peer.isNeedy) {
     peer.isNeedy = isNeedy;
-    if (isNeedy) task.needyIds.add(peer.hostId);
-    else task.needyIds.delete(peer.hostId);
+    if (isNeedy) {
+      task.needyIds.add(peer.hostId);
+      // A client may still read a copy that was whole and is gone now: it was promised nothing then.
+      if (peer.firstRequest !== undefined) askFor(peer);
+    } else task.needyIds.delete(peer.hostId);
   }
   syncWants(task, peer);
 }
