@@ -43,8 +43,8 @@ table dead_letter
   CREATE INDEX dead_letter_parked_at ON lacewing.dead_letter USING btree (parked_at)
 
 table downloads partition by RANGE (started_at)
-  -- One row for each client request that ended. Partitioned by day (UTC) of its start. A host sends a fact again until it is confirmed, always with the same start, so the key counts it once.
-  download_id lacewing.name not null -- Unique for ever; the same as the request id.
+  -- One row for each client request that ended, or for many that a busy host answered alike from its own copy (request_count). Partitioned by day (UTC) of its start. A host sends a fact again until it is confirmed, always with the same start, so the key counts it once.
+  download_id lacewing.name not null -- Unique for ever; the same as the request id where request_count is 1.
   host_id lacewing.name not null
   task_id lacewing.task_id -- Null for content that was passed through without becoming a task.
   url text not null -- Without user info, filtered query parameters or any other secret.
@@ -75,6 +75,7 @@ CASE
     WHEN ((delivered_local_peer_bytes)::bigint > 0) THEN 'local_peer'::text
     ELSE 'none'::text
 END -- The farthest place any byte came from: "back_to_source" (the origin), "remote_peer" (another host), "local_peer" (this host's cache), "none" (no content).
+  request_count lacewing.quantity not null default 1 -- Client requests that the row stands for: count them with sum(request_count). Above 1 bytes are their sum, ttfb_ms and cost_ms are of the slowest, started_at is of the first, trace_id is of the sum itself.
   constraint downloads_application_check CHECK ((length(application) <= 256))
   constraint downloads_byte_range_check CHECK ((length(byte_range) <= 8192))
   constraint downloads_error_check CHECK ((length(error) <= 8192))
@@ -82,6 +83,7 @@ END -- The farthest place any byte came from: "back_to_source" (the origin), "re
   constraint downloads_method_check CHECK ((length(method) <= 64))
   constraint downloads_outcome_check CHECK ((outcome = ANY (ARRAY['finished'::text, 'client_gone'::text, 'origin_error'::text, 'anchor_mismatch'::text, 'interrupted'::text, 'failed'::text])))
   constraint downloads_pkey PRIMARY KEY (download_id, started_at)
+  constraint downloads_request_count_check CHECK (((request_count)::bigint >= 1))
   constraint downloads_started_at_check CHECK (((started_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (started_at <= '2100-01-01 00:00:00+00'::timestamp with time zone)))
   constraint downloads_tag_check CHECK ((length(tag) <= 256))
   constraint downloads_trace_id_check CHECK (((trace_id = ''::text) OR (trace_id ~ '^[0-9a-f]{32}$'::text)))
@@ -348,7 +350,7 @@ view slow_downloads
   degraded boolean
   ttfb_ms bigint -- Milliseconds until the first body byte.
   cost_ms bigint -- Milliseconds until the end.
-  delivered_bytes bigint -- Content bytes handed to the client.
+  delivered_bytes bigint -- Content bytes handed to the client; of a row that stands for many requests, to one of them on average.
   bytes_per_second bigint -- delivered_bytes over cost_ms; null below a millisecond.
   trace_id text
  SELECT download_id,
@@ -390,7 +392,8 @@ view slow_downloads
             downloads.trace_id,
             downloads.error,
             downloads.traffic,
-            downloads.delivered_local_peer_bytes::bigint + downloads.delivered_remote_peer_bytes::bigint + downloads.delivered_back_to_source_bytes::bigint AS delivered_bytes
+            downloads.request_count,
+            (downloads.delivered_local_peer_bytes::bigint + downloads.delivered_remote_peer_bytes::bigint + downloads.delivered_back_to_source_bytes::bigint) / downloads.request_count::bigint AS delivered_bytes
            FROM lacewing.downloads
           WHERE downloads.started_at >= (now() - '24:00:00'::interval)) d
   WHERE delivered_bytes > 0
@@ -426,7 +429,7 @@ view task_popularity
     round(d.back_to_source_bytes::numeric / NULLIF(t.length_bytes::bigint, 0)::numeric, 3)::double precision AS origin_copies,
     d.last_started_at
    FROM ( SELECT downloads.task_id,
-            count(*) AS request_count,
+            sum(downloads.request_count::bigint)::bigint AS request_count,
             count(DISTINCT downloads.host_id) AS requesting_host_count,
             sum(downloads.delivered_local_peer_bytes::bigint + downloads.delivered_remote_peer_bytes::bigint + downloads.delivered_back_to_source_bytes::bigint)::bigint AS delivered_bytes,
             sum(downloads.fetched_back_to_source_bytes::bigint)::bigint AS back_to_source_bytes,

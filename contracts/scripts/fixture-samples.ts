@@ -151,9 +151,23 @@ const eventSamples: Samples<KindOf<Event>> = {
       degraded: true,
       traceId: "0af7651916cd43dd8448eb211c80319c",
       error: "none",
+      requestCount: 0,
     },
   },
 };
+
+/** What a kind learned to say after its fixture was written, by the name of a fixture of its own. */
+const laterEventSamples = {
+  downloadFinishedTally: {
+    $case: "downloadFinished",
+    value: {
+      ...eventSamples.downloadFinished.value,
+      httpStatus: 200,
+      range: "",
+      requestCount: 4711,
+    },
+  },
+} as const satisfies Readonly<Record<string, KindOf<Event>>>;
 
 const decisionSamples: Samples<KindOf<Decision>> = {
   sliceAcquired: { $case: "sliceAcquired", value: { ownerId: "scheduler-1" } },
@@ -250,20 +264,23 @@ if (sliceOf(required(parseTaskId(TASK_ID))) !== TASK_SLICE)
 
 /** By format and version, then by kind: the folders and files of `fixtures/`. */
 export const SAMPLES = {
-  "events-v1": mapValues(eventSamples, (kind): Sample<EventMessage> => {
-    const isOfHost = kind.$case === "hostAnnounced" || kind.$case === "hostLeft";
-    return {
-      subject: isOfHost ? hostSubject(hostId) : eventsSubject(TASK_SLICE, hostId),
-      message: {
-        version: 1,
-        hostId,
-        bootId: "boot-1",
-        sequence: 42,
-        sentAtMs: SENT_AT_MS,
-        events: [{ traceparent: TRACEPARENT, kind }],
-      },
-    };
-  }),
+  "events-v1": mapValues(
+    { ...eventSamples, ...laterEventSamples },
+    (kind): Sample<EventMessage> => {
+      const isOfHost = kind.$case === "hostAnnounced" || kind.$case === "hostLeft";
+      return {
+        subject: isOfHost ? hostSubject(hostId) : eventsSubject(TASK_SLICE, hostId),
+        message: {
+          version: 1,
+          hostId,
+          bootId: "boot-1",
+          sequence: 42,
+          sentAtMs: SENT_AT_MS,
+          events: [{ traceparent: TRACEPARENT, kind }],
+        },
+      };
+    },
+  ),
   "decisions-v1": mapValues(decisionSamples, (kind): Sample<DecisionMessage> => ({
     subject: decisionsSubject(TASK_SLICE),
     message: {

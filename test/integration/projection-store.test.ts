@@ -265,6 +265,51 @@ describe("a download", () => {
     }
   });
 
+  test("that stands for many counts as many, to the request and to the byte", async () => {
+    await using world = await startProjectionWorld(postgres);
+    const held = { fetched: undefined, probeBytes: 0 };
+    const local = (localPeer: number) => ({ localPeer, remotePeer: 0, backToSource: 0 });
+    const downloads = [
+      download("d-1", { ...held, delivered: local(3_000), requestCount: 3, costMs: 10 }),
+      download("d-2", { ...held, delivered: local(1_000), requestCount: 1 }),
+      download("d-3", { ...held, delivered: local(500), requestCount: 2, outcome: "client_gone" }),
+      download("d-4"),
+    ].map((fact) => ({ hostId: "host-1", download: fact }));
+    await world.store.flush({ ...wholeBatch(), downloads });
+    const count = z.coerce.number();
+    const [hour] = await world.rows(
+      z.object({
+        request_count: count,
+        failed_request_count: count,
+        hit_request_count: count,
+        local_peer_request_count: count,
+        back_to_source_request_count: count,
+        delivered_bytes: count,
+      }),
+      "SELECT * FROM cache_hit_rate_hourly",
+    );
+    expect(hour).toEqual({
+      request_count: 7,
+      failed_request_count: 2,
+      hit_request_count: 6,
+      local_peer_request_count: 6,
+      back_to_source_request_count: 1,
+      delivered_bytes: 5_500,
+    });
+    expect(
+      await world.rows(
+        z.object({ request_count: count, delivered_bytes: count }),
+        "SELECT * FROM task_popularity",
+      ),
+    ).toEqual([{ request_count: 7, delivered_bytes: 5_500 }]);
+    expect(
+      await world.rows(
+        z.object({ delivered_bytes: count, bytes_per_second: count }),
+        "SELECT * FROM slow_downloads WHERE download_id = 'd-1'",
+      ),
+    ).toEqual([{ delivered_bytes: 1_000, bytes_per_second: 100_000 }]);
+  });
+
   test("that was passed through has no task", async () => {
     await using world = await startProjectionWorld(postgres);
     const passed = download("d-4", { taskId: "" });

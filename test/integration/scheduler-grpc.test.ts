@@ -198,6 +198,7 @@ async function end(
         degraded: false,
         traceId: host.hostId === "child" ? TRACE_ID : "",
         error: "",
+        requestCount: 0,
       },
     },
   ]);

@@ -294,6 +294,7 @@ test("download facts are receipted when they are projected", async () => {
         degraded: false,
         traceId: "",
         error: "",
+        requestCount: 0,
       },
     },
   ]);

@@ -150,6 +150,7 @@ export function download(
     degraded: false,
     traceId: "4bf92f3577b34da6a3ce929d0e0e4736",
     error: "",
+    requestCount: 1,
     ...change,
   };
 }

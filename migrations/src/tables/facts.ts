@@ -2,7 +2,7 @@ import { sql } from "drizzle-orm";
 import { bigint, boolean, integer, primaryKey, text } from "drizzle-orm/pg-core";
 import { bytea, instant, lacewing } from "./schema.ts";
 
-/** One client request that ended. Partitioned by day in SQL, which drizzle cannot say. */
+/** One client request that ended, or a sum of many. Partitioned by day in SQL, which drizzle cannot say. */
 export const downloads = lacewing.table(
   "downloads",
   {
@@ -32,6 +32,7 @@ export const downloads = lacewing.table(
     degraded: boolean("degraded").notNull(),
     traceId: text("trace_id").notNull(),
     error: text("error").notNull(),
+    requestCount: bigint("request_count", { mode: "number" }).notNull().default(1),
     // The rule stands in the SQL; here it only says that the column is not written.
     traffic: text("traffic")
       .notNull()

@@ -136,6 +136,7 @@ function downloadParts(
     ["url", download.url],
     ["task", download.taskId || "none: passed through"],
     ["started", timeText(download.startedAtMs)],
+    ["requests", requestsText(download)],
     ["outcome", outcomeText(download)],
     ["first byte", `after ${formatDuration(download.ttfbMs)}`],
     ["cost", formatDuration(download.costMs)],
@@ -249,6 +250,13 @@ function spansText(spans: readonly PieceSpan[]): string {
 function broughtText(lease: Lease): string {
   if (lease.bytes === 0) return lease.outcome === "live" ? "nothing yet" : "nothing";
   return `${formatBytes(lease.bytes)} in ${formatDuration(lease.transferMs)} (${formatBytes(lease.bytesPerSecond)}/s)`;
+}
+
+/** Nothing to say of a single one, as nearly all are. */
+function requestsText({ requestCount }: Download): string {
+  return requestCount <= 1
+    ? ""
+    : `${requestCount}, summed by a busy host; first byte and cost are of the slowest`;
 }
 
 function outcomeText(download: Download): string {

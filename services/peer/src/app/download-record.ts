@@ -174,6 +174,7 @@ export class DownloadRecord {
       degraded: this.isDegraded,
       traceId: this.traceId,
       error: error.slice(0, ERROR_LENGTH_MAX),
+      requestCount: 1,
     };
   }
 }

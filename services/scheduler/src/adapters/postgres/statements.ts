@@ -95,6 +95,7 @@ const DOWNLOAD_COLUMNS = [
   "degraded boolean",
   "trace_id text",
   "error text",
+  "request_count bigint",
 ];
 
 const DEAD_LETTER_COLUMNS = [
@@ -139,12 +140,12 @@ export const INSERT_DOWNLOADS = `
   INSERT INTO lacewing.traffic_minute AS t
   SELECT
     date_trunc('minute', started_at, 'UTC'), host_id, application, tag,
-    count(*),
-    count(*) FILTER (WHERE outcome <> 'finished'),
-    count(*) FILTER (WHERE degraded),
-    count(*) FILTER (WHERE traffic = 'local_peer'),
-    count(*) FILTER (WHERE traffic = 'remote_peer'),
-    count(*) FILTER (WHERE traffic = 'back_to_source'),
+    sum(request_count),
+    coalesce(sum(request_count) FILTER (WHERE outcome <> 'finished'), 0),
+    coalesce(sum(request_count) FILTER (WHERE degraded), 0),
+    coalesce(sum(request_count) FILTER (WHERE traffic = 'local_peer'), 0),
+    coalesce(sum(request_count) FILTER (WHERE traffic = 'remote_peer'), 0),
+    coalesce(sum(request_count) FILTER (WHERE traffic = 'back_to_source'), 0),
     sum(delivered_local_peer_bytes), sum(delivered_remote_peer_bytes), sum(delivered_back_to_source_bytes),
     sum(fetched_remote_peer_bytes), sum(fetched_back_to_source_bytes), sum(probe_bytes)
   FROM inserted

@@ -1,3 +1,4 @@
+import { requestCountOf } from "@lacewing/contracts/events/request-count.ts";
 import type {
   DeadLetterRow,
   DownloadRow,
@@ -193,6 +194,7 @@ function downloadJson({ hostId, download }: DownloadRow): string {
     degraded: download.degraded,
     trace_id: cleanTraceId(download.traceId),
     error: cleanText(download.error, TEXT_MAX.long),
+    request_count: requestCountOf(download),
   });
 }
 

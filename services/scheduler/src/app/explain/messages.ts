@@ -1,3 +1,4 @@
+import { requestCountOf } from "@lacewing/contracts/events/request-count.ts";
 import type {
   Download,
   Host,
@@ -129,6 +130,7 @@ export function downloadMessage({ hostId, download }: DownloadRow): Download {
   const { degraded, fetched, delivered, ...same } = download;
   return {
     ...same,
+    requestCount: requestCountOf(download),
     hostId,
     delivered: trafficOf(delivered),
     fetched: trafficOf(fetched),

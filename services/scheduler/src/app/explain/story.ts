@@ -136,7 +136,7 @@ function downloaded(download: Download): StoryEvent {
     ...entry(
       download.startedAtMs + download.costMs,
       "downloaded",
-      `${text} (download ${download.downloadId})`,
+      `${download.requestCount > 1 ? `${download.requestCount} requests ` : ""}${text} (download ${download.downloadId})`,
     ),
     hostId: download.hostId,
   };

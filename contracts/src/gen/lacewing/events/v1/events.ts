@@ -195,7 +195,10 @@ export interface BytesByTraffic {
   backToSource: number;
 }
 
-/** One client request, ended. Journaled on the host's disk and sent again until a receipt comes back. */
+/**
+ * One client request, ended, or a tally of many that were answered alike from what the host held. Journaled on the host's disk
+ * and sent again until a receipt comes back.
+ */
 export interface DownloadFinished {
   /** Unique for ever; the same as the request id. */
   downloadId: string;
@@ -226,6 +229,11 @@ export interface DownloadFinished {
   degraded: boolean;
   traceId: string;
   error: string;
+  /**
+   * Client requests that this stands for; 0 (as before this field was there) and 1 both mean one. In a tally, bytes are the sum,
+   * ttfb_ms and cost_ms are of the slowest request, started_at_ms is of the first.
+   */
+  requestCount: number;
 }
 
 function createBaseEventMessage(): EventMessage {
@@ -2034,6 +2042,7 @@ function createBaseDownloadFinished(): DownloadFinished {
     degraded: false,
     traceId: "",
     error: "",
+    requestCount: 0,
   };
 }
 
@@ -2098,6 +2107,9 @@ export const DownloadFinished: MessageFns<DownloadFinished> = {
     }
     if (message.error !== "") {
       writer.uint32(162).string(message.error);
+    }
+    if (message.requestCount !== 0) {
+      writer.uint32(168).uint32(message.requestCount);
     }
     return writer;
   },
@@ -2275,6 +2287,14 @@ export const DownloadFinished: MessageFns<DownloadFinished> = {
             message.error = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.requestCount = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2316,6 +2336,7 @@ export const DownloadFinished: MessageFns<DownloadFinished> = {
     message.degraded = object.degraded ?? false;
     message.traceId = object.traceId ?? "";
     message.error = object.error ?? "";
+    message.requestCount = object.requestCount ?? 0;
     return message;
   },
 };

@@ -217,6 +217,11 @@ export interface Download {
   isDegraded: boolean;
   traceId: string;
   error: string;
+  /**
+   * Client requests that it stands for, at least 1: a busy host tells what it answered from its own copy in sums. Bytes are summed then,
+   * ttfb_ms and cost_ms are of the slowest.
+   */
+  requestCount: number;
 }
 
 export interface Host {
@@ -1820,6 +1825,7 @@ function createBaseDownload(): Download {
     isDegraded: false,
     traceId: "",
     error: "",
+    requestCount: 0,
   };
 }
 
@@ -1884,6 +1890,9 @@ export const Download: MessageFns<Download> = {
     }
     if (message.error !== "") {
       writer.uint32(162).string(message.error);
+    }
+    if (message.requestCount !== 0) {
+      writer.uint32(168).uint32(message.requestCount);
     }
     return writer;
   },
@@ -2061,6 +2070,14 @@ export const Download: MessageFns<Download> = {
             message.error = reader.string();
             continue;
           }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.requestCount = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2102,6 +2119,7 @@ export const Download: MessageFns<Download> = {
     message.isDegraded = object.isDegraded ?? false;
     message.traceId = object.traceId ?? "";
     message.error = object.error ?? "";
+    message.requestCount = object.requestCount ?? 0;
     return message;
   },
 };
