@@ -2,7 +2,7 @@ import { trace } from "@opentelemetry/api";
 import { pino, type Logger } from "pino";
 import { LineBatch } from "./line-batch.ts";
 import { LogFile } from "./log-file.ts";
-import { redacted } from "./redaction.ts";
+import { redacted, setOwn } from "./redaction.ts";
 
 /** Typed facts beside the event name. Units stand in the names: `costMs`, `lengthBytes`. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -80,7 +80,7 @@ function logOver(logger: Logger, flush: () => void): Log {
     (level: "debug" | "info" | "warn" | "error") => (event: string, fields?: LogFields) => {
       // Redaction costs more than the test: a silent debug line must be nearly free.
       if (!logger.isLevelEnabled(level)) return;
-      logger[level]({ event, ...fieldsForLog(fields) }, event);
+      logger[level](fieldsForLog(fields, { event }), event);
       // What somebody may have to act on must not wait for a turn that never ends.
       if (level === "warn" || level === "error") flush();
     };
@@ -105,14 +105,21 @@ const OWN_KEYS = new Set([
   "span_id",
 ]);
 
-/** Fields as a line carries them: redacted, and renamed `field_<key>` where the line has that key itself. */
-export function fieldsForLog(fields: LogFields | undefined): Record<string, unknown> {
-  if (fields === undefined) return {};
+/**
+ * Fields as a line carries them: redacted, and renamed `field_<key>` where the line has that key itself.
+ * @param line what they are added to.
+ */
+export function fieldsForLog(
+  fields: LogFields | undefined,
+  line: Record<string, unknown> = {},
+): Record<string, unknown> {
+  if (fields === undefined) return line;
   const safe = redacted(fields);
-  if (typeof safe !== "object" || safe === null) return {};
-  return Object.fromEntries(
-    Object.entries(safe).map(([key, value]) => [OWN_KEYS.has(key) ? `field_${key}` : key, value]),
-  );
+  if (typeof safe !== "object" || safe === null) return line;
+  for (const [key, value] of Object.entries(safe)) {
+    setOwn(line, OWN_KEYS.has(key) ? `field_${key}` : key, value);
+  }
+  return line;
 }
 
 function activeTraceIds(): Record<string, string> {

@@ -71,10 +71,11 @@ export function textForLog(text: string): string {
  * become plain objects, and depth, breadth and length are bounded. Never throws, whatever the value is.
  */
 export function redacted(value: unknown): unknown {
-  return redactedAt(value, 0, new Set());
+  return redactedAt(value, 0, []);
 }
 
-function redactedAt(value: unknown, depth: number, above: Set<object>): unknown {
+/** @param above the objects that the value stands in: a log line is never deep. */
+function redactedAt(value: unknown, depth: number, above: object[]): unknown {
   switch (typeof value) {
     case "string":
       return textForLog(value);
@@ -98,15 +99,15 @@ function redactedAt(value: unknown, depth: number, above: Set<object>): unknown 
     return Number.isNaN(value.getTime()) ? "invalid date" : value.toISOString();
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
   if (value instanceof Error) return errorForLog(value);
-  if (above.has(value)) return "[circular]";
+  if (above.includes(value)) return "[circular]";
   if (depth >= DEPTH_MAX) return "[too deep]";
-  above.add(value);
+  above.push(value);
   const copy = copyOf(value, depth, above);
-  above.delete(value);
+  above.pop();
   return copy;
 }
 
-function copyOf(value: object, depth: number, above: Set<object>): unknown {
+function copyOf(value: object, depth: number, above: object[]): unknown {
   if (value instanceof Map) {
     const entries: ReadonlyMap<unknown, unknown> = value;
     return copyOf(
@@ -120,12 +121,19 @@ function copyOf(value: object, depth: number, above: Set<object>): unknown {
     const kept = items.slice(0, ENTRY_COUNT_MAX).map((item) => redactedAt(item, depth + 1, above));
     return items.length > kept.length ? [...kept, `[${items.length - kept.length} more]`] : kept;
   }
-  const entries = entriesOf(value);
-  return Object.fromEntries(
-    entries
-      .slice(0, ENTRY_COUNT_MAX)
-      .map(([key, entry]) => [key, redactedUnder(key, entry, depth + 1, above)]),
-  );
+  const copy: Record<string, unknown> = {};
+  let count = 0;
+  for (const [key, entry] of entriesOf(value)) {
+    if (++count > ENTRY_COUNT_MAX) break;
+    setOwn(copy, key, redactedUnder(key, entry, depth + 1, above));
+  }
+  return copy;
+}
+
+/** Whatever the key is: `__proto__` is one like any other. */
+export function setOwn(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== "__proto__") object[key] = value;
+  else Object.defineProperty(object, key, { value, enumerable: true, configurable: true });
 }
 
 /** Reading a property may run a getter, and a getter may throw. */
@@ -137,7 +145,7 @@ function entriesOf(value: object): readonly (readonly [string, unknown])[] {
   }
 }
 
-function redactedUnder(key: string, value: unknown, depth: number, above: Set<object>): unknown {
+function redactedUnder(key: string, value: unknown, depth: number, above: object[]): unknown {
   if (value === undefined || value === null) return value;
   if (isSecretKey(key)) return REDACTED;
   if (typeof value === "string" && URL_KEY.test(key)) return urlForLog(value);

@@ -21,8 +21,8 @@ import { ATTRIBUTE, type ServiceName } from "../semconv.ts";
 const QUEUE_SPAN_COUNT_MAX = 16_384;
 /** Spans in one request: about 200 KB of protobuf. */
 const BATCH_SPAN_COUNT_MAX = 2048;
-/** The wait for a batch to fill: a person who looks at a finished download wants its trace at once. */
-const EXPORT_DELAY_MS = 500;
+/** The wait for a batch to fill: a burst of small downloads is over by then, and the person who looks at one has not found its id yet. */
+const EXPORT_DELAY_MS = 2000;
 /** One request with the exporter's own retries. */
 const EXPORT_TIMEOUT_MS = 10_000;
 /** A stop waits this long for the last spans: less than a supervisor's patience. */

@@ -18,6 +18,7 @@ import {
 } from "../core/identity.ts";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import type { Rule } from "../core/rules.ts";
+import { partsOf } from "../core/url-parts.ts";
 import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
 import { redirectedUrl } from "./redirected-url.ts";
 
@@ -48,20 +49,21 @@ export function targetOf(
   sha256: Sha256Hex,
 ): DownloadTarget {
   const url = redirectedUrl(request.url, rule);
-  const canonical = canonicalUrl(url, rule);
+  const parts = partsOf(url);
+  const canonical = canonicalUrl(parts, rule);
   const credential = [
     url.username,
     url.password,
     // A signature is a credential: content that one signature opened is not open to another.
-    url.search,
+    parts.search,
     ...credentialsIn(request.headers),
   ];
-  const sharingDomain = sharingDomainOf(url, rule);
-  const anchor = anchorFromUrl(url);
+  const sharingDomain = sharingDomainOf(parts, rule);
+  const anchor = anchorFromUrl(parts);
   return {
     url,
     rule,
-    shownUrl: urlWithoutSecrets(url).slice(0, TEXT_LENGTH_MAX),
+    shownUrl: urlWithoutSecrets(parts).slice(0, TEXT_LENGTH_MAX),
     canonicalUrl: canonical,
     sharingDomain,
     anchor,

@@ -26,7 +26,9 @@ export function foldLines(log: string, checksum: (text: string) => string): Fold
     const at = line.lastIndexOf(" ");
     const text = line.slice(0, at);
     if (at < 0 || checksum(text) !== line.slice(at + 1)) continue;
-    const [kind, id = "", fact = ""] = text.split(" ");
+    const [kind, id = ""] = text.split(" ", 2);
+    // The fact may hold spaces of its own.
+    const fact = text.slice(`${kind} ${id} `.length);
     // A log that was written anew may know the end already when the beginning arrives.
     if (kind === "begin" && !ended.has(id)) begun.set(id, fact);
     if (kind === "end") ended.set(id, fact);

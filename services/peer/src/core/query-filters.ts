@@ -66,21 +66,26 @@ export function identifyingParams(
   url: UrlParts,
   alsoFiltered: readonly string[],
 ): readonly QueryParam[] {
+  if (url.search === "") return NO_PARAMS;
   const params = queryParamsOf(url);
-  if (params.length === 0) return params;
   const names = new Set(params.map((param) => param.name.toLowerCase()));
+  // Signed URLs come by the thousand, and most consist of what is always removed.
+  const left = params.filter(({ name }) => !isAlwaysFiltered(name.toLowerCase()));
+  if (left.length === 0) return left;
   const added = new Set(alsoFiltered.map((name) => name.toLowerCase()));
   for (const { marks, also } of FILTERED_TOGETHER) {
     if (!marks.every((mark) => names.has(mark))) continue;
-    for (const name of [...marks, ...also]) added.add(name);
+    for (const name of marks) added.add(name);
+    for (const name of also) added.add(name);
   }
   if (REGISTRY_PATH.test(url.pathname)) added.add("ns");
-  return params.filter(({ name }) => {
-    const lower = name.toLowerCase();
-    return !(
-      FILTERED.has(lower) ||
-      FILTERED_PREFIXES.some((prefix) => lower.startsWith(prefix)) ||
-      added.has(lower)
-    );
-  });
+  return left.filter(({ name }) => !added.has(name.toLowerCase()));
+}
+
+const NO_PARAMS: readonly QueryParam[] = [];
+
+function isAlwaysFiltered(lowerName: string): boolean {
+  if (FILTERED.has(lowerName)) return true;
+  for (const prefix of FILTERED_PREFIXES) if (lowerName.startsWith(prefix)) return true;
+  return false;
 }

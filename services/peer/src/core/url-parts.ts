@@ -35,15 +35,23 @@ export function urlWithoutQuery(url: UrlParts): string {
 }
 
 /** The parameters in the order they were written; empty ones are left out. */
-export function queryParamsOf(url: UrlParts): readonly QueryParam[] {
-  return url.search
-    .replace(/^\?/, "")
-    .split("&")
-    .filter((text) => text !== "")
-    .map((text) => ({ name: decoded(text.split("=", 1)[0] ?? ""), text }));
+export function queryParamsOf({ search }: UrlParts): readonly QueryParam[] {
+  const params: QueryParam[] = [];
+  for (const text of search.slice(search.startsWith("?") ? 1 : 0).split("&")) {
+    if (text === "") continue;
+    const end = text.indexOf("=");
+    params.push({ name: decoded(end < 0 ? text : text.slice(0, end)), text });
+  }
+  return params;
+}
+
+/** A copy in which each part is read once: a `URL` works out each anew whenever it is asked. */
+export function partsOf({ protocol, hostname, port, pathname, search }: UrlParts): UrlParts {
+  return { protocol, hostname, port, pathname, search };
 }
 
 function decoded(text: string): string {
+  if (!/[%+]/.test(text)) return text;
   try {
     return decodeURIComponent(text.replaceAll("+", " "));
   } catch {

@@ -11,7 +11,7 @@ const WRITES_OUTSTANDING_MAX = 2;
 const WHOLE_BYTES_MAX = 128 * 1024;
 /** Of a longer body, what is read before its head is written: enough to know that it comes. */
 const FIRST_BYTES_MAX = 16 * 1024;
-/** What has not come of it by then follows as it comes: the client is not kept waiting for the first byte. */
+/** When nothing more of it comes for so long, the rest follows as it comes: the client is not kept waiting for the first byte. */
 const GATHER_MS = 200;
 /**
  * A client that takes everything at once would keep the thread for itself: after so many bytes everybody else has a turn. About
@@ -125,12 +125,10 @@ export async function begun(
     throw reason;
   });
   let isAtEnd = length === 0;
-  const gatheredBy = performance.now() + GATHER_MS;
   let reading: Promise<number> | undefined;
   while (isSmall && !isAtEnd && reading === undefined && length < first.length) {
     const next = body.read(first.subarray(length));
-    const restMs = Math.max(0, gatheredBy - performance.now());
-    const count = await inTime<number | undefined>(next, restMs, () => undefined);
+    const count = await inTime<number | undefined>(next, GATHER_MS, () => undefined);
     if (count === undefined) reading = next;
     isAtEnd = count === 0;
     length += count ?? 0;

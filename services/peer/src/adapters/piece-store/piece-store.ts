@@ -310,7 +310,6 @@ export class DiskPieceStore implements PieceStore {
 
   async #makeSmall(description: TaskDescription): Promise<SmallStoredTask> {
     const path = smallPathOf(this.#dir.contentPath, description.taskId);
-    this.#ensureFolder(dirname(path));
     const incarnation = await this.#small.incarnations.next();
     const usedAtMs = this.#clock.now();
     const found = { description, path, incarnation, sha256: undefined, usedAtMs };

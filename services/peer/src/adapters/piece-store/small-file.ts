@@ -1,7 +1,9 @@
 import { constants } from "node:fs";
+import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import type { TaskDescription } from "../../app/ports.ts";
 import type { Disk } from "../disk/disk.ts";
+import { errorCode } from "../disk/node-disk.ts";
 import { readUpTo, WRITE_ANEW, writeWhole } from "../disk/whole-file.ts";
 import { decodeDescription, encodeDescription } from "./description-json.ts";
 import { readFailure, writeFailure } from "./task-files.ts";
@@ -35,7 +37,7 @@ export function writeSmallFile(
   content: Uint8Array,
 ): void {
   try {
-    const fd = disk.open(path, WRITE_ANEW);
+    const fd = openAnew(disk, path);
     try {
       writeWhole(disk, fd, Buffer.concat([encodeHead(head), content]));
     } catch (error) {
@@ -46,6 +48,17 @@ export function writeSmallFile(
     }
   } catch (error) {
     throw writeFailure(error);
+  }
+}
+
+/** Making a folder may take a millisecond: it is made when its first file is written, while no client waits. */
+function openAnew(disk: Disk, path: string): number {
+  try {
+    return disk.open(path, WRITE_ANEW);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    disk.makeFolder(dirname(path));
+    return disk.open(path, WRITE_ANEW);
   }
 }
 
