@@ -52,6 +52,8 @@ export const ATTRIBUTE = {
   childHostId: "lacewing.child.host.id",
   /** One client request; also in the log and in `downloads`. */
   requestId: "lacewing.request.id",
+  /** How many requests the span stands for, when it is not one. */
+  requestCount: "lacewing.request.count",
   /** True when the download went on without the scheduler. */
   degraded: "lacewing.degraded",
   /** How it ended, `snake_case`, from a closed set of the span's owner. */

@@ -1,5 +1,6 @@
 import {
   context,
+  INVALID_SPAN_CONTEXT,
   isSpanContextValid,
   ROOT_CONTEXT,
   SpanKind,
@@ -44,6 +45,9 @@ export function startSpan(name: SpanName, options: SpanOptions = {}): Span {
     contextOf(options.parent),
   );
 }
+
+/** In the place of a span that nobody wants made. */
+export const NO_SPAN: Span = trace.wrapSpanContext(INVALID_SPAN_CONTEXT);
 
 /** How a span ends. */
 export interface SpanEnd {

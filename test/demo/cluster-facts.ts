@@ -71,7 +71,7 @@ export async function readHitRates(
 async function downloadsOf(sql: Sql, hostId: string) {
   const [row] = await sql.rows(
     z.object({ count: z.coerce.number(), newestTraceId: z.string().nullable() }),
-    `select count(*) as count,
+    `select coalesce(sum(request_count), 0) as count,
             nullif((array_agg(trace_id order by started_at desc))[1], '') as "newestTraceId"
        from downloads where host_id = $1 and method = 'GET'`,
     [hostId],

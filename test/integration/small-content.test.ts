@@ -85,6 +85,30 @@ describe("small content", () => {
     await store.close();
   });
 
+  test("is shown from memory as it was hashed, and after a start, or when it is gone, not before it was read", async () => {
+    await using dir = await makeTempDir("small");
+    const content = await bytesOf(seededContent("small", LENGTH));
+    const store = await opened(dir.path);
+    const task = await created(store);
+    await task.write(content, 0);
+    expect(task.inMemory?.()).toBeUndefined();
+    await task.commitPiece(0, undefined);
+    await task.markVerified();
+    expect(content.equals(task.inMemory?.() ?? Buffer.alloc(0))).toBe(true);
+    await store.close();
+    const again = await opened(dir.path);
+    const found: StoredTask | undefined = again.get(description.taskId);
+    expect(found?.held.isFull).toBe(true);
+    await waitFor("the prover's look", () => found?.offered.isFull === true);
+    // The look is at the file: nothing of it stays.
+    expect(found?.inMemory?.()).toBeUndefined();
+    expect(await found?.prove(0)).toBe(true);
+    expect(content.equals(found?.inMemory?.() ?? Buffer.alloc(0))).toBe(true);
+    await again.remove(description.taskId);
+    expect(found?.inMemory?.()).toBeUndefined();
+    await again.close();
+  });
+
   test("with a byte turned over is never shown: it is given up and can be fetched again", async () => {
     await using dir = await makeTempDir("small");
     const before = await opened(dir.path);

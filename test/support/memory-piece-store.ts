@@ -288,6 +288,12 @@ export class MemoryStoredTask implements StoredTask {
     this.#isVerified = true;
   }
 
+  inMemory(): Uint8Array | undefined {
+    const { length } = this.bytes;
+    const isSmall = length <= 128 * 1024;
+    return isSmall && this.isVerified && this.isProven(0) ? this.bytes : undefined;
+  }
+
   pin(): () => void {
     this.#pinCount++;
     this.#usedAtMs = this.#shared.now();

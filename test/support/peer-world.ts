@@ -18,6 +18,7 @@ import { Background } from "@lacewing/peer/app/background.ts";
 import type { DownloadServices } from "@lacewing/peer/app/download-services.ts";
 import { DownloadService } from "@lacewing/peer/app/download-service.ts";
 import { EventOutbox } from "@lacewing/peer/app/event-outbox.ts";
+import { HitTally } from "@lacewing/peer/app/hit-tally.ts";
 import { FetchTracer } from "@lacewing/peer/app/fetch-tracer.ts";
 import {
   type ClientRequest,
@@ -184,6 +185,8 @@ export class PeerWorld {
   readonly link: SchedulerLink;
   readonly registry: TaskRegistry;
   readonly downloads: DownloadService;
+  readonly tally: HitTally;
+  readonly poisoned: PoisonedTasks;
   readonly tracer = new FetchTracer(HOST_ID, systemClock);
   /** What was waited for by the clock, milliseconds. */
   readonly sleeps: number[] = [];
@@ -229,6 +232,7 @@ export class PeerWorld {
     const { link, pieceClient, tracer } = this;
     const selfToken = (parent: string): string => `self-${parent}`;
     const poisoned = new PoisonedTasks(clock);
+    this.poisoned = poisoned;
     const background = new Background(clock);
     const { delegate } = options;
     const services = {
@@ -248,6 +252,7 @@ export class PeerWorld {
       link.peerDropped(taskId, incarnation, reason),
     );
     this.link.start(this.registry);
+    this.tally = new HitTally({ link, hostId: HOST_ID, clock, log, newId: randomUUID });
     this.downloads = new DownloadService({
       store,
       origin: this.origin,
@@ -255,6 +260,7 @@ export class PeerWorld {
       services,
       hostId: HOST_ID,
       sha256: (text) => createHash("sha256").update(text).digest("hex"),
+      tally: this.tally,
       newId: randomUUID,
     });
   }
@@ -373,6 +379,7 @@ export class PeerWorld {
   }
 
   async close(): Promise<void> {
+    this.tally.close();
     await this.link.stop(200);
     this.tracer.close();
   }

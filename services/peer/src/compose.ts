@@ -27,6 +27,7 @@ import { signSelfToken } from "./adapters/piece-transfer/self-token.ts";
 import { Background } from "./app/background.ts";
 import { DownloadService } from "./app/download-service.ts";
 import { EventOutbox } from "./app/event-outbox.ts";
+import { HitTally } from "./app/hit-tally.ts";
 import { paceOf } from "./app/pace.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
 import { PoisonedTasks } from "./app/poisoned-tasks.ts";
@@ -239,7 +240,9 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
 
   const connections = new OriginConnections(file.trust, file.guard);
   const origin = createOriginClient({ connections, clock });
+  const tally = new HitTally({ link, hostId, clock, log, newId });
   const downloads = new DownloadService({
+    tally,
     store,
     origin,
     registry,
@@ -276,6 +279,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     stop: async () => {
       await Promise.all([proxy.close(), api.close()]);
       closeDelegations();
+      tally.close();
       await closeLink();
       await pieceServer.close();
       services.tracer.close();

@@ -6,6 +6,7 @@ import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import {
   contextFromTraceparent,
   endSpan,
+  NO_SPAN,
   runInSpan,
   type Span,
   startSpan,
@@ -13,6 +14,7 @@ import {
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { HitTally } from "./hit-tally.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
 import { noBytes, type TrafficBytes } from "./task-reader.ts";
 
@@ -34,6 +36,8 @@ export interface DownloadBeginning {
   /** The client's own, or empty. */
   readonly traceparent: string;
   readonly hostId: string;
+  /** Where it is summed up with others, if it is the hit that it promises to be; `undefined`: it is recorded by itself. */
+  readonly tally: HitTally | undefined;
 }
 
 /**
@@ -68,18 +72,11 @@ export class DownloadRecord {
     this.#beginning = beginning;
     this.#services = services;
     this.#startedAtMs = Math.round(services.clock.now());
-    this.span = startSpan(SPAN.download, {
-      parent: contextFromTraceparent(beginning.traceparent),
-      side: "server",
-      attributes: {
-        [ATTRIBUTE.hostId]: beginning.hostId,
-        [ATTRIBUTE.requestId]: beginning.requestId,
-        [ATTRIBUTE.url]: beginning.url,
-        [ATTRIBUTE.httpRequestMethod]: beginning.method,
-      },
-    });
+    this.span = beginning.tally === undefined ? spanOf(beginning) : NO_SPAN;
     this.traceparent = traceparentOf(this.span) ?? "";
-    services.link.downloadBegan(this.#fact("interrupted", ""));
+    if (beginning.tally === undefined) {
+      services.link.downloadBegan(this.#fact("interrupted", ""));
+    }
   }
 
   get requestId(): RequestId {
@@ -112,6 +109,7 @@ export class DownloadRecord {
     this.#isSettled = true;
     const { outcome, error } = this.#end ?? { outcome: "interrupted", error: "" };
     const fact = this.#fact(outcome, error);
+    if (this.#beginning.tally?.addFact(fact) === true) return;
     this.#services.link.downloadEnded(fact, this.traceparent);
     const traffic = trafficLabel(this.delivered);
     const { delivered } = this;
@@ -177,6 +175,19 @@ export class DownloadRecord {
       requestCount: 1,
     };
   }
+}
+
+function spanOf(beginning: DownloadBeginning): Span {
+  return startSpan(SPAN.download, {
+    parent: contextFromTraceparent(beginning.traceparent),
+    side: "server",
+    attributes: {
+      [ATTRIBUTE.hostId]: beginning.hostId,
+      [ATTRIBUTE.requestId]: beginning.requestId,
+      [ATTRIBUTE.url]: beginning.url,
+      [ATTRIBUTE.httpRequestMethod]: beginning.method,
+    },
+  });
 }
 
 /** Where most of the bytes came from. */

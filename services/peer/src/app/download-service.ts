@@ -9,7 +9,7 @@ import { wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, isPlanHeld, requestOf } from "./download-answers.ts";
-import { AnchorMismatch, failureOutcome } from "./download-errors.ts";
+import { failureOutcome } from "./download-errors.ts";
 import { headOf, originHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
 import {
@@ -21,6 +21,8 @@ import {
   wantsWhole,
 } from "./download-target.ts";
 import { ForetoldDownloads } from "./foretold-downloads.ts";
+import { HeldAnswers } from "./held-answers.ts";
+import type { HitTally } from "./hit-tally.ts";
 import { OriginAccess, retryAfterOf } from "./origin-access.ts";
 import type {
   ClientRequest,
@@ -32,6 +34,7 @@ import type {
   StoredTask,
 } from "./ports.ts";
 import { KnownUrls } from "./known-urls.ts";
+import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
@@ -47,6 +50,7 @@ export interface DownloadServiceOptions {
   readonly services: Omit<DownloadServices, "forget">;
   readonly hostId: string;
   readonly sha256: Sha256Hex;
+  readonly tally: HitTally;
   /** A new unique id, 1–64 letters, digits, `-`. */
   readonly newId: () => string;
 }
@@ -70,6 +74,7 @@ export class DownloadService {
   readonly #answers: DownloadAnswers;
   readonly #accessCache: AccessCache;
   readonly #foretold: ForetoldDownloads;
+  readonly #held: HeldAnswers;
   readonly #knownUrls = new KnownUrls();
 
   constructor(options: DownloadServiceOptions) {
@@ -77,6 +82,7 @@ export class DownloadService {
     this.#answers = new DownloadAnswers(options);
     const { clock, poisoned } = options.services;
     this.#accessCache = new AccessCache(clock);
+    this.#held = new HeldAnswers({ ...options, poisoned, clock });
     const access = this.#accessCache;
     this.#foretold = new ForetoldDownloads({ ...options, access, poisoned, clock });
   }
@@ -114,7 +120,7 @@ export class DownloadService {
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
     const flow = this.#begin(request, target);
     try {
-      this.#refusePartOfPoisoned(flow);
+      refusePartOfPoisoned(flow, this.#options.services.poisoned);
       const answer = (await this.#answerHeld(flow)) ?? (await this.#answerOpened(flow));
       const { record } = flow;
       record.httpStatus = answer.status;
@@ -137,21 +143,13 @@ export class DownloadService {
     }
   }
 
-  #refusePartOfPoisoned({ request, target }: Flow): void {
-    const taskId = target.anchoredTaskId;
-    if (taskId === undefined || headerOf(request.headers, "range") === undefined) return;
-    if (!this.#options.services.poisoned.has(taskId)) return;
-    throw new AnchorMismatch(
-      `the origin's content did not agree with ${target.anchor ?? "its digest"} a short while ago: ask for the whole, not for a part`,
-    );
-  }
-
   #begin(request: ClientRequest, target: DownloadTarget): Flow {
     const { services, hostId, origin } = this.#options;
     const taskId = target.anchoredTaskId;
     const foretold = taskId === undefined ? undefined : this.#foretold.claim(taskId);
     const requestId = foretold?.requestId ?? newRequestId(this.#options.newId);
     const { tag, application, priority, useTls } = target.rule;
+    const isTallied = foretold === undefined && this.#mayRead(target);
     const record = new DownloadRecord(
       {
         requestId,
@@ -164,6 +162,7 @@ export class DownloadService {
         receivedAtMs: request.receivedAtMs,
         traceparent: headerOf(request.headers, "traceparent") ?? foretold?.traceparent ?? "",
         hostId,
+        tally: isTallied ? this.#held.tallyOf(request, target) : undefined,
       },
       services,
     );
@@ -188,7 +187,8 @@ export class DownloadService {
     const plan = this.#answers.plan(flow, stored, []);
     if (!isPlanHeld(plan, stored)) return undefined;
     if (target.anchor !== undefined && this.#mayRead(target)) {
-      return this.#answers.deliver(flow, stored, [], { first: undefined });
+      const answer = this.#answers.deliver(flow, stored, [], { first: undefined });
+      return this.#held.repeatable(flow, stored, answer);
     }
     // Nothing may evict what is about to be served while the origin is asked.
     const unpin = stored.pin();

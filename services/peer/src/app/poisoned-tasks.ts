@@ -1,6 +1,9 @@
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { dropOldest } from "../core/drop-oldest.ts";
+import { headerOf } from "../core/http-headers.ts";
+import { AnchorMismatch } from "./download-errors.ts";
+import type { Flow } from "./download-answers.ts";
 
 /** Longer than clients go on with a broken download. */
 const REMEMBERED_MS = 10 * 60_000;
@@ -38,4 +41,14 @@ export class PoisonedTasks {
     this.#untilMs.delete(taskId);
     return false;
   }
+}
+
+/** @throws {AnchorMismatch} when a part of such content is asked for. */
+export function refusePartOfPoisoned({ request, target }: Flow, poisoned: PoisonedTasks): void {
+  const taskId = target.anchoredTaskId;
+  if (taskId === undefined || headerOf(request.headers, "range") === undefined) return;
+  if (!poisoned.has(taskId)) return;
+  throw new AnchorMismatch(
+    `the origin's content did not agree with ${target.anchor ?? "its digest"} a short while ago: ask for the whole, not for a part`,
+  );
 }

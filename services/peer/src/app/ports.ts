@@ -124,6 +124,11 @@ export interface StoredTask {
   contentDigest(): Promise<Digest>;
   /** Journals that the content agrees with its anchor. */
   markVerified(): Promise<void>;
+  /**
+   * The whole held content when it is in memory and was hashed there, not to be changed; `undefined`: it is to be {@link read}. Absent
+   * where content is on the disk alone.
+   */
+  inMemory?(): Uint8Array | undefined;
   /** Keeps the task from eviction until the returned function is called. */
   pin(): () => void;
 }
@@ -243,6 +248,26 @@ export interface DownloadAnswer {
   readonly bodyLength: number | undefined;
   /** To be called once, when the delivery is over in whatever way. */
   ended(how: DeliveryEnd): void;
+  /** The same status, headers and content are for everybody who asks for the same and says nothing else that matters. */
+  readonly again?: RepeatableAnswer | undefined;
+}
+
+/** An answer that others may get as well, word for word. */
+export interface RepeatableAnswer {
+  /**
+   * Gives it once more, without the flow that a request takes otherwise.
+   *
+   * @param receivedAtMs when the request's head was complete, by the monotonic clock.
+   * @returns `undefined` when this request is to take that flow: what was answered may not be so any more, or it is to be recorded.
+   */
+  begin(receivedAtMs: number): RepeatedAnswer | undefined;
+}
+
+export interface RepeatedAnswer {
+  /** All of it; not to be changed. */
+  readonly content: Uint8Array;
+  /** To be called once. @param deliveredBytes handed to the client's socket. */
+  ended(how: "complete" | "client_gone", deliveredBytes: number): void;
 }
 
 /** A client's request as the proxy port understood it, whichever way in it took. */

@@ -30,15 +30,24 @@ export async function deliverWhole(
   const pause = pace?.(whole.length);
   if (pause !== undefined) await pause;
   if (response.destroyed) return "client_gone";
-  const ended = Promise.withResolvers<DeliveryEnd>();
-  const stall = setTimeout(() => response.destroy(), CLIENT_STALL_TIMEOUT_MS);
-  response.once("finish", () => ended.resolve("complete"));
-  response.once("close", () => ended.resolve("client_gone"));
-  response.end(whole);
-  try {
-    return await ended.promise;
-  } finally {
+  return new Promise((resolve) => sendWhole(response, whole, resolve));
+}
+
+/** Sends a body that is there as a whole, to a client that is there. @param ended told once how it ended. */
+export function sendWhole(
+  response: ServerResponse,
+  whole: Uint8Array,
+  ended: (how: "complete" | "client_gone") => void,
+): void {
+  let stall: NodeJS.Timeout | undefined;
+  response.once("close", () => {
     clearTimeout(stall);
+    ended(response.writableFinished ? "complete" : "client_gone");
+  });
+  response.end(whole);
+  // As a rule the kernel has taken all of it by now, and nobody waits for the client.
+  if (response.writableLength > 0) {
+    stall = setTimeout(() => response.destroy(), CLIENT_STALL_TIMEOUT_MS);
   }
 }
 

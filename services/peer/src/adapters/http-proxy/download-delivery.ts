@@ -21,6 +21,7 @@ import { urlWithoutSecrets } from "../../core/identity.ts";
 import type { Rule } from "../../core/rules.ts";
 import { begun, deliverBody, deliverWhole } from "./body-writer.ts";
 import type { DeliveryBuffers } from "./delivery-buffers.ts";
+import type { WrittenAnswer } from "./hot-answers.ts";
 import { answerWithText, gatewayFailure } from "./plain-answers.ts";
 import { sandboxed } from "./request-checks.ts";
 
@@ -41,6 +42,8 @@ export interface DownloadExchange {
   readonly pace: Pace | undefined;
   readonly viaName: string;
   readonly receivedAtMs: number;
+  /** Told of an answer that can be given again. */
+  readonly remember: (answer: WrittenAnswer) => void;
   readonly log: Log;
 }
 
@@ -128,8 +131,13 @@ async function deliver(
         );
   if (response.destroyed) return "client_gone";
   const headers = sandboxed(headersOf(exchange, answer), exchange.request.url, exchange.url);
-  response.writeHead(answer.status, flatOfHeaders(headers));
-  if (body?.whole !== undefined) return deliverWhole(response, body.whole, pace);
+  const flat = flatOfHeaders(headers);
+  response.writeHead(answer.status, flat);
+  if (body?.whole !== undefined) {
+    const { status, again } = answer;
+    if (again !== undefined) exchange.remember({ status, headers: flat, again });
+    return deliverWhole(response, body.whole, pace);
+  }
   if (body !== undefined) {
     return deliverBody({ response, body, bodyLength: answer.bodyLength, pool, pace });
   }

@@ -5,6 +5,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import type { SocketAddress } from "@lacewing/runtime/settings.ts";
+import type { Pace } from "../../app/pace.ts";
 import type { DownloadPort, HeaderList } from "../../app/ports.ts";
 import { redirectedUrl } from "../../app/redirected-url.ts";
 import {
@@ -22,6 +23,7 @@ import { serveDownload } from "./download-delivery.ts";
 import { Admission } from "./admission.ts";
 import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-access.ts";
 import { ClientPaces } from "./client-paces.ts";
+import { HotAnswers } from "./hot-answers.ts";
 import { foretoldContent, isLfsBatch, readBatchAnswer } from "./lfs-batch.ts";
 import { hasBody, passThrough } from "./pass-through.ts";
 import { answerOptions, answerWithText, endWithText, USAGE } from "./plain-answers.ts";
@@ -150,6 +152,7 @@ class ProxyDoor {
   readonly #names: PortNames;
   readonly #unshared: UnsharedHosts;
   readonly #pool = new DeliveryBuffers();
+  readonly #hot = new HotAnswers();
   readonly #tunnels = new Set<Duplex>();
   /** Answers that are not written to their end, by connection. */
   readonly #answering = new Map<Duplex, Set<ServerResponse>>();
@@ -181,8 +184,9 @@ class ProxyDoor {
     request.on("error", () => {});
     response.on("error", () => {});
     const received = headersOfFlat(request.rawHeaders);
-    const target = parseRequestTarget(request.url ?? "");
-    const rule = this.#ruleFor(target);
+    const hot = this.#hot.of(request);
+    const target = hot?.target ?? parseRequestTarget(request.url ?? "");
+    const rule = hot?.rule ?? this.#ruleFor(target);
     const problem = this.#admission.problemOf(request, received, target, rule);
     if (problem !== undefined) {
       // Whoever is asked for credentials sends them on the same connection.
@@ -212,8 +216,11 @@ class ProxyDoor {
         response.shouldKeepAlive = false;
         answerWithText(response, 400, `lacewing: ${target.reason}`);
         return;
-      case "origin":
-        this.#toOrigin({ request, response, received, target, rule, receivedAtMs });
+      case "origin": {
+        const pace = this.#paces.of(request.socket.remoteAddress);
+        if (hot?.give(response, pace, receivedAtMs) === true) return;
+        this.#toOrigin({ request, response, received, target, rule, pace, receivedAtMs });
+      }
     }
   }
 
@@ -312,19 +319,20 @@ class ProxyDoor {
     readonly received: HeaderList;
     readonly target: Extract<RequestTarget, { kind: "origin" }>;
     readonly rule: Rule | undefined;
+    readonly pace: Pace | undefined;
     readonly receivedAtMs: number;
   }): void {
-    const { request, response, received, target, rule, receivedAtMs } = asked;
+    const { request, response, received, target, rule, pace, receivedAtMs } = asked;
     const { downloads, connections, viaName, log } = this.#options;
     const headers = this.#headersToSend(request, received, target);
-    const pace = this.#paces.of(request.socket.remoteAddress);
     const isRead = (request.method === "GET" || request.method === "HEAD") && !hasBody(request);
     if (rule !== undefined && !rule.direct && isRead) {
       const url = redirectedUrl(target.url, rule);
       const pool = this.#pool;
       const exchange = { request, response, url, headers, rule, downloads, pool, pace, viaName };
+      const remember = this.#hot.memoryOf(request, target, rule);
       // Rejects for a fault of ours only, which ends the process.
-      void serveDownload({ ...exchange, receivedAtMs, log });
+      void serveDownload({ ...exchange, receivedAtMs, remember, log });
       return;
     }
     if (rule === undefined && isRead) {

@@ -206,6 +206,10 @@ export class SmallStoredTask implements StoredTask {
     this.#shared.writer.add(this);
   }
 
+  inMemory(): Uint8Array | undefined {
+    return this.isProven(0) ? this.#soundBytes() : undefined;
+  }
+
   pin(): () => void {
     this.#pinCount++;
     this.#usedAtMs = this.#shared.clock.now();

@@ -23,8 +23,6 @@ const SPAN_MS_MAX = 60_000;
 const SWEEP_EVERY_MS = 250;
 /** Spans open at once; requests beyond are served without one. */
 const OPEN_SPAN_COUNT_MAX = 1_024;
-/** How many requests a `serve` span stands for. */
-const REQUEST_COUNT_ATTRIBUTE = "lacewing.request.count";
 
 interface OpenSpan {
   readonly span: Span;
@@ -115,7 +113,7 @@ export class ServeSpans {
       attributes: {
         [ATTRIBUTE.httpResponseBodySize]: entry.bytes,
         [ATTRIBUTE.pieceCount]: entry.pieceCount,
-        [REQUEST_COUNT_ATTRIBUTE]: entry.requestCount,
+        [ATTRIBUTE.requestCount]: entry.requestCount,
       },
     });
     if (this.#open.size > 0) return;
