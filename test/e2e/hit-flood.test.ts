@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { Agent, get } from "node:http";
-import { RECORDED_HITS_PER_SECOND, TALLY_MS } from "@lacewing/peer/app/hit-tally.ts";
+import { HIT_RECORD_COUNT_MAX, TALLY_MS } from "@lacewing/peer/app/hit-tally.ts";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { bytesOf, seededContent } from "../support/content.ts";
@@ -73,7 +73,7 @@ test("a flood of hits is told to the request and to the byte, in few rows", asyn
   );
   expect(rows).toMatchObject({ requests: 2 * REQUEST_COUNT, popular: 2 * REQUEST_COUNT });
   const tallyCount = 2 * Math.ceil((seconds * 1000) / TALLY_MS + 1);
-  expect(rows?.rows).toBeLessThan(RECORDED_HITS_PER_SECOND * (seconds + 1) + tallyCount + 2);
+  expect(rows?.rows).toBeLessThan(HIT_RECORD_COUNT_MAX * (seconds + 1) + tallyCount + 2);
 });
 
 /** The first request alone, as it brings the content here; then all others over connections that are kept. */

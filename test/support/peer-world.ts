@@ -229,11 +229,9 @@ export class PeerWorld {
       clock,
       log,
     });
-    const { link, pieceClient, tracer } = this;
-    const selfToken = (parent: string): string => `self-${parent}`;
     const poisoned = new PoisonedTasks(clock);
     this.poisoned = poisoned;
-    const background = new Background(clock);
+    const { link, pieceClient, tracer } = this;
     const { delegate } = options;
     const services = {
       link,
@@ -242,9 +240,9 @@ export class PeerWorld {
       log,
       tracer,
       random,
-      selfToken,
+      selfToken: (parent: string): string => `self-${parent}`,
       poisoned,
-      background,
+      background: new Background(clock),
       ...(delegate === undefined ? {} : { delegate }),
     };
     this.registry = new TaskRegistry(store, services);

@@ -6,7 +6,7 @@ import {
   type Hit,
   type HitSubject,
   HitTally,
-  RECORDED_HITS_PER_SECOND,
+  HIT_RECORD_COUNT_MAX,
   TALLIED_CONTENT_COUNT_MAX,
   TALLY_MS,
 } from "./hit-tally.ts";
@@ -55,7 +55,7 @@ const requestsOf = (told: readonly DownloadFinished[]) =>
 test("so many hits are recorded by themselves in a second, and no more", () => {
   let count = 0;
   while (tally.hasRecord && tally.takeRecord()) count++;
-  expect(count).toBe(RECORDED_HITS_PER_SECOND);
+  expect(count).toBe(HIT_RECORD_COUNT_MAX);
   expect(tally.takeRecord()).toBe(false);
   vi.advanceTimersByTime(1000);
   expect(tally.hasRecord).toBe(true);

@@ -16,10 +16,10 @@ import { newRequestId } from "./request-id.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
 
 /**
- * Hits of this host that are recorded each by itself, per second, with as many saved up: more of them tell an analyst nothing new,
+ * Hits of this host that are recorded each by itself in a second, with as many saved up: more of them tell an analyst nothing new,
  * and every one is a span, a line, a message and a row in SQL, which all hosts of a cluster share.
  */
-export const RECORDED_HITS_PER_SECOND = 100;
+export const HIT_RECORD_COUNT_MAX = 100;
 /** Sums are told so often. A host that is killed has not told those of its last second. */
 export const TALLY_MS = 1000;
 /** Contents with a sum of their own at once; hits of further ones are summed up by their rule alone. */
@@ -57,7 +57,7 @@ interface Sum {
 }
 
 /**
- * Bounds what hits cost the cluster: up to {@link RECORDED_HITS_PER_SECOND} each is recorded by itself, beyond it they are summed up,
+ * Bounds what hits cost the cluster: up to {@link HIT_RECORD_COUNT_MAX} each is recorded by itself, beyond it they are summed up,
  * and once a second each sum becomes one fact, one log line and one span that say how many requests they stand for.
  */
 export class HitTally {
@@ -68,7 +68,7 @@ export class HitTally {
     readonly log: Log;
     readonly newId: () => string;
   };
-  readonly #recorded = new Allowance(RECORDED_HITS_PER_SECOND);
+  readonly #recorded = new Allowance(HIT_RECORD_COUNT_MAX);
   readonly #sums = new Map<string, Sum>();
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;

@@ -58,11 +58,11 @@ class HotAnswer {
     const { again, status, headers } = this.#written;
     const repeated = again.begin(receivedAtMs);
     if (repeated === undefined) return false;
-    const { content, ended } = repeated;
+    const { content } = repeated;
     const send = (): void => {
-      if (response.destroyed) return ended("client_gone", 0);
+      if (response.destroyed) return repeated.ended("client_gone", 0);
       response.writeHead(status, headers);
-      return sendWhole(response, content, (how) => ended(how, content.length));
+      return sendWhole(response, content, (how) => repeated.ended(how, content.length));
     };
     const pause = pace?.(content.length);
     if (pause === undefined) send();
