@@ -10,6 +10,7 @@ import {
   cpuSecondsOf,
   cpuSecondsOfEndedChildren,
   cpuSecondsOfPids,
+  waitForRest,
 } from "../support/cpu-time.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 import { parseSize } from "../support/units.ts";
@@ -98,6 +99,7 @@ async function runOne(
   const request = { repo, origin: lab.origin, into, route, home: join(lab.folder, "home") };
   const before = await lab.origin.stats();
   await cloneWithoutLfs(request);
+  await waitForRest(lab.cluster.file);
   const cpuBefore = await cpuOfAll(lab);
   const pull = await pullLfs(request);
   const cpu = cpuDifference(cpuBefore, await cpuOfAll(lab));

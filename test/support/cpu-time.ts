@@ -1,4 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ClusterFile } from "@lacewing/local/cluster.ts";
 
 /** Linux counts CPU time of processes in ticks of this many per second (`getconf CLK_TCK`, 100 on every common system). */
@@ -27,6 +28,32 @@ export async function cpuSecondsOfPids(pids: readonly number[]): Promise<number>
 export async function cpuSecondsOfEndedChildren(): Promise<number> {
   const fields = await statOf(process.pid);
   return (Number(fields[13] ?? 0) + Number(fields[14] ?? 0)) / TICKS_PER_SECOND;
+}
+
+/** A cluster rests when it uses less of a core than this for as long as {@link REST_QUIET_MS}. */
+const REST_SHARE_OF_CORE = 0.06;
+/** Longer than what services put off for a quiet moment: leases of small contents, spans, rows. */
+const REST_QUIET_MS = 4_500;
+const REST_PROBE_MS = 500;
+/** A cluster that is not at rest by then is measured as it is. */
+const REST_WAIT_MS = 30_000;
+
+/** Waits until what services put off is done, so that a measurement does not bear the cost of what came before it. */
+export async function waitForRest(cluster: ClusterFile): Promise<void> {
+  let before = sumOf(await cpuSecondsOf(cluster));
+  let quietMs = 0;
+  for (let waitedMs = 0; waitedMs < REST_WAIT_MS && quietMs < REST_QUIET_MS;) {
+    await sleep(REST_PROBE_MS);
+    waitedMs += REST_PROBE_MS;
+    const now = sumOf(await cpuSecondsOf(cluster));
+    const isQuiet = now - before < (REST_SHARE_OF_CORE * REST_PROBE_MS) / 1000;
+    quietMs = isQuiet ? quietMs + REST_PROBE_MS : 0;
+    before = now;
+  }
+}
+
+function sumOf(seconds: ReadonlyMap<string, number>): number {
+  return [...seconds.values()].reduce((sum, one) => sum + one, 0);
 }
 
 /** `peer-1 0.42, nats 0.05, …`, the largest first; those below a tick left out. */
