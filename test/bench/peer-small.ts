@@ -20,10 +20,10 @@ const LOCAL_P50_MS_MAX = 1;
 const REMOTE_P50_MS_MAX = 10;
 const ADDED_TTFB_MS_MAX = 10;
 const WRK_SECONDS = 4;
-/** Contents in a row, each asked for once; the first ones warm up. */
-const REMOTE_COUNT = 120;
-const WARM_UP_COUNT = 20;
-const TTFB_COUNT = 60;
+/** Contents in a row, each asked for once; the first ones warm up, as a host in service is. */
+const REMOTE_COUNT = 300;
+const WARM_UP_COUNT = 150;
+const TTFB_COUNT = 250;
 const TTFB_BYTES = 2 ** 20;
 const LFS_COUNT = 5000;
 const LFS_COLD_MAX = 1.2;
@@ -89,7 +89,7 @@ export async function runRemoteSmall(): Promise<void> {
   const { p50, p99 } = quantilesOf(times.slice(WARM_UP_COUNT));
   const isMet = p50 <= REMOTE_P50_MS_MAX;
   say(
-    `p50 ${besideTarget(`${p50.toFixed(1)} ms`, `≤ ${REMOTE_P50_MS_MAX} ms`, isMet)}, p99 ${p99.toFixed(1)} ms, connection included`,
+    `p50 ${besideTarget(`${p50.toFixed(1)} ms`, `≤ ${REMOTE_P50_MS_MAX} ms`, isMet)}, p99 ${p99.toFixed(1)} ms, connection included, after ${WARM_UP_COUNT} others`,
   );
   say(await labConditions());
 }
@@ -114,7 +114,7 @@ export async function runAddedTtfb(): Promise<void> {
   const added = quantilesOf(warm.map(({ ours, rival }) => ours - rival));
   const isMet = added.p50 <= ADDED_TTFB_MS_MAX;
   say(
-    `added p50 ${besideTarget(`${added.p50.toFixed(1)} ms`, `≤ ${ADDED_TTFB_MS_MAX} ms`, isMet)}, p99 ${added.p99.toFixed(1)} ms; direct p50 ${quantilesOf(warm.map(({ rival }) => rival)).p50.toFixed(1)} ms`,
+    `added p50 ${besideTarget(`${added.p50.toFixed(1)} ms`, `≤ ${ADDED_TTFB_MS_MAX} ms`, isMet)}, p99 ${added.p99.toFixed(1)} ms; direct p50 ${quantilesOf(warm.map(({ rival }) => rival)).p50.toFixed(1)} ms, after ${WARM_UP_COUNT} others`,
   );
   say(await labConditions());
 }
