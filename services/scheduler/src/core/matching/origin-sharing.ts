@@ -40,7 +40,7 @@ export function sharedStream(state: State, task: Task, nowMs: number): SharedStr
 /** Whether a grant is known to travel for less time than a piece. */
 function isControlQuick({ swarm, layout, controlMs }: Task): boolean {
   if (swarm === undefined || layout === undefined || controlMs === 0) return false;
-  return controlMs * swarm.bytesPerMs <= layout.pieceLengthBytes;
+  return controlMs * swarm.usualBytesPerMs <= layout.pieceLengthBytes;
 }
 
 /** The next pieces of a long stream; `undefined` when it is none. */
