@@ -1,4 +1,5 @@
 import { parseProxyUsers } from "@lacewing/peer/adapters/http-proxy/proxy-users.ts";
+import { TALLIED_BYTES_MAX } from "@lacewing/peer/app/hit-tally.ts";
 import { describe, expect, test } from "vitest";
 import { bytesOf, seededContent } from "../support/content.ts";
 import { type HotWorld, startHotWorld } from "../support/hot-world.ts";
@@ -207,8 +208,21 @@ test("a client's pace holds for hot answers, and one that leaves while it waits 
   await new Promise((resolve) => client.socket.once("close", resolve));
   // The port has heard of it, too.
   await world.ask("/healthz");
-  gate.resolve(undefined);
+  // Its account is closed although its turn never comes.
   await waitFor("its account", () => world.told().gone === 1);
   expect(world.told()).toEqual({ finished: 4, gone: 1, bytes: 4 * LENGTH });
   expect(world.flowCount()).toBe(2);
+  gate.resolve(undefined);
+});
+
+test.each([
+  [TALLIED_BYTES_MAX, true],
+  [TALLIED_BYTES_MAX + 1, false],
+])("hits of a content of %i bytes are summed up: %s", async (lengthBytes, isSummedUp) => {
+  await using world = await startHotWorld();
+  const url = world.offer(await bytesOf(seededContent("large", lengthBytes)));
+  for (let count = 0; count < 3; count++) await world.ask(url);
+  await waitFor("their accounts", () => world.told().finished === 3);
+  const lines = world.peer.log.entries.filter(({ event }) => event === "peer task done");
+  expect(lines.some(({ fields }) => "requests" in fields)).toBe(isSummedUp);
 });

@@ -37,7 +37,7 @@ const QUESTIONS: readonly {
   },
   {
     name: "download",
-    find: `SELECT download_id, host_id, task_id, url, started_at, ttfb_ms, cost_ms, outcome, http_status, traffic,
+    find: `SELECT download_id, host_id, task_id, url, started_at, request_count, ttfb_ms, cost_ms, outcome, http_status, traffic,
       delivered_local_peer_bytes, delivered_remote_peer_bytes, delivered_back_to_source_bytes, degraded, trace_id, error
       FROM lacewing.downloads WHERE download_id = $1 OR (trace_id = $1 AND trace_id <> '') ORDER BY started_at LIMIT 1`,
     leases: `request_id IN (SELECT download_id FROM lacewing.downloads WHERE download_id = $1 OR (trace_id = $1 AND trace_id <> ''))`,

@@ -134,7 +134,7 @@ function downloadParts(
     ["download", download.downloadId],
     ["host", download.hostId],
     ["url", download.url],
-    ["task", download.taskId || "none: passed through"],
+    ["task", download.taskId || (download.requestCount > 1 ? "several" : "none: passed through")],
     ["started", timeText(download.startedAtMs)],
     ["requests", requestsText(download)],
     ["outcome", outcomeText(download)],

@@ -2,7 +2,7 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { headerOf } from "../core/http-headers.ts";
 import type { Flow } from "./download-answers.ts";
 import { type DownloadTarget, wantsWhole } from "./download-target.ts";
-import { HIT_STATUS, type HitSubject, type HitTally } from "./hit-tally.ts";
+import { HIT_STATUS, type HitSubject, type HitTally, TALLIED_BYTES_MAX } from "./hit-tally.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type {
   ClientRequest,
@@ -32,7 +32,9 @@ export class HeldAnswers {
   tallyOf(request: ClientRequest, { anchoredTaskId }: DownloadTarget): HitTally | undefined {
     const stored =
       anchoredTaskId === undefined ? undefined : this.#options.store.get(anchoredTaskId);
-    const isHit = stored?.isVerified === true && stored.held.isFull && wantsWhole(request);
+    if (stored === undefined || stored.description.lengthBytes > TALLIED_BYTES_MAX)
+      return undefined;
+    const isHit = stored.isVerified && stored.held.isFull && wantsWhole(request);
     // Who traces his request looks for it.
     if (!isHit || headerOf(request.headers, "traceparent") !== undefined) return undefined;
     return this.#options.tally.takeRecord() ? undefined : this.#options.tally;

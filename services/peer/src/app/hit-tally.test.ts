@@ -101,6 +101,7 @@ test.each<[string, Partial<HitSubject>, Partial<Hit>]>([
   ["priority", { priority: 2 }, {}],
   ["outcome", {}, { outcome: "client_gone" }],
   ["whether there were bytes", {}, { deliveredBytes: 0 }],
+  ["the minute in which they began", {}, { startedAtMs: HIT.startedAtMs - 60_000 }],
 ])("hits that differ by %s are told apart", (_what, otherSubject, otherHit) => {
   tally.add(subject(1), HIT);
   tally.add(subject(1, otherSubject), { ...HIT, ...otherHit });
@@ -108,23 +109,31 @@ test.each<[string, Partial<HitSubject>, Partial<Hit>]>([
   expect(facts.map(({ requestCount }) => requestCount)).toEqual([1, 1]);
 });
 
-test("contents beyond the limit are summed up by their rule alone: no hit and no byte is lost", () => {
+test("URLs beyond the limit are summed up by content, and contents beyond it by rule: no hit and no byte is lost", () => {
+  for (let index = 0; index < TALLIED_CONTENT_COUNT_MAX; index++) {
+    tally.add(subject(0, { url: `http://o/${index}` }), HIT);
+  }
   const beyond = 50;
-  for (let index = 0; index < TALLIED_CONTENT_COUNT_MAX + beyond; index++) {
+  for (let index = 1; index <= TALLIED_CONTENT_COUNT_MAX + beyond; index++) {
     tally.add(subject(index), HIT);
+    tally.add(subject(index, { url: "http://o/other" }), HIT);
   }
   tally.add(subject(0), HIT);
   tally.tell();
-  expect(facts.length).toBe(TALLIED_CONTENT_COUNT_MAX + 1);
+  expect(facts.length).toBe(2 * TALLIED_CONTENT_COUNT_MAX + 1);
+  expect(facts[0]).toMatchObject({ taskId: taskIdOf(0), url: "http://o/0", requestCount: 2 });
+  const byContent = facts.slice(TALLIED_CONTENT_COUNT_MAX, -1);
+  expect(byContent.map(({ taskId, url, requestCount }) => [taskId, url, requestCount])).toEqual(
+    byContent.map((_, index) => [taskIdOf(index + 1), "", 2]),
+  );
   expect(facts.at(-1)).toMatchObject({
     taskId: "",
     url: "",
     tag: "t",
-    requestCount: beyond,
-    delivered: { localPeer: beyond * 10 },
+    requestCount: 2 * beyond,
+    delivered: { localPeer: 2 * beyond * 10 },
   });
-  expect(facts[0]).toMatchObject({ taskId: taskIdOf(0), requestCount: 2 });
-  expect(requestsOf(facts)).toBe(TALLIED_CONTENT_COUNT_MAX + beyond + 1);
+  expect(requestsOf(facts)).toBe(TALLIED_CONTENT_COUNT_MAX * 3 + 2 * beyond + 1);
 });
 
 test("a host that stops tells what it has, and then each at once", () => {

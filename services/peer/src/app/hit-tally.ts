@@ -22,8 +22,12 @@ import type { SchedulerLink } from "./scheduler-link.ts";
 export const HIT_RECORD_COUNT_MAX = 100;
 /** Sums are told so often. A host that is killed has not told those of its last second. */
 export const TALLY_MS = 1000;
-/** Contents with a sum of their own at once; hits of further ones are summed up by their rule alone. */
+/** URLs with a sum of their own at once; hits of further ones are summed up by content, and of as many contents beyond that by rule. */
 export const TALLIED_CONTENT_COUNT_MAX = 100;
+/** A longer content takes its time: each of its downloads is told by itself. At 1 GB/s they are some 250 a second. */
+export const TALLIED_BYTES_MAX = 4 * 2 ** 20;
+/** SQL counts by the minute in which a download began: what is summed up began in the same one. */
+const SUMMED_MINUTE_MS = 60_000;
 
 /** What hits that are summed up together have in common. */
 export interface HitSubject {
@@ -69,7 +73,12 @@ export class HitTally {
     readonly newId: () => string;
   };
   readonly #recorded = new Allowance(HIT_RECORD_COUNT_MAX);
-  readonly #sums = new Map<string, Sum>();
+  /** By URL, by content where there are too many URLs, and by rule where there are too many contents, too. */
+  readonly #sums: readonly [Map<string, Sum>, Map<string, Sum>, Map<string, Sum>] = [
+    new Map(),
+    new Map(),
+    new Map(),
+  ];
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
@@ -124,8 +133,8 @@ export class HitTally {
   tell(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const sums = [...this.#sums.values()];
-    this.#sums.clear();
+    const sums = this.#sums.flatMap((level) => [...level.values()]);
+    for (const level of this.#sums) level.clear();
     for (const sum of sums) this.#tellOf(sum);
   }
 
@@ -138,23 +147,15 @@ export class HitTally {
   #sumOf(subject: HitSubject, hit: Hit): Sum {
     const { tag, application, priority, url, taskId } = subject;
     // What is told of requests that got nothing must not be said of those that got something: SQL tells them apart by it.
-    const kind = `${hit.outcome} ${hit.deliveredBytes > 0} ${priority}\n${tag}\n${application}\n`;
-    const key = `${kind}${taskId}\n${url}`;
-    return (
-      this.#sums.get(key) ??
-      (this.#sums.size < TALLIED_CONTENT_COUNT_MAX
-        ? this.#begin(key, subject, hit)
-        : (this.#sums.get(kind) ?? this.#begin(kind, { ...subject, ...ANY_CONTENT }, hit)))
-    );
-  }
-
-  #begin(key: string, subject: Sum["subject"], { outcome, startedAtMs }: Hit): Sum {
-    const none = { requestCount: 0, deliveredBytes: 0, ttfbMs: 0, costMs: 0 };
-    const { taskId, url, contentLengthBytes, tag, application, priority } = subject;
-    const common = { taskId, url, contentLengthBytes, tag, application, priority };
-    const sum: Sum = { subject: common, outcome, startedAtMs, ...none };
-    this.#sums.set(key, sum);
-    return sum;
+    const minute = Math.floor(hit.startedAtMs / SUMMED_MINUTE_MS);
+    const kind = `${minute} ${hit.outcome} ${hit.deliveredBytes > 0} ${priority}\n${tag}\n${application}\n`;
+    const [byUrl, byContent, byRule] = this.#sums;
+    const contentKey = `${kind}${taskId}`;
+    const urlKey = `${contentKey}\n${url}`;
+    if (hasRoom(byUrl, urlKey)) return sumIn(byUrl, urlKey, subject, hit);
+    if (hasRoom(byContent, contentKey))
+      return sumIn(byContent, contentKey, { ...subject, url: "" }, hit);
+    return sumIn(byRule, kind, { ...subject, ...ANY_CONTENT }, hit);
   }
 
   #tellOf({ subject, outcome, deliveredBytes, ...figures }: Sum): void {
@@ -213,6 +214,26 @@ export class HitTally {
     );
     endSpan(span);
   }
+}
+
+function hasRoom(sums: ReadonlyMap<string, Sum>, key: string): boolean {
+  return sums.has(key) || sums.size < TALLIED_CONTENT_COUNT_MAX;
+}
+
+function sumIn(
+  sums: Map<string, Sum>,
+  key: string,
+  subject: Sum["subject"],
+  { outcome, startedAtMs }: Hit,
+): Sum {
+  const known = sums.get(key);
+  if (known !== undefined) return known;
+  const none = { requestCount: 0, deliveredBytes: 0, ttfbMs: 0, costMs: 0 };
+  const { taskId, url, contentLengthBytes, tag, application, priority } = subject;
+  const common = { taskId, url, contentLengthBytes, tag, application, priority };
+  const sum: Sum = { subject: common, outcome, startedAtMs, ...none };
+  sums.set(key, sum);
+  return sum;
 }
 
 /** Only whole answers are summed up. */

@@ -1,6 +1,9 @@
+import { once } from "node:events";
+import { createServer, get, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
 import type { PullBody } from "../../app/ports.ts";
-import { begun } from "./body-writer.ts";
+import { begun, isOpenAfter } from "./body-writer.ts";
 
 const TIMEOUT_MS = 20;
 
@@ -77,4 +80,23 @@ test("a small body that ends early is not taken for whole", async () => {
   const body = await begun(bodyOf("short", 5), 13, TIMEOUT_MS, () => {});
   expect(body.whole).toBeUndefined();
   expect(await textOf(body, 100)).toBe("short");
+});
+
+test("a client that waits for its turn is waited for, and one that is gone is not", async () => {
+  const asked = Promise.withResolvers<ServerResponse>();
+  const server = createServer((_request, response) => asked.resolve(response));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as AddressInfo;
+  const request = get({ port, host: "127.0.0.1" }).on("error", () => {});
+  const response = await asked.promise;
+  const listenerCount = response.listenerCount("close");
+  expect(await isOpenAfter(response, Promise.resolve())).toBe(true);
+  expect(response.listenerCount("close")).toBe(listenerCount);
+
+  const endless = new Promise<void>(() => {});
+  const leaving = isOpenAfter(response, endless);
+  request.destroy();
+  expect(await leaving).toBe(false);
+  expect(await isOpenAfter(response, endless)).toBe(false);
+  server.close();
 });

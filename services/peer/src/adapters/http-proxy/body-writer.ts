@@ -28,9 +28,21 @@ export async function deliverWhole(
   pace?: Pace,
 ): Promise<DeliveryEnd> {
   const pause = pace?.(whole.length);
-  if (pause !== undefined) await pause;
-  if (response.destroyed) return "client_gone";
+  const isOpen = pause === undefined ? !response.destroyed : await isOpenAfter(response, pause);
+  if (!isOpen) return "client_gone";
   return new Promise((resolve) => sendWhole(response, whole, resolve));
+}
+
+/** Waits for a pause, but not for a client that is gone. @returns whether the client is there. */
+export async function isOpenAfter(
+  response: ServerResponse,
+  pause: Promise<void>,
+): Promise<boolean> {
+  const gone = Promise.withResolvers<void>();
+  response.once("close", gone.resolve);
+  if (!response.destroyed) await Promise.race([pause, gone.promise]);
+  response.off("close", gone.resolve);
+  return !response.destroyed;
 }
 
 /** Sends a body that is there as a whole, to a client that is there. @param ended told once how it ended. */
@@ -47,7 +59,11 @@ export function sendWhole(
   response.end(whole);
   // As a rule the kernel has taken all of it by now, and nobody waits for the client.
   if (response.writableLength > 0) {
-    stall = setTimeout(() => response.destroy(), CLIENT_STALL_TIMEOUT_MS);
+    stall = setTimeout(() => {
+      // One that waits for its turn behind another answer on the connection has no socket yet.
+      if (response.socket === null) stall?.refresh();
+      else response.destroy();
+    }, CLIENT_STALL_TIMEOUT_MS);
   }
 }
 

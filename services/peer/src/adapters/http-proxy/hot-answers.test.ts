@@ -79,7 +79,11 @@ test.each<[string, readonly string[], Partial<Asked>]>([
 
 test("neither credentials nor endless URLs are kept", () => {
   const hot = new HotAnswers();
-  for (const url of ["http://me:secret@o/x", `http://o/${"x".repeat(3000)}`]) {
+  for (const url of [
+    "http://me:secret@o/x",
+    "http://me:s%zz@o/x",
+    `http://o/${"x".repeat(3000)}`,
+  ]) {
     remember(hot, asked(url));
     expect(hot.of(asked(url))).toBeUndefined();
   }

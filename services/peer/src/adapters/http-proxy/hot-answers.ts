@@ -3,7 +3,7 @@ import type { Pace } from "../../app/pace.ts";
 import type { RepeatableAnswer } from "../../app/ports.ts";
 import { dropOldest } from "../../core/drop-oldest.ts";
 import type { Rule } from "../../core/rules.ts";
-import { sendWhole } from "./body-writer.ts";
+import { isOpenAfter, sendWhole } from "./body-writer.ts";
 import type { RequestTarget } from "./request-target.ts";
 
 /** Answers remembered; the one that was not given for longest goes first. Their contents are the store's own: 4 MB at most here. */
@@ -59,14 +59,14 @@ class HotAnswer {
     const repeated = again.begin(receivedAtMs);
     if (repeated === undefined) return false;
     const { content } = repeated;
-    const send = (): void => {
-      if (response.destroyed) return repeated.ended("client_gone", 0);
+    const send = (isOpen: boolean): void => {
+      if (!isOpen) return repeated.ended("client_gone", 0);
       response.writeHead(status, headers);
       return sendWhole(response, content, (how) => repeated.ended(how, content.length));
     };
     const pause = pace?.(content.length);
-    if (pause === undefined) send();
-    else void pause.then(send);
+    if (pause === undefined) send(!response.destroyed);
+    else void isOpenAfter(response, pause).then(send);
     return true;
   }
 }
@@ -93,7 +93,7 @@ export class HotAnswers {
     return (written) => {
       const key = request.url ?? "";
       // Credentials in a URL are not kept.
-      const isSecret = target.authorization !== undefined;
+      const isSecret = target.authorization !== undefined || key.includes("@");
       if (key.length > TARGET_LENGTH_MAX || isSecret || !saysNothing(request)) return;
       this.#answers.set(key, new HotAnswer(target, rule, written));
       dropOldest(this.#answers, HOT_ANSWER_COUNT_MAX);
