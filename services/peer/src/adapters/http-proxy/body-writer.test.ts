@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import { createServer, get, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
 import type { PullBody } from "../../app/ports.ts";
 import { begun, isOpenAfter } from "./body-writer.ts";
@@ -86,8 +85,9 @@ test("a client that waits for its turn is waited for, and one that is gone is no
   const asked = Promise.withResolvers<ServerResponse>();
   const server = createServer((_request, response) => asked.resolve(response));
   await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address() as AddressInfo;
-  const request = get({ port, host: "127.0.0.1" }).on("error", () => {});
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new TypeError("it has no port");
+  const request = get({ port: address.port, host: "127.0.0.1" }).on("error", () => {});
   const response = await asked.promise;
   const listenerCount = response.listenerCount("close");
   expect(await isOpenAfter(response, Promise.resolve())).toBe(true);
