@@ -244,6 +244,15 @@ const MISBEHAVIOURS: readonly {
     },
   },
   {
+    name: "ends along with its first bytes",
+    outcome: "short",
+    sentBytes: [0, 1000],
+    behave: (socket, span) => {
+      socket.write(headOf(span));
+      socket.end(Buffer.alloc(1000));
+    },
+  },
+  {
     name: "says nothing more in the middle",
     outcome: "stalled",
     sentBytes: [1000, 1000],

@@ -34,6 +34,7 @@ export async function cpuSecondsOfEndedChildren(): Promise<number> {
 const REST_SHARE_OF_CORE = 0.06;
 /** Longer than what services put off for a quiet moment: leases of small contents, spans, rows. */
 const REST_QUIET_MS = 4_500;
+/** How often its CPU time is looked at: several steps of the system's clock. */
 const REST_PROBE_MS = 500;
 /** A cluster that is not at rest by then is measured as it is. */
 const REST_WAIT_MS = 30_000;

@@ -293,6 +293,18 @@ export function applyEntry(state: State, entry: WorldEntry): void {
   evolveDecision(state, decision, { slice, epoch: EPOCH, decidedAtMs: atMs });
 }
 
+/** Folds one event of a host in its first life, at that time (ms). */
+export function tellAt(
+  state: State,
+  hostId: string,
+  kind: NonNullable<Event["kind"]>,
+  atMs: number,
+): void {
+  const context = { hostId, bootId: "boot-1", sequence: 1, atMs };
+  evolveMessage(state, context);
+  evolveEvent(state, { traceparent: "", kind }, context);
+}
+
 /** mulberry32: good enough for tests, and the same everywhere. */
 export function seededRandom(prngSeed: number): () => number {
   let a = prngSeed >>> 0;

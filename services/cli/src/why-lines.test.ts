@@ -140,6 +140,20 @@ test("a download shows its bytes by where they came from, and the leases that fe
   expect(text).not.toContain("trace ");
 });
 
+test.each([
+  [1, "none: passed through"],
+  [2, "several"],
+])("a row of %i requests without a task says: %s", (requestCount, what) => {
+  const download = { downloadId: "d-1", outcome: "finished", requestCount };
+  const told = Explanation.fromPartial({
+    subject: { $case: "download", value: { download } },
+  });
+  const line = whyLines(told, pageOf)
+    .split("\n")
+    .find((text) => text.startsWith("task"));
+  expect(line?.replace(/^task +/, "")).toBe(what);
+});
+
 test("for programs, piece maps are base64 and all else is as it was told", () => {
   const told = Explanation.fromPartial({
     verdict: "v",

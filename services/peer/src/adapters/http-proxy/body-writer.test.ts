@@ -1,8 +1,9 @@
 import { once } from "node:events";
-import { createServer, get, type ServerResponse } from "node:http";
-import { expect, test } from "vitest";
+import { createServer, get, IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import { expect, test, vi } from "vitest";
 import type { PullBody } from "../../app/ports.ts";
-import { begun, isOpenAfter } from "./body-writer.ts";
+import { begun, isOpenAfter, sendWhole } from "./body-writer.ts";
 
 const TIMEOUT_MS = 20;
 
@@ -99,4 +100,21 @@ test("a client that waits for its turn is waited for, and one that is gone is no
   expect(await leaving).toBe(false);
   expect(await isOpenAfter(response, endless)).toBe(false);
   server.close();
+});
+
+test("an answer that waits behind another on its connection is not given up as stalled", () => {
+  vi.useFakeTimers();
+  try {
+    const response = new ServerResponse(new IncomingMessage(new Socket()));
+    const ends: string[] = [];
+    sendWhole(response, Buffer.from("content"), (how) => ends.push(how));
+    vi.advanceTimersByTime(24 * 3_600_000);
+    expect(response.destroyed).toBe(false);
+    expect(ends).toEqual([]);
+    response.emit("close");
+    expect(ends).toEqual(["client_gone"]);
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -40,8 +40,11 @@ export async function isOpenAfter(
 ): Promise<boolean> {
   const gone = Promise.withResolvers<void>();
   response.once("close", gone.resolve);
-  if (!response.destroyed) await Promise.race([pause, gone.promise]);
-  response.off("close", gone.resolve);
+  try {
+    if (!response.destroyed) await Promise.race([pause, gone.promise]);
+  } finally {
+    response.off("close", gone.resolve);
+  }
   return !response.destroyed;
 }
 

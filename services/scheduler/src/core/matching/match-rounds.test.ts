@@ -9,10 +9,10 @@ import {
   requestBy,
   seededRandom,
   TASK,
+  tellAt,
 } from "../../../../../test/support/scheduler-world.ts";
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { decide } from "../decide.ts";
-import { evolveEvent, evolveMessage } from "../evolve-event.ts";
 import { newState, type Lease, type State } from "../state.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
@@ -29,9 +29,7 @@ function distribute(hostCount: number, pieceCount: number): { rounds: number; up
   const random = seededRandom(hostCount + pieceCount);
   let nowMs = 1_000_000;
   const tell = (hostId: string, kind: NonNullable<Event["kind"]>) => {
-    const context = { hostId, bootId: "boot-1", sequence: 1, atMs: nowMs };
-    evolveMessage(state, context);
-    evolveEvent(state, { traceparent: "", kind }, context);
+    tellAt(state, hostId, kind, nowMs);
   };
   const hold = (hostId: string, held: Bitmap, digests: readonly number[]) => {
     const value = {

@@ -7,9 +7,9 @@ import {
   requestBy,
   seededRandom,
   TASK,
+  tellAt,
 } from "../../../../../test/support/scheduler-world.ts";
 import { decide } from "../decide.ts";
-import { evolveEvent, evolveMessage } from "../evolve-event.ts";
 import { newState, type State } from "../state.ts";
 import { sharedStream } from "./origin-sharing.ts";
 
@@ -22,9 +22,7 @@ const NOW_MS = 1_000_000;
 function streamed(): State {
   const state = newState();
   const tell = (hostId: string, kind: NonNullable<Event["kind"]>): void => {
-    const context = { hostId, bootId: "boot-1", sequence: 1, atMs: NOW_MS };
-    evolveMessage(state, context);
-    evolveEvent(state, { traceparent: "", kind }, context);
+    tellAt(state, hostId, kind, NOW_MS);
   };
   const turn = (): void => {
     decide(state, { slice: 7, epoch: 1, nowMs: NOW_MS, random: seededRandom(1) });

@@ -9,9 +9,9 @@ import {
   requestBy,
   seededRandom,
   TASK,
+  tellAt,
 } from "../../../../../test/support/scheduler-world.ts";
 import { decide } from "../decide.ts";
-import { evolveEvent, evolveMessage } from "../evolve-event.ts";
 import { newState, type State } from "../state.ts";
 import { wakePaced } from "../tick.ts";
 
@@ -44,9 +44,7 @@ class World {
   }
 
   tell(hostId: string, kind: NonNullable<Event["kind"]>): void {
-    const context = { hostId, bootId: "boot-1", sequence: 1, atMs: this.nowMs };
-    evolveMessage(this.state, context);
-    evolveEvent(this.state, { traceparent: "", kind }, context);
+    tellAt(this.state, hostId, kind, this.nowMs);
   }
 
   hold(hostId: string, pieces: readonly number[]): void {
