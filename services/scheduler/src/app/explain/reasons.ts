@@ -59,5 +59,7 @@ function inWords(reason: string): string {
 }
 
 function rarity(copies: string): string {
-  return `its rarest wanted piece had ${copies} ${copies === "1" ? "copy" : "copies"}`;
+  // A reason names two figures of larger counts.
+  const about = copies.length > 2 ? "about " : "";
+  return `its rarest wanted piece had ${about}${copies} ${copies === "1" ? "copy" : "copies"}`;
 }
