@@ -28,23 +28,36 @@ function takeAsking(task: Task): readonly Peer[] {
 
 /** Answers the requests of one peer as far as necessary, and notes when the next answer is due. */
 function answerPeer(task: Task, peer: Peer, nowMs: number, answers: Answer[]): void {
-  const { host, hostId } = peer;
+  const { host } = peer;
   let dueAtMs = Infinity;
-  if (host.state === "alive") {
-    for (const request of peer.requests.values()) {
-      if (peer.isNeedy) {
-        for (const answer of answerRequest(task, peer, request, nowMs)) answers.push(answer);
-        if (request.nextAnswerAtMs > 0) dueAtMs = Math.min(dueAtMs, request.nextAnswerAtMs);
-        continue;
-      }
-      // A complete peer is not needy; the host asked before it knew that it holds everything.
-      if (request.needsAnswer)
-        answers.push(pending(hostId, task, request, "everything is held already"));
-      request.needsAnswer = false;
-    }
+  const { only } = peer.requests;
+  if (host.state === "alive" && only !== undefined) {
+    dueAtMs = answerOne(task, peer, only, nowMs, answers);
+  } else if (host.state === "alive") {
+    for (const request of peer.requests.values())
+      dueAtMs = Math.min(dueAtMs, answerOne(task, peer, request, nowMs, answers));
   }
   notePromise(task, peer, dueAtMs < Infinity);
   task.promisesDueAtMs = Math.min(task.promisesDueAtMs, dueAtMs);
+}
+
+/** @returns when the next answer to the request is due; Infinity when none is promised. */
+function answerOne(
+  task: Task,
+  peer: Peer,
+  request: Request,
+  nowMs: number,
+  answers: Answer[],
+): number {
+  if (peer.isNeedy) {
+    for (const answer of answerRequest(task, peer, request, nowMs)) answers.push(answer);
+    return request.nextAnswerAtMs > 0 ? request.nextAnswerAtMs : Infinity;
+  }
+  // A complete peer is not needy; the host asked before it knew that it holds everything.
+  if (request.needsAnswer)
+    answers.push(pending(peer.hostId, task, request, "everything is held already"));
+  request.needsAnswer = false;
+  return Infinity;
 }
 
 function notePromise(task: Task, peer: Peer, isPromised: boolean): void {

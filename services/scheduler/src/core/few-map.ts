@@ -16,6 +16,11 @@ export class FewMap<Value> {
     return this.#value === undefined ? 0 : 1;
   }
 
+  /** The value of the only entry; undefined when there is none, or several. Nothing is made for it, unlike for a walk. */
+  get only(): Value | undefined {
+    return this.#many === undefined ? this.#value : undefined;
+  }
+
   get(key: string): Value | undefined {
     if (this.#many !== undefined) return this.#many.get(key);
     return this.#value !== undefined && this.#key === key ? this.#value : undefined;

@@ -12,6 +12,7 @@ import {
 } from "./limits.ts";
 import { must } from "./invariant.ts";
 import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
+import { takeSlotWaiter } from "./slot-turns.ts";
 import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
 import {
   type Host,
@@ -178,8 +179,7 @@ export function isTinyContent(task: Pick<Task, "layout">): boolean {
 
 /** An upload slot of the host is free: the peer that used its uploads least has the first turn. */
 export function offerSlot(state: State, host: Host): void {
-  const first = host.slotWaiters?.take();
-  if (host.slotWaiters?.size === 0) host.slotWaiters = undefined;
+  const first = takeSlotWaiter(host);
   if (first === undefined) return;
   wakeSource(first.task, first);
   markDirty(state, first.task);
@@ -241,10 +241,12 @@ export function loseArrived(state: State, peer: Peer): void {
 
 /** Makes the copy void: under a new incarnation it holds nothing. */
 export function resetPeer(state: State, task: Task, peer: Peer, incarnation: number): void {
-  if (peer.ordinal >= 0) task.swarm?.unholdAll(peer.ordinal);
   peer.incarnation = incarnation;
-  peer.held.clear();
-  loseArrived(state, peer);
+  if (peer.held.count > 0) {
+    if (peer.ordinal >= 0) task.swarm?.unholdAll(peer.ordinal);
+    peer.held.clear();
+    loseArrived(state, peer);
+  }
   peer.isVerified = false;
   peer.isStruck = false;
   peer.deniedBy = undefined;

@@ -88,6 +88,11 @@ export class PieceSet {
     return true;
   }
 
+  /** Pieces 32 x `index` to 32 x `index` + 31, the lowest bit first. */
+  wordAt(index: number): number {
+    return this.table.data[this.at + index] ?? 0;
+  }
+
   clear(): void {
     this.table.data.fill(0, this.at, this.at + this.table.words);
     this.#count = 0;
@@ -96,7 +101,8 @@ export class PieceSet {
   /** Adds all of a bitmap as hosts send it: bit i is bit i%8 of byte i/8; bits beyond the size are ignored. @returns what is new. */
   addBytes(bytes: Uint8Array): readonly number[] {
     const { data } = this.table;
-    const added: number[] = [];
+    // Most reports bring one piece: its list takes room for no more.
+    let added: number[] = [];
     const byteCount = Math.min(bytes.length, (this.size + 7) >>> 3);
     for (let byte = 0; byte < byteCount; byte++) {
       const held = (data[this.at + (byte >>> 2)] ?? 0) >>> ((byte & 3) * 8);
@@ -104,7 +110,9 @@ export class PieceSet {
       while (fresh !== 0) {
         const piece = byte * 8 + 31 - Math.clz32(fresh & -fresh);
         fresh &= fresh - 1;
-        if (this.add(piece)) added.push(piece);
+        if (!this.add(piece)) continue;
+        if (added.length === 0) added = [piece];
+        else added.push(piece);
       }
     }
     return added;

@@ -64,7 +64,8 @@ export interface Host {
   bytesPerMs: number;
   /** What ended since the last sample of it. */
   readonly pace: Pace;
-  /** Its peers, in any task, that found no free upload slot and would use one; `undefined`: none did. */
+  /** Its peers, in any task, that found no free upload slot and would use one: the only one, or several; see `slot-turns.ts`. */
+  slotWaiter: Peer | undefined;
   slotWaiters: SlotWaiters<Peer> | undefined;
   /** The share of its uploads that the newest lease was granted at; see `Peer.uploadShare`. */
   uploadShareFloor: number;
@@ -280,6 +281,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     suspectUntilMs: 0,
     isSuspect: false,
     serving: NOTHING,
+    slotWaiter: undefined,
     slotWaiters: undefined,
     tinyLeaseCount: 0,
     uploadSlots: 0,

@@ -1,5 +1,5 @@
 import { offerSlot } from "../ledger.ts";
-import { SlotWaiters } from "../slot-waiters.ts";
+import { addSlotWaiter, firstSlotWaiter } from "../slot-turns.ts";
 import type { Peer } from "../state.ts";
 import type { Groups } from "../swarm/groups.ts";
 import type { Zone } from "../swarm/places.ts";
@@ -38,7 +38,7 @@ export function serveFrom(view: MatchView, source: number): void {
   if (host === undefined || peer === undefined || !swarm.isSource(source)) return;
   peer.uploadShare = Math.max(peer.uploadShare, host.uploadShareFloor);
   while (canServe(view, source, host)) {
-    if (isAnothersTurn(view, peer)) {
+    if (isAnothersTurn(peer)) {
       waitForSlot(view, source);
       offerSlot(view.state, host);
       return;
@@ -64,17 +64,12 @@ export function waitForSlot(view: MatchView, source: number): void {
   if (host === undefined || peer === undefined) return;
   view.swarm.setActivity(source, ACTIVITY.waiting);
   awaitOwnUpload(view, source);
-  host.slotWaiters ??= new SlotWaiters(isWaiting);
-  host.slotWaiters.add(peer);
-}
-
-function isWaiting({ ordinal, task }: Peer): boolean {
-  return ordinal >= 0 && task.swarm?.activityOf(ordinal) === ACTIVITY.waiting;
+  addSlotWaiter(host, peer);
 }
 
 /** Whether a peer of the same host in another task waits and has had less of its uploads. */
-function isAnothersTurn(view: MatchView, peer: Peer): boolean {
-  const first = view.swarm.hosts[peer.ordinal]?.slotWaiters?.first();
+function isAnothersTurn(peer: Peer): boolean {
+  const first = firstSlotWaiter(peer.host);
   return first !== undefined && first !== peer && first.uploadShare < peer.uploadShare;
 }
 

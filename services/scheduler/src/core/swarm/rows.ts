@@ -1,3 +1,4 @@
+import type { PieceSet } from "../piece-sets.ts";
 import { Demand } from "./demand.ts";
 import { clearBit, grown, hasBit, popcount, setBit, wordCountOf } from "./words.ts";
 
@@ -139,6 +140,16 @@ export class Rows {
       count += popcount(word);
     }
     this.#setMissingCount(ordinal, count);
+  }
+
+  /** What the peer holds, with nothing on its way to it. */
+  setHeld(ordinal: number, held: PieceSet): void {
+    for (let at = 0; at < this.words; at++) {
+      const word = held.wordAt(at);
+      this.data[this.haveAt(ordinal) + at] = word;
+      this.data[this.planAt(ordinal) + at] = word;
+    }
+    this.setPlanCount(ordinal, held.count);
   }
 
   /** Makes room for the peer. */

@@ -1,4 +1,5 @@
 import type { Host, Peer } from "../state.ts";
+import type { PieceSet } from "../piece-sets.ts";
 import { Groups } from "./groups.ts";
 import { Offers } from "./offers.ts";
 import { Places, type Zone } from "./places.ts";
@@ -6,7 +7,7 @@ import { Rarity } from "./rarity.ts";
 import { Rows } from "./rows.ts";
 import { Timetable } from "./timetable.ts";
 import { type Wants, wantedWord } from "./wants.ts";
-import { clearBit, grown, hasBit, loadBytes, setBit } from "./words.ts";
+import { clearBit, grown, hasBit, lowestBit, setBit } from "./words.ts";
 
 /** What a peer may do as a source now. */
 export const ACTIVITY = {
@@ -127,7 +128,7 @@ export class Swarm {
   }
 
   /** Takes a peer in; its copies count when it is made a source. */
-  join(peer: Peer, host: Host, held: Uint8Array, leased: Uint8Array): void {
+  join(peer: Peer, host: Host, held: PieceSet, leased: PieceSet): void {
     const ordinal = this.#freeOrdinals.pop() ?? this.peers.length;
     this.#ensure(ordinal);
     peer.ordinal = ordinal;
@@ -140,15 +141,12 @@ export class Swarm {
     rows.setLeaseCount(ordinal, peer.leases.length);
     rows.setZone(ordinal, this.#places.zoneFor(host.idc));
     this.#rackOf[ordinal] = this.#places.rackFor(host);
-    loadBytes(rows.data, rows.haveAt(ordinal), this.words, held);
-    loadBytes(rows.data, rows.planAt(ordinal), this.words, held);
-    rows.setPlanCount(ordinal, peer.held.count);
+    rows.setHeld(ordinal, held);
     const zone = this.zones[this.zoneOf(ordinal)];
     if (zone !== undefined && ++zone.memberCount === 1) this.#countLacking(zone, 1);
-    for (const [at, byte] of leased.entries()) {
-      for (let bit = 0; byte >>> bit !== 0; bit++) {
-        if (((byte >>> bit) & 1) === 1) this.lease(ordinal, at * 8 + bit);
-      }
+    for (let at = 0; at < this.words && leased.count > 0; at++) {
+      for (let word = leased.wordAt(at); word !== 0; word &= word - 1)
+        this.lease(ordinal, at * 32 + lowestBit(word));
     }
   }
 

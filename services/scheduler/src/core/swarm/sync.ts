@@ -37,7 +37,7 @@ export function dropSwarm(task: Task): void {
 export function joinSwarm(task: Task, peer: Peer): void {
   const { swarm } = task;
   if (swarm === undefined) return;
-  swarm.join(peer, peer.host, peer.held.toBytes(), peer.leased.toBytes());
+  swarm.join(peer, peer.host, peer.held, peer.leased);
   if (peer.avoided !== undefined) swarm.rows.setAvoiding(peer.ordinal);
   if (peer.retryFirst !== undefined || peer.blockedUntilMs > 0) swarm.rows.setUrgent(peer.ordinal);
   syncWants(task, peer);

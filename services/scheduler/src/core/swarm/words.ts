@@ -30,20 +30,6 @@ export function clearBit(words: Uint32Array, base: number, index: number): void 
   words[at] = (words[at] ?? 0) & ~(1 << (index & 31));
 }
 
-/** Copies the bytes of a bitmap (least significant bit first) into words. */
-export function loadBytes(
-  words: Uint32Array,
-  base: number,
-  count: number,
-  bytes: Uint8Array,
-): void {
-  words.fill(0, base, base + count);
-  for (const [at, byte] of bytes.entries()) {
-    const word = base + (at >>> 2);
-    words[word] = (words[word] ?? 0) | (byte << ((at & 3) * 8));
-  }
-}
-
 /** `from` at the beginning of the larger `to`. */
 export function grown<Words extends Uint8Array | Uint16Array | Uint32Array | Float64Array>(
   from: Words,
