@@ -224,7 +224,10 @@ class GrantRun {
     while (!this.#farm.isFinished && this.#counts.grantCount < grantsMax) {
       if (this.#nowMs - this.#grantedAtMs > STALLED_MS)
         throw new Error(`no grant for ${STALLED_MS} ms`);
-      this.#millisecond(nextOf(start, STARTED_PER_MS));
+      this.#lookAtTime();
+      this.#fold(nextOf(start, STARTED_PER_MS).values());
+      this.#fold(this.#farm.due(this.#nowMs));
+      if (this.#state.work.dirtyTaskIds[SLICE]?.size !== 0) this.#turn();
       this.#nowMs++;
     }
     this.#cpu.note("hosts");
@@ -249,22 +252,25 @@ class GrantRun {
     };
   }
 
-  #millisecond(first: readonly FarmMessage[]): void {
+  #lookAtTime(): void {
     const nowMs = this.#nowMs;
     this.#cpu.note("hosts");
     if (nowMs % TICK_MS === 0) tick(this.#state, nowMs);
     if (nowMs % PROJECT_MS === 0) takeTouched(this.#state);
     this.#cpu.note("tick");
-    const messages = [...first, ...this.#farm.due(nowMs)];
-    for (let at = 0; at < messages.length; at += FOLDED_PER_TURN) {
-      const some = messages.slice(at, at + FOLDED_PER_TURN);
+  }
+
+  /** Messages are made when their turn comes: all hosts of a wave speak in one millisecond, and what waits would be memory of nobody's. */
+  #fold(messages: Iterator<FarmMessage>): void {
+    for (;;) {
+      const some = nextOf(messages, FOLDED_PER_TURN);
+      if (some.length === 0) return;
       this.#cpu.note("hosts");
       for (const message of some) this.#foldOne(message);
       this.#cpu.note("fold");
       this.#counts.messageCount += some.length;
       this.#turn();
     }
-    if (this.#state.work.dirtyTaskIds[SLICE]?.size !== 0) this.#turn();
   }
 
   #foldOne({ hostId, sequence, kinds }: FarmMessage): void {

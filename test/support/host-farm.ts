@@ -116,19 +116,20 @@ export class HostFarm {
     this.#freeAtMs[parent] = startedAtMs + pieces.length * pieceMs;
   }
 
-  /** What hosts say in this millisecond: each message about one piece. */
+  /** What hosts say in this millisecond: each message about one piece, made when it is asked for. */
   *due(nowMs: number): Generator<FarmMessage> {
     const arrivals = this.#arrivals.get(nowMs);
     if (arrivals === undefined) return;
     this.#arrivals.delete(nowMs);
-    for (const [at, host] of arrivals.hosts.entries()) yield this.#arrive(arrivals, at, host);
+    for (let at = 0; at < arrivals.hosts.length; at++) yield this.#arrive(arrivals, at);
   }
 
   get isFinished(): boolean {
     return this.finishedCount >= this.#spec.hostCount - 1;
   }
 
-  #arrive(arrivals: Arrivals, at: number, host: number): FarmMessage {
+  #arrive(arrivals: Arrivals, at: number): FarmMessage {
+    const host = arrivals.hosts[at] ?? 0;
     this.#hold(host, arrivals.pieces[at] ?? 0);
     const leaseId = arrivals.leaseIds[at] ?? "";
     const bytes = (arrivals.pieceCounts[at] ?? 0) * this.#spec.pieceBytes;
