@@ -227,7 +227,7 @@ class GrantRun {
       this.#lookAtTime();
       this.#fold(nextOf(start, STARTED_PER_MS).values());
       this.#fold(this.#farm.due(this.#nowMs));
-      if (this.#state.work.dirtyTaskIds[SLICE]?.size !== 0) this.#turn();
+      while (this.#state.work.dirtyTaskIds[SLICE]?.size !== 0) this.#turn();
       this.#nowMs++;
     }
     this.#cpu.note("hosts");

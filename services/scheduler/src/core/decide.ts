@@ -12,6 +12,7 @@ import { grantLease } from "./evolve-grant.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
 import { onlyPiece } from "./leases.ts";
 import { forgetting, isForgettable } from "./forget.ts";
+import { GRANTS_PER_TURN_MAX } from "./limits.ts";
 import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
 import { sharedStream } from "./matching/origin-sharing.ts";
@@ -45,15 +46,16 @@ export interface Outcome {
  * on it.
  */
 export function decide(state: State, context: DecideContext): Outcome {
-  const turn: Turn = { state, context, decisions: [], answers: [] };
+  const turn: Turn = { state, context, decisions: [], answers: [], grantCount: 0 };
   const dirty = must(state.work.dirtyTaskIds[context.slice], `slice ${context.slice}`);
   const taskIds = inOrderOfPriority(state, dirty);
   dirty.clear();
   for (const taskId of taskIds) {
     const task = state.tasks.get(taskId);
-    if (task !== undefined) decideTask(turn, task);
+    if (task !== undefined && !isFull(turn)) decideTask(turn, task);
     // What deciding changed in the task itself has been looked at; other tasks that it woke have their turn next.
-    dirty.delete(taskId);
+    if (isFull(turn)) dirty.add(taskId);
+    else dirty.delete(taskId);
   }
   return {
     decisions: turn.decisions,
@@ -67,6 +69,11 @@ interface Turn {
   readonly context: DecideContext;
   readonly decisions: Decision[];
   readonly answers: Answer[];
+  grantCount: number;
+}
+
+function isFull(turn: Turn): boolean {
+  return turn.grantCount >= GRANTS_PER_TURN_MAX;
 }
 
 /** The most urgent first: what they leave of the upload slots is for the others. */
@@ -96,6 +103,8 @@ function decideTask(turn: Turn, task: Task): void {
   else {
     shareStream(turn, task);
     grantPieces(turn, task);
+    // Who waits may be given something yet.
+    if (isFull(turn)) return;
     const dueAtMs = pacedDueAtMs(task);
     if (dueAtMs < Infinity) state.work.pacedTasks.set(task, dueAtMs);
   }
@@ -183,6 +192,7 @@ function grantPieces(turn: Turn, task: Task): void {
     nowMs: context.nowMs,
     random: context.random,
     grant: (child, chosen) => grant(turn, task, child, chosen),
+    isTurnFull: () => isFull(turn),
   });
 }
 
@@ -209,6 +219,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     traceparent: request?.traceparent ?? "",
   };
   const lease = grantLease(state, { value, child: peer, parent }, decisionContextOf(turn));
+  turn.grantCount++;
   turn.decisions.push({ kind: { $case: "leaseGranted", value } });
   if (parent !== undefined) noteUpload(task, parent, match.pieces.length);
   turn.answers.push({ kind: "lease", hostId: peer.hostId, lease });

@@ -43,6 +43,12 @@ export const REPEATED_PER_TICK_MAX = 512;
 /** A lease is revoked this long after its duration: its last piece may be reported late. */
 export const LEASE_GRACE_MS = 2_000;
 
+/**
+ * Leases granted in one turn: in a very large swarm tens of thousands can be granted at once, and the first would wait until the last is
+ * decided, some 100 ms for these. The rest has the turn after the append.
+ */
+export const GRANTS_PER_TURN_MAX = 4_096;
+
 /** A `pending` answer promises the next one within this. */
 export const PENDING_NEXT_BY_MS = 2_000;
 /** The next answer is given this long before it is due: it has to travel. */

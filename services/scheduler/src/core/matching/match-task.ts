@@ -19,12 +19,22 @@ export function matchTask(view: MatchView): void {
   retryIdle(view);
   wakeDueSources(view);
   while (swarm.ready.length > 0 || swarm.fresh.length > 0) {
-    for (const source of swarm.takeReady()) {
-      if (swarm.activityOf(source) === ACTIVITY.ready) serveFrom(view, source);
-    }
+    serveReady(view);
     serveFresh(view);
+    if (view.isTurnFull()) return;
   }
   releaseFromOrigin(view);
+}
+
+function serveReady(view: MatchView): void {
+  const { swarm } = view;
+  const ready = swarm.takeReady();
+  let at = 0;
+  for (; at < ready.length && !view.isTurnFull(); at++) {
+    const source = ready[at] ?? -1;
+    if (swarm.activityOf(source) === ACTIVITY.ready) serveFrom(view, source);
+  }
+  if (at < ready.length) swarm.ready = [...ready.slice(at), ...swarm.ready];
 }
 
 /** One lease for each child in turn, so that no child takes all slots; one with the origin's response open goes first. */
@@ -32,7 +42,11 @@ function serveFresh(view: MatchView): void {
   const { swarm } = view;
   let waiting = openFirst(view, swarm.takeFresh());
   for (let round = 0; round < view.task.leaseDepth && waiting.length > 0; round++) {
-    waiting = waiting.filter((child) => serveTo(view, child) || readOrigin(view, child));
+    waiting = waiting.filter((child) => {
+      if (!view.isTurnFull()) return serveTo(view, child) || readOrigin(view, child);
+      swarm.freshen(child);
+      return false;
+    });
   }
 }
 

@@ -28,6 +28,8 @@ export interface MatchView {
   readonly random: () => number;
   /** Applies the grant to the state, and so to the swarm. */
   readonly grant: (child: Peer, match: Match) => void;
+  /** Whether as much was granted as one turn may: the rest is for the next. */
+  readonly isTurnFull: () => boolean;
 }
 
 /** Why drawn candidates were passed over; for the reason of a lease. */
