@@ -12,7 +12,7 @@ const BENCHMARKS = {
   "flash-crowd":
     "the same object at once through three hosts: copies the origin served, time against one direct download",
   "small-objects":
-    "many small Git LFS objects with the real client: direct, cold, then from the other host",
+    "many small Git LFS objects with the real client: direct, cold, then from the other host; --distance MS, of the origin",
   peer: "what a host moves, against nginx and direct: hits, cold starts, swarms, memory; --only NAME,… for parts, --size, --rounds",
   scheduler:
     "grants per second, latency, event path, failover, replay; --only NAME,… for parts, --hosts N for another size",
@@ -23,6 +23,7 @@ const { values, positionals } = parseOptions({
   size: { type: "string" },
   rate: { type: "string", default: "25MB/s" },
   rounds: { type: "string", default: "3" },
+  distance: { type: "string" },
   only: { type: "string" },
   hosts: { type: "string" },
   help: { type: "boolean", default: false },
@@ -34,6 +35,7 @@ switch (values.help ? undefined : positionals[0]) {
       objectCount: countOf("count", values.count),
       size: values.size ?? "20KiB",
       rounds: countOf("rounds", values.rounds),
+      distanceMs: values.distance === undefined ? 0 : countOf("distance", values.distance),
     });
     break;
   case "flash-crowd":

@@ -128,7 +128,12 @@ function sayLatency(what: string, times: readonly number[], p50Max: number, how:
 
 /** Thousands of Git LFS objects by the real client. */
 export async function runManyLfsObjects(rounds: number): Promise<void> {
-  const ratios = await runSmallObjects({ objectCount: LFS_COUNT, size: "20KiB", rounds });
+  const ratios = await runSmallObjects({
+    objectCount: LFS_COUNT,
+    size: "20KiB",
+    rounds,
+    distanceMs: 0,
+  });
   const cold = median(ratios.cold);
   const remote = median(ratios.fromTheOtherHost);
   say(

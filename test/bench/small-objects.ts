@@ -35,9 +35,12 @@ export async function runSmallObjects(options: {
   readonly objectCount: number;
   readonly size: string;
   readonly rounds: number;
+  /** Every answer of the origin begins so long after its request. */
+  readonly distanceMs: number;
 }): Promise<{ readonly cold: readonly number[]; readonly fromTheOtherHost: readonly number[] }> {
   await using folder = await makeTempDir("bench-small");
-  await using origin = await startLfsOriginProcess({});
+  const { distanceMs } = options;
+  await using origin = await startLfsOriginProcess({ distanceMs });
   await using cluster = await startTestCluster({ dataDir: join(folder.path, "cluster") });
   const rounds: Run[][] = [];
   for (let round = 0; round < options.rounds; round++) {
@@ -45,7 +48,7 @@ export async function runSmallObjects(options: {
   }
   const { objectCount, size } = options;
   process.stdout.write(
-    `\n${objectCount} objects of ${size}, uncapped origin, real git-lfs, ${availableParallelism()} cores shared by everything (${cpus()[0]?.model.trim() ?? "unknown"})\n`,
+    `\n${objectCount} objects of ${size}, uncapped origin ${distanceMs} ms away, real git-lfs, ${availableParallelism()} cores shared by everything (${cpus()[0]?.model.trim() ?? "unknown"})\n`,
   );
   const ratiosOf = (scenario: Run["scenario"]) =>
     rounds.map((runs) => secondsOf(runs, scenario) / secondsOf(runs, "direct"));

@@ -125,6 +125,12 @@ test("a server grants nothing by its own URL that a rule redirects to another se
   expect(foretold).toMatchObject([{ url: `http://cache.test/wanted/${OID}`, isGranted: false }]);
 });
 
+test("objects are asked for under the name of the client's program, whoever serves them", async () => {
+  await using server = await startServer(() => batchOf([`http://storage.test/wanted/${OID}`]));
+  const foretold = await foretoldBy(server, { headers: { "user-agent": "git-lfs/3" } });
+  expect(foretold).toMatchObject([{ headers: [["user-agent", "git-lfs/3"]] }]);
+});
+
 test("an object's own authorization takes the place of the client's", async () => {
   await using server = await startServer(({ port }) =>
     batchOf([`http://127.0.0.1:${port}/wanted/${OID}`], { Authorization: "RemoteAuth y" }),

@@ -7,10 +7,11 @@ import { startLfsOrigin, type LfsOrigin } from "./lfs-origin.ts";
  * the IPC channel of the process that started it.
  */
 const send = (message: OriginMessage) => process.send?.(message);
-const [rate, urlExpiresSeconds] = process.argv.slice(2);
+const [rate, urlExpiresSeconds, distanceMs] = process.argv.slice(2);
 const origin = await startLfsOrigin({
   rateBytesPerSecond: numberOf(rate),
   urlExpiresSeconds: numberOf(urlExpiresSeconds),
+  distanceMs: numberOf(distanceMs),
 });
 // Ctrl-C on a terminal reaches every process of the group; the one that started us closes the channel when it is done.
 process.on("SIGINT", () => {});

@@ -18,7 +18,7 @@ const MAIN_FILE = fileURLToPath(new URL("./lfs-origin-main.ts", import.meta.url)
 export async function startLfsOriginProcess(
   options: LfsOriginOptions = {},
 ): Promise<LfsOrigin & { readonly pid: number }> {
-  const settings = [options.rateBytesPerSecond, options.urlExpiresSeconds];
+  const settings = [options.rateBytesPerSecond, options.urlExpiresSeconds, options.distanceMs];
   const child = fork(
     MAIN_FILE,
     settings.map((value) => String(value ?? "")),

@@ -53,6 +53,8 @@ export interface LfsOriginOptions {
   readonly rateBytesPerSecond?: number | undefined;
   /** Life of a signed URL. */
   readonly urlExpiresSeconds?: number | undefined;
+  /** Every answer begins so long after its request, as that of an origin that is far away. */
+  readonly distanceMs?: number | undefined;
 }
 
 /** As GitHub's. */
@@ -99,9 +101,11 @@ class OriginWorld {
   readonly #entries = new Map<string, OriginEntry>();
   readonly #faults = new Map<string, readonly OriginFault[]>();
   readonly #signer: UrlSigner;
+  readonly #distanceMs: number;
 
   constructor(options: LfsOriginOptions) {
     this.link = new TokenBucket(options.rateBytesPerSecond, systemClock);
+    this.#distanceMs = options.distanceMs ?? 0;
     this.#signer = createUrlSigner({
       secret: randomUUID(),
       expiresSeconds: options.urlExpiresSeconds ?? URL_EXPIRES_SECONDS,
@@ -129,6 +133,7 @@ class OriginWorld {
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     response.on("error", () => response.destroy());
     try {
+      if (this.#distanceMs > 0) await systemClock.sleep(this.#distanceMs);
       await this.#route(request, response);
     } catch (error) {
       if (response.headersSent) response.destroy();

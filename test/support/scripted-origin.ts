@@ -39,8 +39,8 @@ export class ScriptedOrigin implements OriginClient {
   sentBytes = 0;
   /** Content bodies that were broken off before their end. */
   brokenOffCount = 0;
-  /** Asked before each request is answered. */
-  beforeAnswer: (request: OriginRequest) => void = () => {};
+  /** Asked before each request is answered, and waited for. */
+  beforeAnswer: (request: OriginRequest) => Promise<void> | void = () => {};
   readonly #files = new Map<string, ScriptedFile>();
 
   add(path: string, bytes: Uint8Array, how: Partial<ScriptedFile> = {}): ScriptedFile {
@@ -66,7 +66,8 @@ export class ScriptedOrigin implements OriginClient {
     await Promise.resolve();
     signal.throwIfAborted();
     this.requests.push(request);
-    this.beforeAnswer(request);
+    await this.beforeAnswer(request);
+    signal.throwIfAborted();
     const file = this.#files.get(request.url.pathname);
     if (file === undefined) return this.#refusal(404, signal);
     if (file.isDown) throw new PortError("origin_unreachable", "refused", { retryable: true });

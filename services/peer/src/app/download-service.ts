@@ -23,6 +23,7 @@ import {
 import { ForetoldDownloads } from "./foretold-downloads.ts";
 import { HeldAnswers } from "./held-answers.ts";
 import type { HitTally } from "./hit-tally.ts";
+import { OpeningRequests } from "./opening-request.ts";
 import { OriginAccess, retryAfterOf } from "./origin-access.ts";
 import type {
   ClientRequest,
@@ -39,9 +40,6 @@ import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
-
-/** The opening request when the content is held somewhere: access check, description and identity in one byte. */
-const PROBE = { start: 0, end: 1 } as const;
 
 export interface DownloadServiceOptions {
   readonly store: PieceStore;
@@ -76,6 +74,7 @@ export class DownloadService {
   readonly #foretold: ForetoldDownloads;
   readonly #held: HeldAnswers;
   readonly #knownUrls = new KnownUrls();
+  readonly #openings: OpeningRequests;
 
   constructor(options: DownloadServiceOptions) {
     this.#options = options;
@@ -83,8 +82,9 @@ export class DownloadService {
     const { clock, poisoned } = options.services;
     this.#accessCache = new AccessCache(clock);
     this.#held = new HeldAnswers({ ...options, poisoned, clock });
-    const access = this.#accessCache;
-    this.#foretold = new ForetoldDownloads({ ...options, access, poisoned, clock });
+    this.#openings = new OpeningRequests(clock);
+    const [access, openings] = [this.#accessCache, this.#openings];
+    this.#foretold = new ForetoldDownloads({ ...options, access, openings, poisoned, clock });
   }
 
   /** @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then. */
@@ -120,6 +120,7 @@ export class DownloadService {
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
     const flow = this.#begin(request, target);
     try {
+      await flow.opened;
       refusePartOfPoisoned(flow, this.#options.services.poisoned);
       const answer = (await this.#answerHeld(flow)) ?? (await this.#answerOpened(flow));
       const { record } = flow;
@@ -146,7 +147,9 @@ export class DownloadService {
   #begin(request: ClientRequest, target: DownloadTarget): Flow {
     const { services, hostId, origin } = this.#options;
     const taskId = target.anchoredTaskId;
-    const foretold = taskId === undefined ? undefined : this.#foretold.claim(taskId);
+    const prepared =
+      taskId === undefined ? undefined : this.#foretold.claim(taskId, request.signal);
+    const foretold = prepared?.client;
     const requestId = foretold?.requestId ?? newRequestId(this.#options.newId);
     const { tag, application, priority, useTls } = target.rule;
     const isTallied = foretold === undefined && this.#mayRead(target);
@@ -173,7 +176,7 @@ export class DownloadService {
       headers: target.openingHeaders,
       useTls,
     });
-    return { request, target, record, access };
+    return { request, target, record, access, opened: prepared?.opened };
   }
 
   // ---------------------------------------------------------------------------------------------- held on this host
@@ -208,7 +211,7 @@ export class DownloadService {
     const { target, request } = flow;
     let probe: OriginResponse;
     try {
-      probe = await this.#open(flow, PROBE);
+      probe = await this.#open(flow, true);
     } catch (error) {
       if (!mayServeUnasked(target, request, error)) throw error;
       if (this.#options.store.get(stored.description.taskId) !== stored) throw error;
@@ -253,11 +256,12 @@ export class DownloadService {
   async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
     const asked = requestOf(flow, taskId, undefined, false);
     const first = await this.#ask(flow, asked);
-    // What comes from others needs no word of the origin when that was given.
-    if (first === "from_others" && this.#mayRead(flow.target)) {
+    // What comes from others, or was opened ahead, needs no word of the origin when that was given.
+    const isComing = first === "from_others" || flow.opened !== undefined;
+    if (isComing && this.#mayRead(flow.target)) {
       const arriving = await this.#options.registry.arriving(asked, taskId);
       if (arriving !== undefined)
-        return this.#answers.deliver(flow, arriving, [], { first, asked });
+        return this.#answers.deliver(flow, arriving, [], { first: "from_others", asked });
     }
     let isAttached = false;
     let retryAfterMs = 0;
@@ -294,7 +298,7 @@ export class DownloadService {
     how: { readonly first: FirstAnswer; readonly asked: TaskRequested; readonly isWhole: boolean },
   ): Promise<OriginResponse | StoredTask> {
     try {
-      return await this.#open(flow, how.isWhole ? undefined : PROBE);
+      return await this.#open(flow, !how.isWhole);
     } catch (error) {
       const { signal } = flow.request;
       const isOver = signal.aborted || how.first !== "from_others" || !this.#mayRead(flow.target);
@@ -310,7 +314,7 @@ export class DownloadService {
   async #openThenAsk(flow: Flow): Promise<DownloadAnswer> {
     const isKnown = this.#knownUrls.has(flow.target.canonicalUrl);
     const isWhole = !isKnown && wantsWhole(flow.request);
-    const response = await this.#open(flow, isWhole ? undefined : PROBE);
+    const response = await this.#open(flow, !isWhole);
     return this.#answerFrom(flow, response, async (stored) => {
       const { taskId } = stored.description;
       this.#knownUrls.remember(flow.target.canonicalUrl, taskId);
@@ -376,24 +380,11 @@ export class DownloadService {
   }
 
   /** The opening request; a probe's byte is counted apart. */
-  async #open(
-    flow: Flow,
-    range: { readonly start: number; readonly end: number } | undefined,
-  ): Promise<OriginResponse> {
-    const span = startSpan(SPAN.originOpen, {
-      parent: flow.record.span,
-      side: "client",
-      attributes: { [ATTRIBUTE.url]: flow.target.shownUrl, "lacewing.probe": range !== undefined },
-    });
-    try {
-      const response = await flow.access.open(range, flow.request.signal);
-      if (range !== undefined && response.status === 206)
-        flow.record.probeBytes += response.bodyLength ?? 0;
-      endSpan(span, { attributes: { [ATTRIBUTE.httpResponseStatusCode]: response.status } });
-      return response;
-    } catch (error) {
-      endSpan(span, { error });
-      throw error;
-    }
+  async #open(flow: Flow, isProbe: boolean): Promise<OriginResponse> {
+    const { access, target, record, request } = flow;
+    const opening = { access, target, parent: record.span };
+    const response = await this.#openings.send(opening, isProbe, request.signal);
+    if (isProbe && response.status === 206) record.probeBytes += response.bodyLength ?? 0;
+    return response;
   }
 }

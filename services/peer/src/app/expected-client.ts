@@ -14,6 +14,8 @@ export interface ExpectedClient {
   readonly traceparent: string;
   /** It is a client of another host, in whose name this one may read the origin: everything it is given is fetched. */
   readonly isDelegated?: boolean;
+  /** Told when it may read the origin: its lease waits until the client comes, or is carried out before. */
+  readonly originGranted?: () => void;
 }
 
 /** Holds the place of a client that has not come yet, so that what it was given is fetched before it comes. */

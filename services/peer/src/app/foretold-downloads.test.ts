@@ -12,6 +12,7 @@ import { waitFor } from "../../../../test/support/wait-for.ts";
 import { AccessCache } from "./access-cache.ts";
 import { targetOf } from "./download-target.ts";
 import { ForetoldDownloads } from "./foretold-downloads.ts";
+import { OpeningRequests } from "./opening-request.ts";
 import { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { ForetoldContent } from "./ports.ts";
 
@@ -183,8 +184,9 @@ describe("a batch whose client goes on with it slowly", () => {
     const { store, origin, registry } = world;
     const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
     const [access, poisoned] = [new AccessCache(clock), new PoisonedTasks(clock)];
-    const parts = { store, origin, registry, access, poisoned, clock, sha256, newId: randomUUID };
-    foretells = new ForetoldDownloads(parts);
+    const openings = new OpeningRequests(clock);
+    const parts = { store, origin, registry, access, openings, poisoned, clock, sha256 };
+    foretells = new ForetoldDownloads({ ...parts, newId: randomUUID });
     foretells.foretell(
       contents.map((content) => foretold(content)),
       "",
@@ -198,7 +200,8 @@ describe("a batch whose client goes on with it slowly", () => {
     const { anchoredTaskId } = targetOf(target, ruleOf({ regex: ".*" }), (text) =>
       createHash("sha256").update(text).digest("hex"),
     );
-    return anchoredTaskId !== undefined && foretells.claim(anchoredTaskId) !== undefined;
+    const { signal } = new AbortController();
+    return anchoredTaskId !== undefined && foretells.claim(anchoredTaskId, signal) !== undefined;
   }
 
   function pass(ms: number): void {

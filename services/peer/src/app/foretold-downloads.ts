@@ -11,6 +11,8 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { AccessCache } from "./access-cache.ts";
 import { targetOf } from "./download-target.ts";
 import type { ExpectedClient } from "./expected-client.ts";
+import type { OpeningRequests } from "./opening-request.ts";
+import { AheadBatch, type AheadContent, OriginAhead } from "./origin-ahead.ts";
 import { OriginAccess } from "./origin-access.ts";
 import type { ForetoldContent, OriginClient, PieceStore } from "./ports.ts";
 import { newRequestId } from "./request-id.ts";
@@ -37,42 +39,58 @@ export interface ForetoldOptions {
   readonly registry: TaskRegistry;
   readonly origin: OriginClient;
   readonly access: AccessCache;
+  readonly openings: OpeningRequests;
   readonly poisoned: PoisonedTasks;
   readonly clock: Clock;
   readonly sha256: Sha256Hex;
   readonly newId: () => string;
 }
 
-interface Foretold {
-  readonly client: ExpectedClient;
+interface Foretold extends AheadContent {
   readonly span: Span;
   readonly batch: Batch;
 }
 
 /** Contents that one answer named. */
-interface Batch {
+class Batch extends AheadBatch {
   readonly beganAtMs: number;
   /** When its client came for one of them the last time. */
   cameAtMs: number;
+  count = 0;
+
+  constructor(nowMs: number) {
+    super();
+    this.beganAtMs = nowMs;
+    this.cameAtMs = nowMs;
+  }
+}
+
+/** What was prepared for a client that came. */
+export interface Prepared {
+  readonly client: ExpectedClient;
+  /** The origin was asked ahead of it: ends when the content arrives, or it was asked in vain. Never fails. */
+  readonly opened: Promise<void> | undefined;
 }
 
 /**
  * Content that clients are about to ask for, because an answer of the origin has just named it to them: the scheduler is
- * asked for all of it at once, and what other hosts hold is fetched before the client comes for it.
+ * asked for all of it at once, what other hosts hold is fetched before the client comes for it, and what nobody holds is read
+ * from the origin a few contents ahead of the client.
  */
 export class ForetoldDownloads {
   readonly #options: ForetoldOptions;
   /** In the order of the batches. */
   readonly #foretold = new Map<TaskId, Foretold>();
+  readonly #ahead: OriginAhead;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ForetoldOptions) {
     this.#options = options;
+    this.#ahead = new OriginAhead(options);
   }
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
-    const nowMs = this.#options.clock.monotonic();
-    const batch: Batch = { beganAtMs: nowMs, cameAtMs: nowMs };
+    const batch = new Batch(this.#options.clock.monotonic());
     const clients = contents.flatMap((content) => {
       const client = this.#expected(content, traceparent, batch);
       return client === undefined ? [] : [client];
@@ -81,14 +99,20 @@ export class ForetoldDownloads {
     this.#watch();
   }
 
-  /** The client came: its request goes on under the id by which it was asked for. */
-  claim(taskId: TaskId): ExpectedClient | undefined {
+  /** The client came: its request goes on under the id by which it was asked for. What is under way for it ends with `signal`. */
+  claim(taskId: TaskId, signal: AbortSignal): Prepared | undefined {
     const foretold = this.#foretold.get(taskId);
     if (foretold === undefined) return undefined;
     this.#foretold.delete(taskId);
     foretold.batch.cameAtMs = this.#options.clock.monotonic();
     endSpan(foretold.span);
-    return foretold.client;
+    const reading = this.#ahead.release(foretold);
+    if (reading !== undefined) {
+      const onGone = (): void => reading.abort.abort(signal.reason);
+      signal.addEventListener("abort", onGone, { once: true });
+      void reading.opened.then(() => signal.removeEventListener("abort", onGone));
+    }
+    return { client: foretold.client, opened: reading?.opened };
   }
 
   #expected(
@@ -141,8 +165,12 @@ export class ForetoldDownloads {
         useTls: rule.useTls,
       }),
       traceparent: traceparentOf(span) ?? "",
+      originGranted: () => {
+        if (this.#foretold.get(taskId) === foretold) this.#ahead.granted(foretold);
+      },
     };
-    this.#foretold.set(taskId, { client, span, batch });
+    const foretold: Foretold = { client, target, span, batch, index: batch.count++ };
+    this.#foretold.set(taskId, foretold);
     return client;
   }
 
@@ -165,9 +193,12 @@ export class ForetoldDownloads {
 
   #lapse(): void {
     const nowMs = this.#options.clock.monotonic();
-    for (const [taskId, { client, span, batch }] of this.#foretold) {
+    for (const [taskId, foretold] of this.#foretold) {
+      const { client, span, batch } = foretold;
       if (lapseOf(batch) > nowMs) continue;
       this.#foretold.delete(taskId);
+      batch.isRefused = true;
+      this.#ahead.release(foretold)?.abort.abort("the client did not come");
       endSpan(span, { attributes: { [ATTRIBUTE.outcome]: "lapsed" } });
       this.#options.registry.abandon(taskId, client.requestId, "the client did not come");
     }

@@ -8,17 +8,18 @@ import type {
   Recheck,
 } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { parseDigest, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ASSIGN_TIMEOUT_MS } from "@lacewing/contracts/limits.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import { isDescribed, isOriginFromStart } from "../core/lease-fit.ts";
-import type { PieceStore, StoredTask, TaskDescription } from "./ports.ts";
+import type { PieceStore, StoredTask } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
 import { BUSY_WAIT_COUNT_MAX } from "./answer-watch.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
 import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
+import { leasedDescription } from "./leased-description.ts";
 import { ParkedLeases } from "./parked-leases.ts";
 import { TaskDownload } from "./task-download.ts";
 import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
@@ -103,6 +104,21 @@ export class TaskRegistry implements AssignmentTarget {
     this.#services.link.request(openings);
   }
 
+  /** The origin has opened what a client is expected for: the lease that waits for it is carried out at once. */
+  readAhead(expected: ExpectedClient, stored: StoredTask): void {
+    const { requestId, taskId, access } = expected;
+    const opening = this.#openings.get(requestId);
+    const leases = this.#parked.take(taskId, (lease) => lease.requestId === requestId);
+    // It may have been given up, or taken back, meanwhile.
+    if (opening === undefined || leases.length === 0) {
+      access.dropOpen();
+      return;
+    }
+    const download = this.downloadOf(stored);
+    opening.place ??= new HeldPlace(download, expected);
+    for (const lease of leases) download.accept(lease);
+  }
+
   /** What the scheduler has said already about a request that was asked ahead of its client. */
   firstAnswerTo(requestId: string): FirstAnswer | undefined {
     return this.#openings.get(requestId)?.first;
@@ -119,7 +135,9 @@ export class TaskRegistry implements AssignmentTarget {
     if (stored !== undefined) return stored;
     const lease = this.#parked.of(taskId, requestId);
     if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
-    const made = await this.#store.create(this.#descriptionOf(taskId, lease));
+    const made = await this.#store.create(
+      leasedDescription(taskId, lease, this.#services.clock.now()),
+    );
     return typeof made === "string" ? undefined : made;
   }
 
@@ -202,8 +220,10 @@ export class TaskRegistry implements AssignmentTarget {
     const isFetchedAhead = lease.parentHostId !== "" || opening?.expected?.isDelegated === true;
     if (opening?.expected !== undefined && isFetchedAhead) {
       this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
-    } else if (opening !== undefined) this.#park(taskId, lease);
-    else if (running !== undefined) running.accept(lease);
+    } else if (opening !== undefined) {
+      this.#park(taskId, lease);
+      if (isOriginFromStart(lease)) opening.expected?.originGranted?.();
+    } else if (running !== undefined) running.accept(lease);
     else if (lease.requestId === "") this.#acceptForKeeping(taskId, lease);
     else this.#refuse(lease, "cancelled", "the request is over");
   }
@@ -345,26 +365,12 @@ export class TaskRegistry implements AssignmentTarget {
       return undefined;
     }
     const stored =
-      this.#store.get(taskId) ?? (await this.#store.create(this.#descriptionOf(taskId, lease)));
+      this.#store.get(taskId) ??
+      (await this.#store.create(leasedDescription(taskId, lease, this.#services.clock.now())));
     if (typeof stored !== "string") return stored;
     const detail = stored === "no_room" ? "no room in the store" : "the store failed";
     this.#refuse(lease, "storage", detail);
     return undefined;
-  }
-
-  #descriptionOf(taskId: TaskId, lease: Lease): TaskDescription {
-    return {
-      taskId,
-      url: lease.task?.url ?? "",
-      sharingDomain: lease.task?.sharingDomain ?? "",
-      anchor: parseDigest(lease.task?.anchor ?? ""),
-      lengthBytes: lease.lengthBytes,
-      pieceLengthBytes: lease.pieceLengthBytes,
-      etag: lease.task?.etag ?? "",
-      lastModified: "",
-      contentType: lease.task?.contentType ?? "",
-      createdAtMs: Math.round(this.#services.clock.now()),
-    };
   }
 
   #park(taskId: TaskId, lease: Lease): void {

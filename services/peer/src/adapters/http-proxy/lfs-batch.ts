@@ -112,10 +112,12 @@ export function foretoldContent(
   const isAuthorized = headerOf(object.headers, "authorization") !== undefined;
   const credentials =
     isOwn && !isAuthorized ? sent.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
+  // Some servers answer nobody who does not say what it is.
+  const agent = sent.filter(([name]) => name.toLowerCase() === "user-agent");
   return {
     url,
     rule,
-    headers: [...object.headers, ...credentials],
+    headers: [...object.headers, ...credentials, ...agent],
     digest: object.digest,
     lengthBytes: object.sizeBytes,
     isGranted: isHere && batchUrl.search === "" && sent.every(([name]) => isKnown(name)),

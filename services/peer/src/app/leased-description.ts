@@ -1,0 +1,19 @@
+import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { parseDigest, type TaskId } from "@lacewing/contracts/ids.ts";
+import type { TaskDescription } from "./ports.ts";
+
+/** What a lease says of a content that no client here has described. */
+export function leasedDescription(taskId: TaskId, lease: Lease, nowMs: number): TaskDescription {
+  return {
+    taskId,
+    url: lease.task?.url ?? "",
+    sharingDomain: lease.task?.sharingDomain ?? "",
+    anchor: parseDigest(lease.task?.anchor ?? ""),
+    lengthBytes: lease.lengthBytes,
+    pieceLengthBytes: lease.pieceLengthBytes,
+    etag: lease.task?.etag ?? "",
+    lastModified: "",
+    contentType: lease.task?.contentType ?? "",
+    createdAtMs: Math.round(nowMs),
+  };
+}
