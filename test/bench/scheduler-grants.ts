@@ -10,6 +10,7 @@ import type { MatchView } from "@lacewing/scheduler/core/matching/view.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
 import { tick } from "@lacewing/scheduler/core/tick.ts";
 import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
+import { boundHeapGrowth } from "@lacewing/scheduler/heap-growth.ts";
 import { z } from "zod";
 import { besideTarget, machineConditions } from "../support/bench-conditions.ts";
 import { resultOfChild, tellParent } from "../support/child-result.ts";
@@ -319,6 +320,8 @@ function nextOf<Value>(iterator: Iterator<Value>, countMax: number): readonly Va
 }
 
 if (import.meta.main) {
+  // As the scheduler's own start does.
+  boundHeapGrowth();
   const { values } = parseArgs({
     options: {
       hosts: { type: "string", default: "10000" },

@@ -8,9 +8,11 @@ import { EXIT_CODE, type RunningService, runService } from "@lacewing/runtime/li
 import { readSettings } from "@lacewing/runtime/settings.ts";
 import { compose } from "./compose.ts";
 import { SETTINGS } from "./config.ts";
+import { boundHeapGrowth } from "./heap-growth.ts";
 import { runRebuild } from "./main-rebuild.ts";
 import { StoppableStart } from "./stoppable-start.ts";
 
+boundHeapGrowth();
 if (process.argv[2] === "rebuild") {
   process.exitCode = await runRebuild(process.env, process.argv.slice(3), Math.random);
 } else {
