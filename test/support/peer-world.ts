@@ -13,7 +13,7 @@ import type {
 import { parseBootId, parseHostId } from "@lacewing/contracts/ids.ts";
 import { type PieceLayout, pieceSpan, rangesOf } from "@lacewing/contracts/pieces.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
-import type { ControlPlane, FactJournal } from "@lacewing/peer/app/control-plane.ts";
+import type { ControlPlane } from "@lacewing/peer/app/control-plane.ts";
 import { Background } from "@lacewing/peer/app/background.ts";
 import type { DownloadServices } from "@lacewing/peer/app/download-services.ts";
 import { DownloadService } from "@lacewing/peer/app/download-service.ts";
@@ -35,6 +35,7 @@ import { headerOf, type HeaderList } from "@lacewing/peer/core/http-headers.ts";
 import { ruleOf, type RuleSpec } from "@lacewing/peer/core/rules.ts";
 import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
+import { MemoryFactJournal } from "./memory-fact-journal.ts";
 import { MemoryPieceStore } from "./memory-piece-store.ts";
 import { ScriptedOrigin } from "./scripted-origin.ts";
 import { waitFor } from "./wait-for.ts";
@@ -106,31 +107,6 @@ export class MemoryControlPlane implements ControlPlane {
   }
 }
 
-/** A {@link FactJournal} in memory. */
-export class MemoryFactJournal implements FactJournal {
-  readonly facts = new Map<string, DownloadFinished>();
-  readonly begun = new Set<string>();
-
-  pending(): IterableIterator<DownloadFinished> {
-    return this.facts.values();
-  }
-
-  begin(fact: DownloadFinished): void {
-    this.begun.add(fact.downloadId);
-  }
-
-  end(fact: DownloadFinished): void {
-    this.begun.delete(fact.downloadId);
-    this.facts.set(fact.downloadId, fact);
-  }
-
-  receipted(downloadIds: readonly string[]): void {
-    for (const id of downloadIds) this.facts.delete(id);
-  }
-
-  async close(): Promise<void> {}
-}
-
 /** Parents by address, each with a content of its own. */
 export class MemoryPieceClient implements PieceClient {
   readonly parents = new Map<string, Uint8Array>();
@@ -188,6 +164,7 @@ export class PeerWorld {
   readonly tally: HitTally;
   readonly poisoned: PoisonedTasks;
   readonly tracer = new FetchTracer(HOST_ID, systemClock);
+  isBusy = false;
   /** What was waited for by the clock, milliseconds. */
   readonly sleeps: number[] = [];
 
@@ -211,8 +188,7 @@ export class PeerWorld {
         await time.sleep(ms / hurry, signal);
       },
     };
-    const random = (): number => 0.5;
-    const identity = { hostId: HOST_ID, bootId: BOOT_ID };
+    const [random, identity] = [() => 0.5, { hostId: HOST_ID, bootId: BOOT_ID }];
     const onLoss = (): void => this.link.announce(true);
     this.link = new SchedulerLink({
       controlPlane,
@@ -257,8 +233,9 @@ export class PeerWorld {
       registry: this.registry,
       services,
       hostId: HOST_ID,
-      sha256: (text) => createHash("sha256").update(text).digest("hex"),
+      sha256,
       tally: this.tally,
+      isBusy: () => this.isBusy,
       newId: randomUUID,
     });
   }
@@ -396,4 +373,8 @@ function must<T>(value: T | undefined): T {
   if (value === undefined)
     throw new InvariantViolation("the test expected something that is not there");
   return value;
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }

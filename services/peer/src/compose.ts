@@ -6,6 +6,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import { createMetricRegistry } from "@lacewing/observability/metrics.ts";
 import type { Secret } from "@lacewing/observability/secret.ts";
 import { METRIC } from "@lacewing/observability/semconv.ts";
+import { createBusyGauge } from "@lacewing/runtime/busy-gauge.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { readClusterSecret } from "@lacewing/runtime/cluster-secret.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
@@ -249,6 +250,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     services,
     hostId,
     sha256,
+    isBusy: createBusyGauge(),
     newId,
   });
   const { rules, connectPorts, access } = file;

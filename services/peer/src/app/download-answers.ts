@@ -26,7 +26,8 @@ import type {
 import type { DownloadServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
 import { TaskReader, type ReaderRest } from "./task-reader.ts";
-import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
+import type { FirstAnswer } from "./opening.ts";
+import type { TaskRegistry } from "./task-registry.ts";
 import { WithheldRest } from "./withheld-rest.ts";
 
 /** Written by `planResponse` from the content, or meaningless between us and the client. */

@@ -39,7 +39,8 @@ import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { TrafficBytes } from "./task-reader.ts";
-import type { FirstAnswer, TaskRegistry } from "./task-registry.ts";
+import type { FirstAnswer } from "./opening.ts";
+import type { TaskRegistry } from "./task-registry.ts";
 
 export interface DownloadServiceOptions {
   readonly store: PieceStore;
@@ -49,6 +50,8 @@ export interface DownloadServiceOptions {
   readonly hostId: string;
   readonly sha256: Sha256Hex;
   readonly tally: HitTally;
+  /** Whether this process has no time left for what can wait. */
+  readonly isBusy: () => boolean;
   /** A new unique id, 1–64 letters, digits, `-`. */
   readonly newId: () => string;
 }

@@ -186,7 +186,7 @@ describe("a batch whose client goes on with it slowly", () => {
     const [access, poisoned] = [new AccessCache(clock), new PoisonedTasks(clock)];
     const openings = new OpeningRequests(clock);
     const parts = { store, origin, registry, access, openings, poisoned, clock, sha256 };
-    foretells = new ForetoldDownloads({ ...parts, newId: randomUUID });
+    foretells = new ForetoldDownloads({ ...parts, isBusy: () => false, newId: randomUUID });
     foretells.foretell(
       contents.map((content) => foretold(content)),
       "",

@@ -40,6 +40,7 @@ export interface ForetoldOptions {
   readonly origin: OriginClient;
   readonly access: AccessCache;
   readonly openings: OpeningRequests;
+  readonly isBusy: () => boolean;
   readonly poisoned: PoisonedTasks;
   readonly clock: Clock;
   readonly sha256: Sha256Hex;

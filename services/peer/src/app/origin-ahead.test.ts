@@ -183,6 +183,14 @@ describe("small contents that nobody holds are not read ahead", () => {
     expect(asked()).toEqual([]);
   });
 
+  test("by a host that has no time left", async () => {
+    await askOnce();
+    world.isBusy = true;
+    foretell(contents);
+    await questions(contents.length);
+    expect(asked()).toEqual([]);
+  });
+
   test("of one that was not asked yet", async () => {
     foretell(contents);
     await questions(contents.length);

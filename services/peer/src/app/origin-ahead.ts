@@ -56,6 +56,8 @@ export interface OriginAheadOptions {
   readonly registry: TaskRegistry;
   readonly access: AccessCache;
   readonly openings: OpeningRequests;
+  /** Whether this host has no time left: then it is not the origin that its clients wait for. */
+  readonly isBusy: () => boolean;
   readonly clock: Clock;
   readonly sha256: Sha256Hex;
 }
@@ -97,7 +99,7 @@ export class OriginAhead {
       const content = batch.next();
       if (content === undefined) return;
       const distanceMs = this.#options.openings.distance.of(content.target.url) ?? 0;
-      if (distanceMs < AHEAD_DISTANCE_MS_MIN) return;
+      if (distanceMs < AHEAD_DISTANCE_MS_MIN || this.#options.isBusy()) return;
       batch.waiting.delete(content);
       const abort = new AbortController();
       const opened = this.#read(content, abort.signal).catch(() => {

@@ -20,19 +20,10 @@ import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
 import { leasedDescription } from "./leased-description.ts";
+import { answerTo, type FirstAnswer, newOpening, type Opening } from "./opening.ts";
 import { ParkedLeases } from "./parked-leases.ts";
 import { TaskDownload } from "./task-download.ts";
 import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
-
-/** What the scheduler's first word about a request says. */
-export type FirstAnswer =
-  /** Read the origin: nobody else holds the content or fetches it. */
-  | "read_origin"
-  /** Others hold it or fetch it. */
-  | "from_others"
-  /** Nobody may read the origin for a while, unless it answers this very client. */
-  | "origin_rests"
-  | "silence";
 
 /** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
 const SECOND_ANSWER_MS = 800;
@@ -42,19 +33,6 @@ const LATE_LEASE_POLL_MS = 50;
 /** What is under way at a stop is broken off and gets this long to be accounted for. */
 const STOP_MS_MAX = 1000;
 const STOP_POLL_MS = 10;
-
-/** A request whose client is not attached yet. */
-interface Opening {
-  readonly request: TaskRequested;
-  readonly traceparent: string;
-  readonly answered: PromiseWithResolvers<FirstAnswer>;
-  /** What it was answered, once it was. */
-  first: FirstAnswer | undefined;
-  /** It was asked for ahead of its client. */
-  readonly expected: ExpectedClient | undefined;
-  /** Its place in a download that does not wait for it. */
-  place: HeldPlace | undefined;
-}
 
 /** All downloads of this host by task, and the switchboard between the scheduler's word and them. */
 export class TaskRegistry implements AssignmentTarget {
@@ -302,8 +280,7 @@ export class TaskRegistry implements AssignmentTarget {
   // --------------------------------------------------------------------------------------------------------- inside
 
   #begin(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
-    const answered = Promise.withResolvers<FirstAnswer>();
-    const opening: Opening = { ...asked, answered, first: undefined, place: undefined };
+    const opening = newOpening(asked);
     this.#openings.set(asked.request.requestId, opening);
     return opening;
   }
@@ -392,10 +369,4 @@ export class TaskRegistry implements AssignmentTarget {
       });
     });
   }
-}
-
-function answerTo(opening: Opening | undefined, answer: FirstAnswer): void {
-  if (opening === undefined) return;
-  opening.first ??= answer;
-  opening.answered.resolve(answer);
 }

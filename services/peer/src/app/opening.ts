@@ -1,0 +1,37 @@
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { ExpectedClient, HeldPlace } from "./expected-client.ts";
+
+/** What the scheduler's first word about a request says. */
+export type FirstAnswer =
+  /** Read the origin: nobody else holds the content or fetches it. */
+  | "read_origin"
+  /** Others hold it or fetch it. */
+  | "from_others"
+  /** Nobody may read the origin for a while, unless it answers this very client. */
+  | "origin_rests"
+  | "silence";
+
+/** A request whose client is not attached yet. */
+export interface Opening {
+  readonly request: TaskRequested;
+  readonly traceparent: string;
+  readonly answered: PromiseWithResolvers<FirstAnswer>;
+  /** What it was answered, once it was. */
+  first: FirstAnswer | undefined;
+  /** It was asked for ahead of its client. */
+  readonly expected: ExpectedClient | undefined;
+  /** Its place in a download that does not wait for it. */
+  place: HeldPlace | undefined;
+}
+
+export function newOpening(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
+  const answered = Promise.withResolvers<FirstAnswer>();
+  return { ...asked, answered, first: undefined, place: undefined };
+}
+
+/** Only the first word counts. */
+export function answerTo(opening: Opening | undefined, answer: FirstAnswer): void {
+  if (opening === undefined) return;
+  opening.first ??= answer;
+  opening.answered.resolve(answer);
+}
