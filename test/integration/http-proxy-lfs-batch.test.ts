@@ -129,6 +129,11 @@ test("objects are asked for under the name of the client's program, whoever serv
   await using server = await startServer(() => batchOf([`http://storage.test/wanted/${OID}`]));
   const foretold = await foretoldBy(server, { headers: { "user-agent": "git-lfs/3" } });
   expect(foretold).toMatchObject([{ headers: [["user-agent", "git-lfs/3"]] }]);
+  await using wishful = await startServer(() =>
+    batchOf([`http://storage.test/wanted/${OID}`], { "User-Agent": "as told" }),
+  );
+  const told = await foretoldBy(wishful, { headers: { "user-agent": "git-lfs/3" } });
+  expect(told).toMatchObject([{ headers: [["User-Agent", "as told"]] }]);
 });
 
 test("an object's own authorization takes the place of the client's", async () => {

@@ -65,8 +65,8 @@ export interface Flow {
   readonly target: DownloadTarget;
   readonly record: DownloadRecord;
   readonly access: OriginAccess;
-  /** The origin was asked ahead of the client; ends when it has answered. */
-  readonly opened: Promise<void> | undefined;
+  /** The origin was asked ahead of the client: whether the content arrives. */
+  readonly arrives: Promise<boolean> | undefined;
 }
 
 /** Turns what was found out about a request into the answer its client gets. */

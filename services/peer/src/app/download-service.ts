@@ -123,7 +123,6 @@ export class DownloadService {
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {
     const flow = this.#begin(request, target);
     try {
-      await flow.opened;
       refusePartOfPoisoned(flow, this.#options.services.poisoned);
       const answer = (await this.#answerHeld(flow)) ?? (await this.#answerOpened(flow));
       const { record } = flow;
@@ -179,7 +178,7 @@ export class DownloadService {
       headers: target.openingHeaders,
       useTls,
     });
-    return { request, target, record, access, opened: prepared?.opened };
+    return { request, target, record, access, arrives: prepared?.arrives };
   }
 
   // ---------------------------------------------------------------------------------------------- held on this host
@@ -260,7 +259,7 @@ export class DownloadService {
     const asked = requestOf(flow, taskId, undefined, false);
     const first = await this.#ask(flow, asked);
     // What comes from others, or was opened ahead, needs no word of the origin when that was given.
-    const isComing = first === "from_others" || flow.opened !== undefined;
+    const isComing = first === "from_others" || (await flow.arrives) === true;
     if (isComing && this.#mayRead(flow.target)) {
       const arriving = await this.#options.registry.arriving(asked, taskId);
       if (arriving !== undefined)

@@ -69,8 +69,8 @@ class Batch extends AheadBatch {
 /** What was prepared for a client that came. */
 export interface Prepared {
   readonly client: ExpectedClient;
-  /** The origin was asked ahead of it: ends when the content arrives, or it was asked in vain. Never fails. */
-  readonly opened: Promise<void> | undefined;
+  /** The origin was asked ahead of it: whether the content arrives. Rejects when the origin could not be asked. */
+  readonly arrives: Promise<boolean> | undefined;
 }
 
 /**
@@ -110,10 +110,11 @@ export class ForetoldDownloads {
     const reading = this.#ahead.release(foretold);
     if (reading !== undefined) {
       const onGone = (): void => reading.abort.abort(signal.reason);
+      const settled = (): void => signal.removeEventListener("abort", onGone);
       signal.addEventListener("abort", onGone, { once: true });
-      void reading.opened.then(() => signal.removeEventListener("abort", onGone));
+      reading.arrives.then(settled, settled);
     }
-    return { client: foretold.client, opened: reading?.opened };
+    return { client: foretold.client, arrives: reading?.arrives };
   }
 
   #expected(
@@ -170,7 +171,8 @@ export class ForetoldDownloads {
         if (this.#foretold.get(taskId) === foretold) this.#ahead.granted(foretold);
       },
     };
-    const foretold: Foretold = { client, target, span, batch, index: batch.count++ };
+    const index = batch.count++;
+    const foretold: Foretold = { client, target, lengthBytes, span, batch, index };
     this.#foretold.set(taskId, foretold);
     return client;
   }

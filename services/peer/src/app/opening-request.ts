@@ -2,7 +2,7 @@ import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, type SpanOptions, startSpan } from "@lacewing/observability/trace.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { DownloadTarget } from "./download-target.ts";
-import type { OriginAccess } from "./origin-access.ts";
+import { type OriginAccess, retryAfterOf } from "./origin-access.ts";
 import { OriginDistance } from "./origin-distance.ts";
 import type { OriginResponse } from "./ports.ts";
 
@@ -36,7 +36,8 @@ export class OpeningRequests {
     const beganAtMs = this.#clock.monotonic();
     try {
       const response = await access.open(isProbe ? PROBE : undefined, client);
-      this.distance.note(target.url, this.#clock.monotonic() - beganAtMs);
+      if (retryAfterOf(response) > 0) this.distance.forget(target.url);
+      else this.distance.note(target.url, this.#clock.monotonic() - beganAtMs);
       endSpan(span, { attributes: { [ATTRIBUTE.httpResponseStatusCode]: response.status } });
       return response;
     } catch (error) {

@@ -45,7 +45,11 @@ function urlOf(content: Buffer): string {
   return `${HOST}${anchoredPath(content)}`;
 }
 
-function foretell(batch: readonly Buffer[], rule: Partial<RuleSpec> = {}): void {
+function foretell(
+  batch: readonly Buffer[],
+  rule: Partial<RuleSpec> = {},
+  overrides: Partial<ForetoldContent> = {},
+): void {
   const foretold = batch.map((content): ForetoldContent => {
     const digest = digestOfHex(createHash("sha256").update(content).digest("hex"));
     if (digest === undefined) throw new Error("no digest");
@@ -56,6 +60,7 @@ function foretell(batch: readonly Buffer[], rule: Partial<RuleSpec> = {}): void 
       digest,
       lengthBytes: content.length,
       isGranted: false,
+      ...overrides,
     };
   });
   world.downloads.foretell(foretold, "");
@@ -161,6 +166,112 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
       expect(answer.status).toBe(403);
     }
     expect(asked()).toHaveLength(askedAhead + contents.length);
+  });
+
+  test("and that came in vain leave their client to the origin's own word", async () => {
+    await askOnce();
+    const gate = Promise.withResolvers<void>();
+    const content = await bytesOf(seededContent("broken off", 200_000));
+    const file = world.origin.add(anchoredPath(content), content, {
+      gate: { atBytes: 32_768, opened: gate.promise },
+    });
+    foretell([content]);
+    const ended = () => world.controlPlane.all("requestEnded").length;
+    await waitFor("the request to lapse", () => ended() === 2);
+    gate.resolve();
+    file.status = 403;
+    foretell([content], {}, { isGranted: true });
+    await waitFor("the refusal", () => asked().length === 2);
+    expect((await world.get(urlOf(content))).answer.status).toBe(403);
+    expect(asked()).toHaveLength(3);
+  });
+
+  test("fail for a client that waits for them when the origin cannot be reached, without another try", async () => {
+    await askOnce();
+    const gate = Promise.withResolvers<void>();
+    world.origin.beforeAnswer = () => gate.promise;
+    const file = world.origin.add(anchoredPath(at(0)), at(0));
+    file.isDown = true;
+    foretell([at(0)]);
+    await waitFor("the question", () => asked().length === 1);
+    const { done } = world.client(urlOf(at(0)));
+    gate.resolve();
+    await expect(done).rejects.toThrow("refused");
+    expect(asked()).toHaveLength(1);
+  });
+
+  test("are not kept when they are longer than the batch says", async () => {
+    await askOnce();
+    foretell([at(0)], {}, { lengthBytes: 2999 });
+    await waitFor("the question", () => asked().length === 1);
+    expect((await world.get(urlOf(at(0)))).bytes.equals(at(0))).toBe(true);
+    expect(asked()).toHaveLength(2);
+  });
+
+  test("are not asked for when their lease was taken back", async () => {
+    await askOnce();
+    world.isBusy = true;
+    foretell([at(0), at(1)]);
+    await questions(2);
+    for (const leaseId of world.registry.liveLeaseIds()) {
+      const taskId = "";
+      const value = { leaseId, taskId, reason: "shared" };
+      for (const { taskId: id } of world.controlPlane.all("taskRequested"))
+        world.controlPlane.assign({ $case: "leaseEnd", value: { ...value, taskId: id } });
+    }
+    world.isBusy = false;
+    await world.get(urlOf(at(0)));
+    expect(asked()).toEqual([anchoredPath(at(0))]);
+  });
+
+  test("are read on when the client of one of them leaves", async () => {
+    await askOnce();
+    const gate = Promise.withResolvers<void>();
+    const { beforeAnswer } = world.origin;
+    world.origin.beforeAnswer = async (request) => {
+      await gate.promise;
+      await beforeAnswer(request);
+    };
+    foretell(contents);
+    await waitFor("the questions", () => asked().length === AHEAD_COUNT);
+    const asking = contents.find((content) => asked().includes(anchoredPath(content)));
+    const client = world.client(urlOf(asking ?? at(0)));
+    client.leave();
+    gate.resolve();
+    await expect(client.done).rejects.toThrow("left");
+    const copies = () => contents.filter((content) => isHeld(content));
+    await waitFor("the others", () => copies().length === AHEAD_COUNT);
+    await world.get(urlOf(copies()[0] ?? at(0)));
+    await waitFor("one more", () => asked().length === AHEAD_COUNT + 2);
+  });
+
+  test("are no more than 64 at a time, however many batches there are", async () => {
+    await askOnce();
+    const gate = Promise.withResolvers<void>();
+    world.origin.beforeAnswer = () => gate.promise;
+    const names = Array.from({ length: 80 }, (_, index) => `one-${index}`);
+    const many = await Promise.all(names.map((name) => bytesOf(seededContent(name, 100))));
+    for (const content of many) {
+      world.origin.add(anchoredPath(content), content);
+      foretell([content]);
+    }
+    await questions(many.length);
+    await waitFor("the questions", () => asked().length >= 64);
+    expect(asked()).toHaveLength(64);
+    gate.resolve();
+    const [first] = many.filter((content) => asked().includes(anchoredPath(content)));
+    await world.get(urlOf(first ?? at(0)));
+    await waitFor("one of another batch", () => asked().length === 65);
+  });
+
+  test("are not read ahead of the next batch either when the origin asks to be left alone", async () => {
+    await askOnce();
+    world.origin.add(anchoredPath(at(0)), at(0), { status: 429, retryAfter: "5" });
+    foretell([at(0)]);
+    await waitFor("the refusal", () => asked().length === 1);
+    foretell([at(1), at(2)]);
+    await questions(3);
+    expect(asked()).toHaveLength(1);
   });
 
   test("and whose client does not come are given back: what arrived is kept", async () => {

@@ -11,6 +11,8 @@ import type { TaskRegistry } from "./task-registry.ts";
 
 /** So many contents of one batch are read from the origin before their client asks for them: twice what git-lfs asks for at once. */
 const AHEAD_COUNT_MAX = 16;
+/** And so many of all batches: clients' own requests find connections to the origin left. */
+const AHEAD_ALL_COUNT_MAX = 64;
 /**
  * And only from an origin that takes longer than this to begin an answer: less is not worth the work of a second request for
  * the same content on this host.
@@ -21,6 +23,8 @@ const AHEAD_DISTANCE_MS_MIN = 10;
 export interface AheadContent {
   readonly client: ExpectedClient;
   readonly target: DownloadTarget;
+  /** As the batch says; an origin that gives another length is not read. */
+  readonly lengthBytes: number;
   readonly batch: AheadBatch;
   /** Its place in the batch: clients ask in this order. */
   readonly index: number;
@@ -32,7 +36,7 @@ export class AheadBatch {
   readonly waiting = new Set<AheadContent>();
   /** Being read, or read, and not asked for yet. */
   readonly reading = new Map<AheadContent, Reading>();
-  /** What the origin does not give to one of them is not asked for again and again. */
+  /** What the origin does not give to one of them, or this host cannot keep, is not asked for again and again. */
   isRefused = false;
 
   /** The one that its client asks for first. */
@@ -46,9 +50,11 @@ export class AheadBatch {
 
 /** A read of the origin ahead of its client. */
 export interface Reading {
-  /** Ends when the content arrives, or the origin was asked in vain. Never fails. */
-  readonly opened: Promise<void>;
+  /** Whether the content arrives; rejects when the origin could not be asked. */
+  readonly arrives: Promise<boolean>;
   readonly abort: AbortController;
+  /** It was in vain, which nobody waited for. */
+  isVain: boolean;
 }
 
 export interface OriginAheadOptions {
@@ -68,6 +74,9 @@ export interface OriginAheadOptions {
  */
 export class OriginAhead {
   readonly #options: OriginAheadOptions;
+  /** With contents that wait. */
+  readonly #batches = new Set<AheadBatch>();
+  #readingCount = 0;
 
   constructor(options: OriginAheadOptions) {
     this.#options = options;
@@ -75,62 +84,83 @@ export class OriginAhead {
 
   /** The scheduler lets this host read the content from the origin. */
   granted(content: AheadContent): void {
-    const { access, accessTtlMs } = content.target.rule;
+    const { batch, target } = content;
+    const { access, accessTtlMs } = target.rule;
     // The origin wants to be asked for each client.
     if (access !== "public" && accessTtlMs <= 0) return;
     // Another lease for what was read in vain: its client may try.
-    if (content.batch.reading.has(content)) return;
-    content.batch.waiting.add(content);
-    this.#readOn(content.batch);
+    if (batch.reading.has(content)) return;
+    batch.waiting.add(content);
+    this.#batches.add(batch);
+    this.#readOn(batch);
   }
 
-  /** The client came, or will not: its place ahead is free. @returns the read that was begun for it. */
+  /** The client came, or will not: its place ahead is free. @returns the read that was begun for it, unless it was in vain. */
   release(content: AheadContent): Reading | undefined {
     const { batch } = content;
     batch.waiting.delete(content);
     const reading = batch.reading.get(content);
-    batch.reading.delete(content);
-    this.#readOn(batch);
-    return reading;
+    if (batch.reading.delete(content)) this.#readingCount--;
+    for (const other of this.#batches) this.#readOn(other);
+    return reading?.isVain === true ? undefined : reading;
   }
 
   #readOn(batch: AheadBatch): void {
     while (!batch.isRefused && batch.reading.size < AHEAD_COUNT_MAX) {
       const content = batch.next();
-      if (content === undefined) return;
-      const distanceMs = this.#options.openings.distance.of(content.target.url) ?? 0;
-      if (distanceMs < AHEAD_DISTANCE_MS_MIN || this.#options.isBusy()) return;
+      if (content === undefined) break;
+      if (this.#readingCount >= AHEAD_ALL_COUNT_MAX || !this.#isWorthwhile(content)) return;
       batch.waiting.delete(content);
-      const abort = new AbortController();
-      const opened = this.#read(content, abort.signal).catch(() => {
-        // The client asks for itself, and is told what is wrong.
-        batch.isRefused = true;
-      });
-      batch.reading.set(content, { opened, abort });
+      const { taskId, requestId } = content.client;
+      // It may have been taken back since.
+      if (this.#options.registry.isParked(taskId, requestId)) this.#begin(content);
     }
+    if (batch.isRefused || batch.waiting.size === 0) this.#batches.delete(batch);
   }
 
-  async #read(content: AheadContent, signal: AbortSignal): Promise<void> {
+  #isWorthwhile({ target }: AheadContent): boolean {
+    const { openings, isBusy } = this.#options;
+    return (openings.distance.of(target.url) ?? 0) >= AHEAD_DISTANCE_MS_MIN && !isBusy();
+  }
+
+  #begin(content: AheadContent): void {
+    const { batch } = content;
+    const abort = new AbortController();
+    const arrives = this.#read(content, abort.signal);
+    const reading: Reading = { arrives, abort, isVain: false };
+    batch.reading.set(content, reading);
+    this.#readingCount++;
+    const inVain = (): void => {
+      reading.isVain = true;
+      // A client that left says nothing about the others.
+      if (!abort.signal.aborted) batch.isRefused = true;
+    };
+    arrives.then((isArriving) => {
+      if (!isArriving) inVain();
+    }, inVain);
+  }
+
+  /** @returns whether the content arrives. */
+  async #read(content: AheadContent, signal: AbortSignal): Promise<boolean> {
     const { store, registry, access, openings, clock, sha256 } = this.#options;
-    const { client, target, batch } = content;
+    const { client, target, lengthBytes } = content;
     const parent = contextFromTraceparent(client.traceparent);
     const opening = { access: client.access, target, parent };
     const response = await openings.send(opening, false, signal);
     const described =
       response.status === 200 ? describe(target, response, clock.now(), sha256) : undefined;
-    if (described?.kind !== "task" || described.description.taskId !== client.taskId) {
-      batch.isRefused = true;
+    const description = described?.kind === "task" ? described.description : undefined;
+    const isNamed = description?.taskId === client.taskId;
+    if (description === undefined || !isNamed || description.lengthBytes !== lengthBytes) {
       response.discard();
-      return;
+      return false;
     }
     client.access.noteValidator(strongValidatorOf(response.headers));
     client.access.keepOpen({ response, start: 0 });
-    const stored = await store.create(described.description);
-    if (typeof stored === "string") {
-      client.access.dropOpen();
-      return;
-    }
-    access.grant(target.accessKey, target.rule.accessTtlMs);
-    registry.readAhead(client, stored);
+    const stored = await store.create(description);
+    const isKept = typeof stored !== "string" && registry.readAhead(client, stored);
+    if (isKept) access.grant(target.accessKey, target.rule.accessTtlMs);
+    else client.access.dropOpen();
+    return isKept;
   }
 }

@@ -16,6 +16,11 @@ export class OriginDistance {
     dropOldest(this.#msByOrigin, ORIGIN_COUNT_MAX);
   }
 
+  /** It asks to be left alone: what depends on its distance waits for its next answer. */
+  forget(url: URL): void {
+    this.#msByOrigin.delete(url.origin);
+  }
+
   /** @returns milliseconds; `undefined` for an origin that was not asked yet. */
   of(url: URL): number | undefined {
     return this.#msByOrigin.get(url.origin);

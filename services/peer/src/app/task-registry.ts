@@ -43,6 +43,7 @@ export class TaskRegistry implements AssignmentTarget {
   readonly #openings = new Map<string, Opening>();
   readonly #parked = new ParkedLeases();
   readonly #unhurried: UnhurriedLeases;
+  #isStopped = false;
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
@@ -82,19 +83,26 @@ export class TaskRegistry implements AssignmentTarget {
     this.#services.link.request(openings);
   }
 
-  /** The origin has opened what a client is expected for: the lease that waits for it is carried out at once. */
-  readAhead(expected: ExpectedClient, stored: StoredTask): void {
-    const { requestId, taskId, access } = expected;
+  /** Whether a lease waits for a request. */
+  isParked(taskId: TaskId, requestId: string): boolean {
+    return this.#parked.of(taskId, requestId) !== undefined;
+  }
+
+  /**
+   * The origin has opened what a client is expected for: the lease that waits for it is carried out at once.
+   *
+   * @returns `false` when there is none any more.
+   */
+  readAhead(expected: ExpectedClient, stored: StoredTask): boolean {
+    const { requestId, taskId } = expected;
     const opening = this.#openings.get(requestId);
+    if (opening === undefined || this.#isStopped) return false;
     const leases = this.#parked.take(taskId, (lease) => lease.requestId === requestId);
-    // It may have been given up, or taken back, meanwhile.
-    if (opening === undefined || leases.length === 0) {
-      access.dropOpen();
-      return;
-    }
+    if (leases.length === 0) return false;
     const download = this.downloadOf(stored);
     opening.place ??= new HeldPlace(download, expected);
     for (const lease of leases) download.accept(lease);
+    return true;
   }
 
   /** What the scheduler has said already about a request that was asked ahead of its client. */
@@ -199,8 +207,8 @@ export class TaskRegistry implements AssignmentTarget {
     if (opening?.expected !== undefined && isFetchedAhead) {
       this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
     } else if (opening !== undefined) {
-      this.#park(taskId, lease);
-      if (isOriginFromStart(lease)) opening.expected?.originGranted?.();
+      const isParked = this.#park(taskId, lease);
+      if (isParked && isOriginFromStart(lease)) opening.expected?.originGranted?.();
     } else if (running !== undefined) running.accept(lease);
     else if (lease.requestId === "") this.#acceptForKeeping(taskId, lease);
     else this.#refuse(lease, "cancelled", "the request is over");
@@ -269,6 +277,7 @@ export class TaskRegistry implements AssignmentTarget {
 
   /** Breaks everything off, so that it is accounted for before the process ends. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#unhurried.stop();
     for (const { place } of this.#openings.values()) place?.giveUp();
     for (const download of this.#downloads.values()) download.fail(new Error("the host stops"));
@@ -350,9 +359,10 @@ export class TaskRegistry implements AssignmentTarget {
     return undefined;
   }
 
-  #park(taskId: TaskId, lease: Lease): void {
-    if (this.#parked.add(taskId, lease)) return;
+  #park(taskId: TaskId, lease: Lease): boolean {
+    if (this.#parked.add(taskId, lease)) return true;
     this.#refuse(lease, "cancelled", "too many leases wait for their client");
+    return false;
   }
 
   #refuse(lease: Lease, reason: "storage" | "cancelled" | "origin_refused", detail: string): void {

@@ -113,7 +113,8 @@ export function foretoldContent(
   const credentials =
     isOwn && !isAuthorized ? sent.filter(([name]) => CREDENTIALS.has(name.toLowerCase())) : [];
   // Some servers answer nobody who does not say what it is.
-  const agent = sent.filter(([name]) => name.toLowerCase() === "user-agent");
+  const hasAgent = headerOf(object.headers, "user-agent") !== undefined;
+  const agent = hasAgent ? [] : sent.filter(([name]) => name.toLowerCase() === "user-agent");
   return {
     url,
     rule,
