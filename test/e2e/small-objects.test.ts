@@ -12,10 +12,14 @@ const OBJECT_BYTES = 20 * 2 ** 10;
 const TOTAL_BYTES = OBJECT_COUNT * OBJECT_BYTES;
 const hasTools = ["git", "git-lfs"].every((name) => requiredTool(name) !== undefined);
 
-describe.skipIf(!hasTools)("a repository of many small objects", () => {
+describe.skipIf(!hasTools).each([
+  { where: "near", originDistanceMs: 0 },
+  // Far enough to be read ahead of the client.
+  { where: "far away", originDistanceMs: 40 },
+])("a repository of many small objects, whose origin is $where,", ({ originDistanceMs }) => {
   let world: World;
   beforeAll(async () => {
-    world = await startWorld();
+    world = await startWorld({ originDistanceMs });
   });
   afterAll(async () => world?.[Symbol.asyncDispose]());
 
@@ -37,7 +41,10 @@ describe.skipIf(!hasTools)("a repository of many small objects", () => {
       const result = await cloneWithLfs({ repo, origin: world.origin, into, home, route });
       expect(failureOf(result)).toBe("");
       expect(await verifyClone(repo, into)).toEqual([]);
-      expect((await world.origin.stats()).content.bytes).toBe(TOTAL_BYTES);
+      expect((await world.origin.stats()).content).toEqual({
+        requestCount: OBJECT_COUNT,
+        bytes: TOTAL_BYTES,
+      });
     }
     const byHost = await waitFor("all downloads in SQL", async () => {
       const rows = await deliveredByHost(world);

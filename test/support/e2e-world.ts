@@ -25,6 +25,8 @@ export interface WorldOptions {
   readonly peers?: number;
   readonly seedPeers?: number;
   readonly originRateBytesPerSecond?: number;
+  /** Every answer of the origin begins so long after its request. */
+  readonly originDistanceMs?: number;
   /** YAML settings of the peers. */
   readonly config?: string;
 }
@@ -33,7 +35,10 @@ export interface WorldOptions {
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const dir = await makeTempDir("e2e");
   const isKept = process.env["LACEWING_TEST_KEEP"] === "1";
-  const origin = await startLfsOrigin({ rateBytesPerSecond: options.originRateBytesPerSecond });
+  const origin = await startLfsOrigin({
+    rateBytesPerSecond: options.originRateBytesPerSecond,
+    distanceMs: options.originDistanceMs,
+  });
   let cluster: TestCluster;
   try {
     cluster = await startTestCluster({
