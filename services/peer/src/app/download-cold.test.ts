@@ -209,6 +209,28 @@ describe("content that nobody has", () => {
 });
 
 describe("anchored content", () => {
+  test("is asked for whole by the client that may read it before another one probes it", async () => {
+    const path = anchoredPath(content);
+    world.origin.add(path, content);
+    const requests: string[] = [];
+    world.onRequest((request) => {
+      requests.push(request.requestId);
+      if (requests.length < 2) return;
+      // One message says both.
+      const [taskId, first = "", second = ""] = [request.taskId, ...requests];
+      world.grantOrigin({ ...request, requestId: first });
+      const value = { taskId, requestId: second, reason: "wait", nextByMs: 1000 };
+      world.controlPlane.assign({ $case: "pending", value });
+    });
+    const clients = [world.get(`${HOST}${path}`), world.get(`${HOST}${path}`)];
+    for (const { bytes } of await Promise.all(clients)) expect(bytes.equals(content)).toBe(true);
+    expect(world.origin.requests.map(({ range }) => range)).toEqual([
+      undefined,
+      { start: 0, end: 1 },
+    ]);
+    expect(world.origin.sentBytes).toBe(content.length);
+  });
+
   test("that is wrong breaks the connection off before its last bytes, is forgotten, and poisons the task", async () => {
     const wrong = Buffer.from(content);
     wrong.writeUInt8(wrong.readUInt8(5) ^ 1, 5);
