@@ -258,9 +258,9 @@ export class DownloadService {
   async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
     const asked = requestOf(flow, taskId, undefined, false);
     const first = await this.#ask(flow, asked);
-    // What comes from others, or was opened ahead, needs no word of the origin when that was given.
-    // No turn is lost where nothing was opened: who probes what this client opens must not get ahead of it.
+    // No turn is lost where nothing was opened ahead: who probes what this client opens must not get ahead of it.
     const isOpened = flow.arrives !== undefined && (await flow.arrives);
+    // What comes from others, or was opened ahead, needs no word of the origin when that was given.
     const isComing = first === "from_others" || isOpened;
     if (isComing && this.#mayRead(flow.target)) {
       const arriving = await this.#options.registry.arriving(asked, taskId);

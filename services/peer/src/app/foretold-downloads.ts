@@ -1,4 +1,4 @@
-import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import {
   contextFromTraceparent,
@@ -7,17 +7,18 @@ import {
   startSpan,
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
-import type { Clock } from "@lacewing/runtime/clock.ts";
-import type { AccessCache } from "./access-cache.ts";
 import { targetOf } from "./download-target.ts";
 import type { ExpectedClient } from "./expected-client.ts";
-import type { OpeningRequests } from "./opening-request.ts";
-import { AheadBatch, type AheadContent, OriginAhead } from "./origin-ahead.ts";
+import {
+  AheadBatch,
+  type AheadContent,
+  OriginAhead,
+  type OriginAheadOptions,
+} from "./origin-ahead.ts";
 import { OriginAccess } from "./origin-access.ts";
-import type { ForetoldContent, OriginClient, PieceStore } from "./ports.ts";
+import type { ForetoldContent, OriginClient } from "./ports.ts";
 import { newRequestId } from "./request-id.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
-import type { TaskRegistry } from "./task-registry.ts";
 
 /**
  * Only content up to this length is asked for ahead of its client: one piece, for which a round trip to the scheduler
@@ -34,16 +35,9 @@ const FORETOLD_MS = 2_000;
 /** And at the latest so long after the batch: a client that goes on with it slowly needs no head start. */
 const FORETOLD_MS_MAX = 20_000;
 
-export interface ForetoldOptions {
-  readonly store: PieceStore;
-  readonly registry: TaskRegistry;
+export interface ForetoldOptions extends OriginAheadOptions {
   readonly origin: OriginClient;
-  readonly access: AccessCache;
-  readonly openings: OpeningRequests;
-  readonly isBusy: () => boolean;
   readonly poisoned: PoisonedTasks;
-  readonly clock: Clock;
-  readonly sha256: Sha256Hex;
   readonly newId: () => string;
 }
 
@@ -57,7 +51,6 @@ class Batch extends AheadBatch {
   readonly beganAtMs: number;
   /** When its client came for one of them the last time. */
   cameAtMs: number;
-  count = 0;
 
   constructor(nowMs: number) {
     super();
@@ -92,8 +85,8 @@ export class ForetoldDownloads {
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
     const batch = new Batch(this.#options.clock.monotonic());
-    const clients = contents.flatMap((content) => {
-      const client = this.#expected(content, traceparent, batch);
+    const clients = contents.flatMap((content, index) => {
+      const client = this.#expected(content, traceparent, { batch, index });
       return client === undefined ? [] : [client];
     });
     this.#options.registry.expect(clients);
@@ -120,7 +113,7 @@ export class ForetoldDownloads {
   #expected(
     content: ForetoldContent,
     traceparent: string,
-    batch: Batch,
+    place: Pick<Foretold, "batch" | "index">,
   ): ExpectedClient | undefined {
     const { store, registry, origin, access, poisoned, sha256 } = this.#options;
     const { rule, lengthBytes, digest, isGranted } = content;
@@ -171,8 +164,7 @@ export class ForetoldDownloads {
         if (this.#foretold.get(taskId) === foretold) this.#ahead.granted(foretold);
       },
     };
-    const index = batch.count++;
-    const foretold: Foretold = { client, target, lengthBytes, span, batch, index };
+    const foretold: Foretold = { client, target, lengthBytes, span, ...place };
     this.#foretold.set(taskId, foretold);
     return client;
   }

@@ -66,6 +66,17 @@ function foretell(
   world.downloads.foretell(foretold, "");
 }
 
+/** Holds the origin's answers back, each for longer than it takes anyway, until the returned function is called. */
+function hold(): () => void {
+  const gate = Promise.withResolvers<void>();
+  const { beforeAnswer } = world.origin;
+  world.origin.beforeAnswer = async (request) => {
+    await gate.promise;
+    await beforeAnswer(request);
+  };
+  return gate.resolve;
+}
+
 /** By this the host knows how far away the origin is. */
 async function askOnce(): Promise<void> {
   const first = await bytesOf(seededContent("first", 10));
@@ -121,25 +132,23 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
 
   test("arrive for a client that comes while the origin is being asked", async () => {
     await askOnce();
-    const gate = Promise.withResolvers<void>();
-    world.origin.beforeAnswer = () => gate.promise;
+    const release = hold();
     foretell([at(0)]);
     await waitFor("the question", () => asked().length === 1);
     const { done } = world.client(urlOf(at(0)));
-    gate.resolve();
+    release();
     expect((await done).bytes.equals(at(0))).toBe(true);
     expect(asked()).toHaveLength(1);
   });
 
   test("are not read on for a client that left while the origin was being asked", async () => {
     await askOnce();
-    const gate = Promise.withResolvers<void>();
-    world.origin.beforeAnswer = () => gate.promise;
+    const release = hold();
     foretell([at(0)]);
     await waitFor("the question", () => asked().length === 1);
     const client = world.client(urlOf(at(0)));
     client.leave();
-    gate.resolve();
+    release();
     await expect(client.done).rejects.toThrow("left");
     await waitFor("the request to end", () => world.registry.liveLeaseIds().length === 0);
     expect(isHeld(at(0))).toBe(false);
@@ -188,14 +197,13 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
 
   test("fail for a client that waits for them when the origin cannot be reached, without another try", async () => {
     await askOnce();
-    const gate = Promise.withResolvers<void>();
-    world.origin.beforeAnswer = () => gate.promise;
+    const release = hold();
     const file = world.origin.add(anchoredPath(at(0)), at(0));
     file.isDown = true;
     foretell([at(0)]);
     await waitFor("the question", () => asked().length === 1);
     const { done } = world.client(urlOf(at(0)));
-    gate.resolve();
+    release();
     await expect(done).rejects.toThrow("refused");
     expect(asked()).toHaveLength(1);
   });
@@ -226,18 +234,13 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
 
   test("are read on when the client of one of them leaves", async () => {
     await askOnce();
-    const gate = Promise.withResolvers<void>();
-    const { beforeAnswer } = world.origin;
-    world.origin.beforeAnswer = async (request) => {
-      await gate.promise;
-      await beforeAnswer(request);
-    };
+    const release = hold();
     foretell(contents);
     await waitFor("the questions", () => asked().length === AHEAD_COUNT);
     const asking = contents.find((content) => asked().includes(anchoredPath(content)));
     const client = world.client(urlOf(asking ?? at(0)));
     client.leave();
-    gate.resolve();
+    release();
     await expect(client.done).rejects.toThrow("left");
     const copies = () => contents.filter((content) => isHeld(content));
     await waitFor("the others", () => copies().length === AHEAD_COUNT);
@@ -247,8 +250,7 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
 
   test("are no more than 64 at a time, however many batches there are", async () => {
     await askOnce();
-    const gate = Promise.withResolvers<void>();
-    world.origin.beforeAnswer = () => gate.promise;
+    const release = hold();
     const names = Array.from({ length: 80 }, (_, index) => `one-${index}`);
     const many = await Promise.all(names.map((name) => bytesOf(seededContent(name, 100))));
     for (const content of many) {
@@ -258,7 +260,7 @@ describe("small contents that nobody holds, of an origin that is far away,", () 
     await questions(many.length);
     await waitFor("the questions", () => asked().length >= 64);
     expect(asked()).toHaveLength(64);
-    gate.resolve();
+    release();
     const [first] = many.filter((content) => asked().includes(anchoredPath(content)));
     await world.get(urlOf(first ?? at(0)));
     await waitFor("one of another batch", () => asked().length === 65);

@@ -14,7 +14,7 @@ const AHEAD_COUNT_MAX = 16;
 /** And so many of all batches: clients' own requests find connections to the origin left. */
 const AHEAD_ALL_COUNT_MAX = 64;
 /**
- * And only from an origin that takes longer than this to begin an answer: less is not worth the work of a second request for
+ * And only from an origin that takes at least so long to begin an answer: less is not worth the work of a second request for
  * the same content on this host.
  */
 const AHEAD_DISTANCE_MS_MIN = 10;
@@ -53,7 +53,7 @@ export interface Reading {
   /** Whether the content arrives; rejects when the origin could not be asked. */
   readonly arrives: Promise<boolean>;
   readonly abort: AbortController;
-  /** It was in vain, which nobody waited for. */
+  /** It is over, and brought nothing. */
   isVain: boolean;
 }
 

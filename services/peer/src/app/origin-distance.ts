@@ -2,7 +2,7 @@ import { dropOldest } from "../core/drop-oldest.ts";
 
 /** Origins whose distance is known at once; the one that was asked the longest time ago is forgotten first. */
 const ORIGIN_COUNT_MAX = 1000;
-/** How much a longer answer than the shortest one counts: a host that moves away is noticed after some dozens. */
+/** How much a longer answer than the shortest one counts: an origin that moves away is noticed after some dozens. */
 const RISE = 1 / 16;
 
 /** How long origins take to begin an answer, whatever this host is busy with meanwhile: about the shortest of the last ones. */
