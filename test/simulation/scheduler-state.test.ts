@@ -189,6 +189,22 @@ test("a decision that does not fit the state is refused", () => {
   expect(() => applyEntry(world.state, grant)).toThrow(InvariantViolation);
 });
 
+test("a lease in a message of another slice than its id says is refused", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const replayed = newState();
+  const replay = () => {
+    for (const entry of world.log) {
+      const isDecision = entry.kind === "decision";
+      applyEntry(replayed, isDecision ? { ...entry, slice: entry.slice + 1 } : entry);
+    }
+  };
+
+  expect(replay).toThrow(/is of another log/u);
+  expect(replayed.leases.size).toBe(0);
+});
+
 test("replaying events and decisions gives the live state", () => {
   const world = worldWithHolder();
   world.request("b");

@@ -1,6 +1,6 @@
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
-import type { Lease } from "@lacewing/scheduler/core/state.ts";
+import type { Lease } from "@lacewing/scheduler/core/lease.ts";
 import { announcement, description, digestsOf, requestBy, TASK } from "./scheduler-world.ts";
 
 /** What a farm consists of. */

@@ -17,7 +17,8 @@ import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
 import { remainingOf, takenBy } from "@lacewing/scheduler/core/leases.ts";
-import { type Lease, newState, type State } from "@lacewing/scheduler/core/state.ts";
+import type { Lease } from "@lacewing/scheduler/core/lease.ts";
+import { newState, type State } from "@lacewing/scheduler/core/state.ts";
 import { decideLostHosts, listenAgain, tick } from "@lacewing/scheduler/core/tick.ts";
 
 /** A task of slice 0, and so on: the first byte of the id is the slice. */

@@ -1,6 +1,7 @@
 import { decide, type DecideContext, type Outcome } from "@lacewing/scheduler/core/decide.ts";
-import { newLease, withLease } from "@lacewing/scheduler/core/leases.ts";
-import type { Lease, State } from "@lacewing/scheduler/core/state.ts";
+import { Lease } from "@lacewing/scheduler/core/lease.ts";
+import { withLease } from "@lacewing/scheduler/core/leases.ts";
+import type { State } from "@lacewing/scheduler/core/state.ts";
 import { expect, test } from "vitest";
 import { checkSeed } from "./properties.ts";
 import type { World } from "./world.ts";
@@ -29,8 +30,21 @@ function spoiled(spoil: (state: State) => void): (world: World) => void {
 function leaseAgain(state: State): void {
   const first = firstUnfinished(state);
   if (first === undefined) return;
-  const number = 1_000_000 + first.number;
-  const again = newLease({ ...first, number, leaseId: `${first.slice}-${first.epoch}-${number}` });
+  const { decided, child, parent, pieces, isOpen, requestId, reason } = first;
+  const { candidateCount, durationMs, traceparent } = first;
+  const again = new Lease({
+    number: 1_000_000 + first.number,
+    decided,
+    child,
+    parent,
+    pieces,
+    isOpen,
+    requestId,
+    reason,
+    candidateCount,
+    durationMs,
+    traceparent,
+  });
   again.remainingCount = first.remainingCount;
   state.leases.add(again);
   first.child.leases = withLease(first.child.leases, again);

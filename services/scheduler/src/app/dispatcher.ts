@@ -9,7 +9,8 @@ import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { Answer } from "../core/answer.ts";
 import { delegateOf } from "../core/delegate.ts";
-import type { Lease, State, Task } from "../core/state.ts";
+import type { Lease } from "../core/lease.ts";
+import type { State, Task } from "../core/state.ts";
 import {
   ASSIGNMENT_MESSAGE_BYTES_MAX,
   RECEIPTS_PER_MESSAGE_MAX,

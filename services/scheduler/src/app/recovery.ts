@@ -155,9 +155,10 @@ export class Replay {
   #apply(stored: StoredDecisions, cursor: EventCursor): void {
     const { state } = this.#folder;
     const { slice, epoch, decidedAtMs } = stored.message;
+    const decided = { slice, epoch, decidedAtMs };
     for (const decision of stored.message.decisions) {
       try {
-        evolveDecision(state, decision, { slice, epoch, decidedAtMs });
+        evolveDecision(state, decision, decided);
       } catch (error) {
         if (!(error instanceof InvariantViolation)) throw error;
         // Ending the process would only bring us here again: go on without it, and have the hosts tell everything.

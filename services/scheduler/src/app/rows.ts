@@ -1,6 +1,7 @@
 import { countOf } from "@lacewing/contracts/pieces.ts";
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
-import type { Host, Lease, Peer, Task } from "../core/state.ts";
+import type { Lease } from "../core/lease.ts";
+import type { Host, Peer, Task } from "../core/state.ts";
 import type { HostRow, LeaseRow, PeerRow, TaskRow } from "./ports.ts";
 
 /** The state as Postgres remembers it. */

@@ -4,7 +4,7 @@ import { addLease, addRequest, hostFor, peerFor, setKind, updateNeed } from "../
 import { newState, newTask, type Request, type State } from "../core/state.ts";
 import { leaseNumberOf } from "../core/lease-index.ts";
 import { PieceTable } from "../core/piece-sets.ts";
-import { newLease } from "../core/leases.ts";
+import { Lease } from "../core/lease.ts";
 import { takeTouched } from "../core/touched.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type {
@@ -126,11 +126,9 @@ function addLiveLease(state: State, row: LeaseRow): void {
   const parent = row.parentHostId === "" ? undefined : hostFor(state, row.parentHostId, "", 0);
   const number = leaseNumberOf(row.leaseId);
   if (!Number.isSafeInteger(number)) return;
-  const lease = newLease({
-    leaseId: row.leaseId,
+  const lease = new Lease({
     number,
-    slice: row.slice,
-    epoch: row.epoch,
+    decided: { slice: row.slice, epoch: row.epoch, decidedAtMs: row.grantedAtMs },
     child,
     parent,
     pieces: parsePieces(row.pieces),
@@ -138,7 +136,6 @@ function addLiveLease(state: State, row: LeaseRow): void {
     requestId: row.requestId,
     reason: row.reason,
     candidateCount: row.candidateCount,
-    grantedAtMs: row.grantedAtMs,
     durationMs: row.durationMs,
     traceparent: row.traceparent,
   });

@@ -1,4 +1,4 @@
-import type { Lease } from "./state.ts";
+import type { Lease } from "./lease.ts";
 
 /** What a host is told. The shell makes assignments of these, after the decisions they rest on are in the log. */
 export type Answer =

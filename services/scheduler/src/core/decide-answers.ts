@@ -2,7 +2,8 @@ import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
 import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS, PROMISES_CHECK_MS } from "./limits.ts";
-import type { Lease, Peer, Request, Task } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Peer, Request, Task } from "./state.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
 
 /**

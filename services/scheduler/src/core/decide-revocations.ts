@@ -1,6 +1,7 @@
 import type { RevocationReason } from "@lacewing/contracts/events/reasons.ts";
 import { expiresAtMs, remainingOf } from "./leases.ts";
-import type { Host, Lease, Task } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Host, Task } from "./state.ts";
 import { isWantedBy } from "./wanted.ts";
 
 export interface Revocation {

@@ -5,9 +5,10 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { rangesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
+import type { DecisionContext } from "./decision-context.ts";
 import { answerRequests } from "./decide-answers.ts";
 import { reviewedLeases } from "./decide-revocations.ts";
-import { type DecisionContext, evolveDecision } from "./evolve-decision.ts";
+import { evolveDecision } from "./evolve-decision.ts";
 import { grantLease } from "./evolve-grant.ts";
 import { leaseDurationMs } from "./lease-duration.ts";
 import { onlyPiece } from "./leases.ts";
@@ -20,7 +21,8 @@ import { originReader } from "./matching/origin.ts";
 import { pacedDueAtMs } from "./matching/pacing.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import type { Match, MatchView } from "./matching/view.ts";
-import type { Lease, Peer, State, Task } from "./state.ts";
+import { type Lease, leaseIdOf } from "./lease.ts";
+import type { Peer, State, Task } from "./state.ts";
 import { swarmOf } from "./swarm/sync.ts";
 
 /** What a decision depends on besides the state. */
@@ -46,7 +48,9 @@ export interface Outcome {
  * on it.
  */
 export function decide(state: State, context: DecideContext): Outcome {
-  const turn: Turn = { state, context, decisions: [], answers: [], grantCount: 0 };
+  const { slice, epoch, nowMs } = context;
+  const decided = { slice, epoch, decidedAtMs: nowMs };
+  const turn: Turn = { state, context, decided, decisions: [], answers: [], grantCount: 0 };
   const dirty = must(state.work.dirtyTaskIds[context.slice], `slice ${context.slice}`);
   const taskIds = inOrderOfPriority(state, dirty);
   dirty.clear();
@@ -67,6 +71,8 @@ export function decide(state: State, context: DecideContext): Outcome {
 interface Turn {
   readonly state: State;
   readonly context: DecideContext;
+  /** The same of all decisions of the turn: leases keep it. */
+  readonly decided: DecisionContext;
   readonly decisions: Decision[];
   readonly answers: Answer[];
   grantCount: number;
@@ -114,12 +120,8 @@ function decideTask(turn: Turn, task: Task): void {
 }
 
 function emit(turn: Turn, decision: Decision): void {
-  evolveDecision(turn.state, decision, decisionContextOf(turn));
+  evolveDecision(turn.state, decision, turn.decided);
   turn.decisions.push(decision);
-}
-
-function decisionContextOf({ context: { slice, epoch, nowMs } }: Turn): DecisionContext {
-  return { slice, epoch, decidedAtMs: nowMs };
 }
 
 function taskCreated(task: Task): Decision {
@@ -202,7 +204,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     state.nextLeaseNumbers[context.slice],
     `lease number of slice ${context.slice}`,
   );
-  const leaseId = `${context.slice}-${context.epoch}-${number}`;
+  const leaseId = leaseIdOf(turn.decided, number);
   const request = match.requestId === "" ? peer.firstRequest : peer.requests.get(match.requestId);
   const { parent } = match;
   const value: LeaseGranted = {
@@ -218,7 +220,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     requestId: request?.requestId ?? match.requestId,
     traceparent: request?.traceparent ?? "",
   };
-  const lease = grantLease(state, { value, child: peer, parent }, decisionContextOf(turn));
+  const lease = grantLease(state, { value, number, child: peer, parent }, turn.decided);
   turn.grantCount++;
   turn.decisions.push({ kind: { $case: "leaseGranted", value } });
   if (parent !== undefined) noteUpload(task, parent, match.pieces.length);

@@ -1,4 +1,5 @@
-import type { Host, Lease, State } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Host, State } from "./state.ts";
 
 /** The seed host that the child of an origin lease may hand its means to. */
 export interface Delegate {

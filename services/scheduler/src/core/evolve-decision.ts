@@ -2,6 +2,7 @@ import type {
   Decision,
   TaskRetired,
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import type { DecisionContext } from "./decision-context.ts";
 import { grantLease, grantOf } from "./evolve-grant.ts";
 import { reviewLeases } from "./evolve-host.ts";
 import {
@@ -19,13 +20,6 @@ import { forgetHost, forgetTask, UNUSED } from "./forget.ts";
 import { halveSlots } from "./host-rates.ts";
 import type { State } from "./state.ts";
 import { dropSwarm, syncHost } from "./swarm/sync.ts";
-
-/** Which log message a decision stands in. */
-export interface DecisionContext {
-  readonly slice: number;
-  readonly epoch: number;
-  readonly decidedAtMs: number;
-}
 
 /**
  * Applies one decision.
@@ -46,7 +40,7 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       return;
     }
     case "leaseGranted":
-      grantLease(state, grantOf(state, value), context);
+      grantLease(state, grantOf(state, value, context), context);
       return;
     case "leaseRevoked": {
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);

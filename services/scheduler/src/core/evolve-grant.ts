@@ -3,43 +3,47 @@ import type {
   PieceRange,
 } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
-import type { DecisionContext } from "./evolve-decision.ts";
-import { InvariantViolation, must } from "./invariant.ts";
+import type { DecisionContext } from "./decision-context.ts";
+import { InvariantViolation, must, mustHold } from "./invariant.ts";
 import { addLease } from "./ledger.ts";
-import { type Lease, type Peer, type State } from "./state.ts";
+import { Lease, leaseIdOf } from "./lease.ts";
+import type { Peer, State } from "./state.ts";
 import { leaseNumberOf } from "./lease-index.ts";
-import { newLease } from "./leases.ts";
 
 /** A decision to grant a lease, and whom it concerns: looked up by their ids on a replay, at hand when it was just made. */
 export interface Grant {
   readonly value: LeaseGranted;
+  /** Of the lease, which its id ends with. */
+  readonly number: number;
   readonly child: Peer;
   /** Undefined: the origin. */
   readonly parent: Peer | undefined;
 }
 
-/** @throws {InvariantViolation} when the lease names somebody or something that is not there. */
-export function grantOf(state: State, value: LeaseGranted): Grant {
+/** @throws {InvariantViolation} when the lease names somebody or something that is not there, or its id is not of this message. */
+export function grantOf(state: State, value: LeaseGranted, context: DecisionContext): Grant {
   const { taskId, childHostId, parentHostId } = value;
   const task = must(state.tasks.get(taskId), `task ${taskId}`);
   const peerOf = (hostId: string) => must(task.peers.get(hostId), `peer ${hostId} of ${taskId}`);
   const child = peerOf(childHostId);
-  return { value, child, parent: parentHostId === "" ? undefined : peerOf(parentHostId) };
+  const number = leaseNumberOf(value.leaseId);
+  mustHold(
+    leaseIdOf(context, number) === value.leaseId,
+    `lease ${value.leaseId} is of another log`,
+  );
+  return { value, number, child, parent: parentHostId === "" ? undefined : peerOf(parentHostId) };
 }
 
 /** Applies the grant. @throws {InvariantViolation} when it does not fit. */
 export function grantLease(state: State, grant: Grant, context: DecisionContext): Lease {
-  const { value, child, parent } = grant;
+  const { value, number, child, parent } = grant;
   const { slice, epoch } = context;
-  const number = leaseNumberOf(value.leaseId);
   mustFit(grant);
   if (!Number.isSafeInteger(number) || state.leases.has(slice, epoch, number))
     throw new InvariantViolation(`lease ${value.leaseId} is granted twice, or is none`);
-  const lease = newLease({
-    leaseId: value.leaseId,
+  const lease = new Lease({
     number,
-    slice,
-    epoch,
+    decided: context,
     child,
     parent: parent?.host,
     pieces: value.pieces,
@@ -47,7 +51,6 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
     requestId: value.requestId,
     reason: value.reason,
     candidateCount: value.candidateCount,
-    grantedAtMs: context.decidedAtMs,
     durationMs: value.durationMs,
     traceparent: value.traceparent,
   });

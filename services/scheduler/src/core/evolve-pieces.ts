@@ -29,7 +29,8 @@ import {
 import { halveSlots, noteRate } from "./host-rates.ts";
 import { leaseNumberOf } from "./lease-index.ts";
 import { restOrigin } from "./origin-rests.ts";
-import type { Host, Lease, Peer, State, Task } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Host, Peer, State, Task } from "./state.ts";
 import { syncHost, syncPeer } from "./swarm/sync.ts";
 import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 

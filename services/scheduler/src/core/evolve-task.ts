@@ -26,7 +26,8 @@ import {
 } from "./ledger.ts";
 import { originAnswered } from "./origin-rests.ts";
 import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
-import type { Host, Lease, State, Task } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Host, State, Task } from "./state.ts";
 import { dropSwarm } from "./swarm/sync.ts";
 import { isWithin, piecesOfRequest } from "./wanted.ts";
 

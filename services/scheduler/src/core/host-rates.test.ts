@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { noteRate } from "./host-rates.ts";
-import { type Host, type Lease, newHost, newPeer, newTask, type Peer } from "./state.ts";
-import { newLease } from "./leases.ts";
+import { Lease } from "./lease.ts";
+import { type Host, newHost, newPeer, newTask, type Peer } from "./state.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
 const LINK_BYTES_PER_MS = 100_000;
@@ -9,11 +9,9 @@ const PIECE_MS = PIECE_BYTES / LINK_BYTES_PER_MS;
 const STARTED_AT_MS = 1_000_000;
 
 function endedLease(child: Peer, parent: Host, transferMs: number, grantedAtMs: number): Lease {
-  const lease = newLease({
-    leaseId: `7-1-${grantedAtMs}`,
+  const lease = new Lease({
     number: grantedAtMs,
-    slice: 7,
-    epoch: 1,
+    decided: { slice: 7, epoch: 1, decidedAtMs: grantedAtMs },
     child,
     parent,
     pieces: [],
@@ -21,7 +19,6 @@ function endedLease(child: Peer, parent: Host, transferMs: number, grantedAtMs: 
     requestId: "",
     reason: "",
     candidateCount: 1,
-    grantedAtMs,
     durationMs: 1,
     traceparent: "",
   });

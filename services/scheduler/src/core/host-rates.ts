@@ -1,5 +1,6 @@
 import { LEASE_DEPTH_MAX, LEASE_DEPTH_MIN, UPLOAD_DEPTH_MIN } from "./limits.ts";
-import type { Host, Lease, State, Task } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { Host, State, Task } from "./state.ts";
 import { syncDepth } from "./swarm/sync.ts";
 
 /** Weight of the newest sample in a smoothed figure: the last five or so decide. */

@@ -1,19 +1,18 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { LeaseIndex, leaseNumberOf } from "./lease-index.ts";
-import { overdueAtMs, newLease } from "./leases.ts";
-import { newHost, newPeer, newTask, type Lease } from "./state.ts";
+import { Lease } from "./lease.ts";
+import { overdueAtMs } from "./leases.ts";
+import { newHost, newPeer, newTask } from "./state.ts";
 
 /** Few, so that the same are met again and again: first and last places of a block, and places of others. */
 const NUMBERS = [0, 1, 65, 127, 128, 129, 600] as const;
 const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0));
 
 function leaseOf(slice: number, epoch: number, number: number): Lease {
-  return newLease({
-    leaseId: `${slice}-${epoch}-${number}`,
+  return new Lease({
     number,
-    slice,
-    epoch,
+    decided: { slice, epoch, decidedAtMs: 0 },
     child: CHILD,
     parent: undefined,
     pieces: [],
@@ -21,7 +20,6 @@ function leaseOf(slice: number, epoch: number, number: number): Lease {
     requestId: "",
     reason: "",
     candidateCount: 1,
-    grantedAtMs: 0,
     durationMs: 1,
     traceparent: "",
   });

@@ -1,6 +1,6 @@
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import { overdueAtMs } from "./leases.ts";
-import type { Lease } from "./state.ts";
+import type { Lease } from "./lease.ts";
 
 /** Leases with numbers that follow one another share a block. A block with one lease left costs as much as some leases do. */
 const BLOCK_LEASES = 128;

@@ -2,62 +2,8 @@ import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/d
 import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
 import { NOTHING } from "./few-map.ts";
 import { LEASE_GRACE_MS, UNHEARD_AFTER_MS } from "./limits.ts";
-import type { Host, Lease } from "./state.ts";
-
-/** A lease that begins now. Its fields stand in memory in the order in which they are named here: those that each report needs come first. */
-export function newLease(
-  facts: Pick<
-    Lease,
-    | "leaseId"
-    | "number"
-    | "slice"
-    | "epoch"
-    | "child"
-    | "parent"
-    | "pieces"
-    | "isOpen"
-    | "requestId"
-    | "reason"
-    | "candidateCount"
-    | "grantedAtMs"
-    | "durationMs"
-    | "traceparent"
-  >,
-): Lease {
-  const { child, parent } = facts;
-  return {
-    child,
-    parent,
-    pieces: facts.pieces,
-    remainingCount: 0,
-    alone: NOTHING,
-    number: facts.number,
-    progressAtMs: facts.grantedAtMs,
-    outcome: "live",
-    requestId: facts.requestId,
-    bytes: 0,
-    transferMs: 0,
-    endedAtMs: undefined,
-    grantedAtMs: facts.grantedAtMs,
-    durationMs: facts.durationMs,
-    isTiny: false,
-    isFromIdleParent: false,
-    repeatCount: 0,
-    inboundZone: -1,
-    outboundZone: -1,
-    slice: facts.slice,
-    epoch: facts.epoch,
-    leaseId: facts.leaseId,
-    isOrphaned: false,
-    taskId: child.taskId,
-    childHostId: child.hostId,
-    parentHostId: parent?.hostId ?? "",
-    isOpen: facts.isOpen,
-    reason: facts.reason,
-    candidateCount: facts.candidateCount,
-    traceparent: facts.traceparent,
-  };
-}
+import type { Lease } from "./lease.ts";
+import type { Host } from "./state.ts";
 
 /** The lease has run out after this, unless a piece of it arrives before. */
 export function expiresAtMs({ progressAtMs, durationMs }: Lease): number {

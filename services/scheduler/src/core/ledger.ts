@@ -14,9 +14,9 @@ import { must } from "./invariant.ts";
 import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
 import { takeSlotWaiter } from "./slot-turns.ts";
 import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
+import type { Lease } from "./lease.ts";
 import {
   type Host,
-  type Lease,
   newHost,
   newPeer,
   newTask,
@@ -150,14 +150,19 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   // Its requests have no lease of their own any more, unless another comes in the next turn.
   if (child.firstRequest !== undefined && !isServed(child, lease.requestId)) askFor(child);
   syncLease(task, lease, rest, -1);
-  if (task.openLeaseId === lease.leaseId) task.openLeaseId = undefined;
-  if (task.streamLeaseId === lease.leaseId) task.streamLeaseId = undefined;
+  if (task.openLeaseId !== undefined || task.streamLeaseId !== undefined)
+    forgetOriginLease(task, lease.leaseId);
   noteEndedLease(state, lease);
   markDirty(state, task);
   if (parent === undefined) return;
   parent.serving = withoutLease(parent.serving, lease);
   if (lease.isTiny) parent.tinyLeaseCount--;
   offerSlot(state, parent);
+}
+
+function forgetOriginLease(task: Task, leaseId: string): void {
+  if (task.openLeaseId === leaseId) task.openLeaseId = undefined;
+  if (task.streamLeaseId === leaseId) task.streamLeaseId = undefined;
 }
 
 function isServed({ leases }: Peer, requestId: string): boolean {
@@ -219,7 +224,7 @@ export function settlePieces(
     if (arrivedCount === 0) continue;
     awaitedCount -= arrivedCount;
     lease.remainingCount -= arrivedCount;
-    lease.progressAtMs = atMs;
+    if (lease.remainingCount > 0) lease.progressAtMs = atMs;
     peer.avoided?.delete(lease.parentHostId);
     if (lease.remainingCount === 0) endLease(state, lease, "finished", atMs);
   }

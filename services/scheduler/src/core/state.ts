@@ -1,9 +1,9 @@
 import type { RetirementReason } from "@lacewing/contracts/events/reasons.ts";
-import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import type { PieceLayout } from "@lacewing/contracts/pieces.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Avoidance } from "./avoidance.ts";
 import { FewMap, NOTHING } from "./few-map.ts";
+import type { Lease } from "./lease.ts";
 import { LeaseIndex } from "./lease-index.ts";
 import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
@@ -208,52 +208,6 @@ export interface Request {
   needsAnswer: boolean;
   /** When the host must hear again; 0 when a lease serves the request. */
   nextAnswerAtMs: number;
-}
-
-export interface Lease {
-  readonly leaseId: string;
-  /** Of its slice and epoch; its id ends with it. */
-  readonly number: number;
-  readonly taskId: string;
-  readonly slice: number;
-  readonly epoch: number;
-  readonly child: Peer;
-  readonly childHostId: string;
-  /** Undefined: the origin. */
-  readonly parent: Host | undefined;
-  /** Empty: the origin. */
-  readonly parentHostId: string;
-  /** Of an open lease: empty until the content is described. */
-  pieces: readonly PieceRange[];
-  /** How many of them the child does not hold yet; which ones, while the lease is live: see `remainingOf`. */
-  remainingCount: number;
-  readonly isOpen: boolean;
-  /** A list of nothing but it, for all who have no other lease; see `withLease`. */
-  alone: readonly Lease[];
-  readonly requestId: string;
-  readonly reason: string;
-  readonly candidateCount: number;
-  readonly grantedAtMs: number;
-  durationMs: number;
-  readonly traceparent: string;
-  progressAtMs: number;
-  /** The child's process that took it is gone. */
-  isOrphaned: boolean;
-  /** How often its child was told again, as nothing was heard of it. */
-  repeatCount: number;
-  /** "live" until it ends: "finished", or a failure or revocation reason. */
-  outcome: string;
-  endedAtMs: number | undefined;
-  bytes: number;
-  transferMs: number;
-  /** Of a content so small that it takes no upload slot. */
-  isTiny: boolean;
-  /** Whether its parent served nothing else when it was granted. */
-  isFromIdleParent: boolean;
-  /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */
-  inboundZone: number;
-  /** Likewise, from which. */
-  outboundZone: number;
 }
 
 /** @param nextLeaseNumbers of the state that this one replaces. */

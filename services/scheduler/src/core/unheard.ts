@@ -1,7 +1,8 @@
 import { tell } from "./ledger.ts";
 import { UNHEARD_AFTER_MS, UNHEARD_KEPT_AFTER_MS, UNHEARD_PIECES } from "./limits.ts";
 import { pieceMs } from "./matching/pacing.ts";
-import type { Lease, State } from "./state.ts";
+import type { Lease } from "./lease.ts";
+import type { State } from "./state.ts";
 
 /**
  * Leases of which nothing is heard although their first piece should have come long ago. Assignments are sent once and may be lost: the

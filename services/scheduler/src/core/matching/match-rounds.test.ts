@@ -13,7 +13,8 @@ import {
 } from "../../../../../test/support/scheduler-world.ts";
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { decide } from "../decide.ts";
-import { newState, type Lease, type State } from "../state.ts";
+import type { Lease } from "../lease.ts";
+import { newState, type State } from "../state.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
 const SLICE = 7;

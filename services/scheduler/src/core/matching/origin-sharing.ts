@@ -1,6 +1,7 @@
 import { pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { remainingOf } from "../leases.ts";
-import type { Lease, Peer, State, Task } from "../state.ts";
+import type { Lease } from "../lease.ts";
+import type { Peer, State, Task } from "../state.ts";
 import { originReader } from "./origin.ts";
 
 /** A stream with less than this left goes on: to stop it and ask for ranges costs as much as it wins. */

@@ -1,4 +1,5 @@
-import type { Lease, Task } from "../state.ts";
+import type { Lease } from "../lease.ts";
+import type { Task } from "../state.ts";
 import type { Swarm } from "./swarm.ts";
 
 /** Keeps the timetable of a swarm in step with its leases. */
@@ -33,9 +34,7 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
   let restBytes = 0;
   for (const other of parent.serving) {
     if (other === lease) continue;
-    // Nearly always of the same task: the other child need not be looked at.
-    const { task } = other.taskId === lease.taskId ? child : other.child;
-    restBytes += other.remainingCount * (task.layout?.pieceLengthBytes ?? 0);
+    restBytes += other.remainingCount * (other.task.layout?.pieceLengthBytes ?? 0);
   }
   const bytesPerMs = parent.bytesPerMs === 0 ? swarm.usualBytesPerMs : parent.bytesPerMs;
   const restMs = restBytes === 0 ? 0 : restBytes / bytesPerMs;

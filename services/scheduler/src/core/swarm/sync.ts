@@ -1,5 +1,6 @@
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
-import type { Host, Lease, Peer, Task } from "../state.ts";
+import type { Lease } from "../lease.ts";
+import type { Host, Peer, Task } from "../state.ts";
 import { isWholeWanted, piecesOfRequest } from "../wanted.ts";
 import { expectLease, noteLeaseOver } from "./expect.ts";
 import { ACTIVITY, Swarm } from "./swarm.ts";
