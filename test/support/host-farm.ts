@@ -1,5 +1,5 @@
 import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { countOf } from "@lacewing/contracts/pieces.ts";
 import type { Lease } from "@lacewing/scheduler/core/lease.ts";
 import { announcement, description, digestsOf, requestBy, TASK } from "./scheduler-world.ts";
 
@@ -103,17 +103,20 @@ export class HostFarm {
     const host = numberOf(lease.childHostId);
     const parent = numberOf(lease.parentHostId);
     const startedAtMs = Math.max(nowMs + ASSIGNMENT_MS, this.#freeAtMs[parent] ?? 0);
-    const pieces = [...indexesOf(lease.pieces)];
-    for (const [at, piece] of pieces.entries()) {
-      const arrivesAtMs = startedAtMs + (at + 1) * pieceMs;
-      const arrivals = this.#arrivalsAt(Math.ceil(arrivesAtMs));
-      arrivals.hosts.push(host);
-      arrivals.pieces.push(piece);
-      arrivals.leaseIds.push(at < pieces.length - 1 ? "" : lease.leaseId);
-      arrivals.pieceCounts.push(pieces.length);
-      arrivals.durationsMs.push(Math.round(arrivesAtMs - nowMs));
+    let at = 0;
+    const pieceCount = countOf(lease.pieces);
+    for (const range of lease.pieces) {
+      for (let piece = range.start; piece < range.start + range.count; piece++) {
+        const arrivesAtMs = startedAtMs + ++at * pieceMs;
+        const arrivals = this.#arrivalsAt(Math.ceil(arrivesAtMs));
+        arrivals.hosts.push(host);
+        arrivals.pieces.push(piece);
+        arrivals.leaseIds.push(at < pieceCount ? "" : lease.leaseId);
+        arrivals.pieceCounts.push(pieceCount);
+        arrivals.durationsMs.push(Math.round(arrivesAtMs - nowMs));
+      }
     }
-    this.#freeAtMs[parent] = startedAtMs + pieces.length * pieceMs;
+    this.#freeAtMs[parent] = startedAtMs + pieceCount * pieceMs;
   }
 
   /** What hosts say in this millisecond: each message about one piece, made when it is asked for. */
