@@ -13,7 +13,7 @@ const BENCHMARKS = {
     "the same object at once through three hosts: copies the origin served, time against one direct download",
   "small-objects":
     "many small Git LFS objects with the real client: direct, cold, then from the other host; --distance MS, of the origin",
-  peer: "what a host moves, against nginx and direct: hits, cold starts, swarms, memory; --only NAME,… for parts, --size, --rounds",
+  peer: "what a host moves, against nginx and direct: hits, cold starts, swarms, memory; --only NAME,… for parts, --size, --rounds, --link MBIT",
   scheduler:
     "grants per second, latency, event path, failover, replay; --only NAME,… for parts, --hosts N for another size",
 } as const;
@@ -26,6 +26,7 @@ const { values, positionals } = parseOptions({
   distance: { type: "string" },
   only: { type: "string" },
   hosts: { type: "string" },
+  link: { type: "string", default: "200" },
   help: { type: "boolean", default: false },
 });
 
@@ -43,7 +44,8 @@ switch (values.help ? undefined : positionals[0]) {
     break;
   case "peer": {
     const { only, size = "1GiB", rounds } = values;
-    if (!(await runPeer({ only, size, rounds }))) process.exitCode = 64;
+    const linkMegabits = countOf("link", values.link);
+    if (!(await runPeer({ only, size, rounds, linkMegabits }))) process.exitCode = 64;
     break;
   }
   case "scheduler":

@@ -16,7 +16,6 @@ import { waitFor } from "../support/wait-for.ts";
 import { BLOBS, makeBlob, RULES, say } from "./peer-lab.ts";
 
 const HOST_COUNT = 8;
-const LINK_BITS_PER_SECOND = 200e6;
 const SIZE_BYTES = 256 * 2 ** 20;
 const MAKESPAN_MAX = 1.25;
 const COPIES_MAX = 1.005;
@@ -28,14 +27,14 @@ const DOWNLOAD_TIMEOUT_MS = 10 * 60_000;
  * Hosts with links of their own want the same content at the same moment from an origin whose link is as narrow: together
  * through Lacewing, and each directly. Nobody can be done before the content has passed one link once: that is the bound.
  */
-export async function runFlashCrowdOnLinks(): Promise<void> {
+export async function runFlashCrowdOnLinks(linkBitsPerSecond: number): Promise<void> {
   const refusal = await networkRefusal();
   if (refusal !== undefined) {
     say(`skipped: no network namespaces with shaped links here (${refusal})`);
     return;
   }
   await using dir = await makeTempDir("bench-flash");
-  await using network = await makeShapedNetwork(HOST_COUNT + 1, LINK_BITS_PER_SECOND);
+  await using network = await makeShapedNetwork(HOST_COUNT + 1, linkBitsPerSecond);
   const [originHost, ...hosts] = network.hosts;
   if (originHost === undefined) throw new Error("the network has no hosts");
   const root = dir.join("root");
@@ -65,10 +64,10 @@ export async function runFlashCrowdOnLinks(): Promise<void> {
   const together = await secondsOfAll(hosts, through);
   const copies = ((await origin.sentBytes()).get(blob.path) ?? 0) / SIZE_BYTES;
   const direct = await secondsOfAll(hosts, url);
-  const bound = (SIZE_BYTES * 8) / LINK_BITS_PER_SECOND;
+  const bound = (SIZE_BYTES * 8) / linkBitsPerSecond;
   const makespan = Math.max(...together) / bound;
   say(
-    `${hosts.length} hosts, ${formatSize(SIZE_BYTES)}, every link ${LINK_BITS_PER_SECOND / 1e6} Mbit/s each way (tbf), bound ${bound.toFixed(1)} s`,
+    `${hosts.length} hosts, ${formatSize(SIZE_BYTES)}, every link ${linkBitsPerSecond / 1e6} Mbit/s each way (tbf), bound ${bound.toFixed(1)} s`,
   );
   say(
     `makespan ${Math.max(...together).toFixed(1)} s against the bound: ${besideTarget(makespan.toFixed(2), `≤ ${MAKESPAN_MAX}`, makespan <= MAKESPAN_MAX)}; first host done after ${Math.min(...together).toFixed(1)} s`,

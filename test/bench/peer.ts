@@ -18,6 +18,8 @@ import { runTracing } from "./peer-tracing.ts";
 interface Options {
   readonly sizeBytes: number;
   readonly rounds: number;
+  /** Of each host in a network namespace, each way. */
+  readonly linkMegabits: number;
 }
 
 interface Part {
@@ -73,9 +75,9 @@ const PARTS: Readonly<Record<string, Part>> = {
     run: async () => runAddedTtfb(),
   },
   flash: {
-    title: "8 hosts in network namespaces with links of 200 Mbit/s, one content at once",
+    title: "8 hosts in network namespaces with narrow links, one content at once",
     needs: ["nginx", "curl", "ip", "tc"],
-    run: async () => runFlashCrowdOnLinks(),
+    run: async ({ linkMegabits }) => runFlashCrowdOnLinks(linkMegabits * 1e6),
   },
   swarm: {
     title: "64 hosts on one machine, 800 downloads of 40 files, two hosts killed",
@@ -103,6 +105,7 @@ export async function runPeer(options: {
   readonly only: string | undefined;
   readonly size: string;
   readonly rounds: string;
+  readonly linkMegabits: number;
 }): Promise<boolean> {
   const all = Object.entries(PARTS);
   const names = options.only?.split(",");
@@ -111,7 +114,7 @@ export async function runPeer(options: {
   if (!isCount || names?.some((name) => !Object.hasOwn(PARTS, name)) === true) {
     const lines = all.map(([name, { title }]) => `  ${name.padEnd(16)}${title}`);
     say(
-      `usage: npm run bench -- peer [--only NAME,…] [--size 1GiB] [--rounds N]\n${lines.join("\n")}`,
+      `usage: npm run bench -- peer [--only NAME,…] [--size 1GiB] [--rounds N] [--link MBIT]\n${lines.join("\n")}`,
     );
     return false;
   }
@@ -121,7 +124,8 @@ export async function runPeer(options: {
     say(`\n${name}: ${part.title}`);
     const missing = part.needs.filter((tool) => !isInstalled(tool));
     if (missing.length > 0) say(`skipped: ${missing.join(", ")} not installed`);
-    else if (!(await hasRun(part, { sizeBytes, rounds }))) process.exitCode = 1;
+    else if (!(await hasRun(part, { sizeBytes, rounds, linkMegabits: options.linkMegabits })))
+      process.exitCode = 1;
   }
   return true;
 }

@@ -23,7 +23,8 @@ test("pieces that are served together share the rate, and the last is no later t
   const queue = new EventQueue();
   const uplink = new Uplink(queue, MB / 1000, 2);
   const ends: number[] = [];
-  for (const bytes of [MB, MB, MB]) uplink.send(bytes, () => ends.push(Math.round(queue.nowMs)));
+  for (const bytes of [MB, MB, MB])
+    uplink.send(bytes, null, () => ends.push(Math.round(queue.nowMs)));
 
   queue.run(100_000, () => false);
 
@@ -35,7 +36,8 @@ test("one at a time is a queue", () => {
   const queue = new EventQueue();
   const uplink = new Uplink(queue, MB / 1000, 1);
   const ends: number[] = [];
-  for (const bytes of [MB, 2 * MB]) uplink.send(bytes, () => ends.push(Math.round(queue.nowMs)));
+  for (const bytes of [MB, 2 * MB])
+    uplink.send(bytes, null, () => ends.push(Math.round(queue.nowMs)));
 
   queue.run(100_000, () => false);
 
@@ -46,8 +48,8 @@ test("what a canceled piece and a stall leave of the rate goes to the others", (
   const queue = new EventQueue();
   const uplink = new Uplink(queue, MB / 1000, 2);
   const ends: number[] = [];
-  const canceled = uplink.send(MB, () => ends.push(-1));
-  uplink.send(MB, () => ends.push(Math.round(queue.nowMs)));
+  const canceled = uplink.send(MB, null, () => ends.push(-1));
+  uplink.send(MB, null, () => ends.push(Math.round(queue.nowMs)));
   // Half a second each is sent by then; alone the other needs another half, and for one second nothing leaves.
   queue.at(1000, () => {
     uplink.cancel(canceled);

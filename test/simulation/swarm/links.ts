@@ -9,6 +9,19 @@ export interface Job {
   readonly done: (job: Job) => void;
 }
 
+/** A host's way out. */
+export interface WayOut {
+  readonly bytesPerMs: number;
+  /** Pieces under way or waiting. */
+  readonly load: number;
+  readonly sentBytes: number;
+  /** @param to the way in of who receives them */
+  send(bytes: number, to: { readonly bytesPerMs: number }, done: (job: Job) => void): Job;
+  cancel(job: Job): void;
+  /** 0 stops it: what is under way stays where it is. */
+  setRate(bytesPerMs: number): void;
+}
+
 /** Equal pieces end together, whatever rounding makes of them. */
 const ROUNDING_BYTES = 1e-3;
 
@@ -16,7 +29,7 @@ const ROUNDING_BYTES = 1e-3;
  * A host's way out. Up to `servingMax` pieces share the rate equally; others wait in order. One at a time is a queue,
  * without limit is what independent connections over one link do.
  */
-export class Uplink {
+export class Uplink implements WayOut {
   readonly #queue: EventQueue;
   readonly #servingMax: number;
   readonly #active: Job[] = [];
@@ -37,12 +50,11 @@ export class Uplink {
     return this.#bytesPerMs;
   }
 
-  /** Pieces under way or waiting. */
   get load(): number {
     return this.#active.length + this.#waiting.length;
   }
 
-  send(bytes: number, done: (job: Job) => void): Job {
+  send(bytes: number, _to: unknown, done: (job: Job) => void): Job {
     const beganAtMs = this.#queue.nowMs;
     const job: Job = { remainingBytes: bytes, beganAtMs, servedAtMs: undefined, done };
     this.#count();
@@ -58,7 +70,6 @@ export class Uplink {
     this.#serve();
   }
 
-  /** 0 stops it: what is under way stays where it is. */
   setRate(bytesPerMs: number): void {
     this.#count();
     this.#bytesPerMs = bytesPerMs;
@@ -113,18 +124,18 @@ export class Uplink {
  * last byte left the sender; one may arrive no faster than the rate lets it.
  */
 export class Pipe {
-  readonly #bytesPerMs: number;
+  readonly bytesPerMs: number;
   #freeAtMs = 0;
   carriedBytes = 0;
 
   constructor(bytesPerMs: number) {
-    this.#bytesPerMs = bytesPerMs;
+    this.bytesPerMs = bytesPerMs;
   }
 
   /** @returns when the last byte is through, given when the first entered and when the last could. */
   pass(bytes: number, firstAtMs: number, lastAtMs: number): number {
     this.carriedBytes += bytes;
-    this.#freeAtMs = Math.max(this.#freeAtMs, firstAtMs) + bytes / this.#bytesPerMs;
+    this.#freeAtMs = Math.max(this.#freeAtMs, firstAtMs) + bytes / this.bytesPerMs;
     return Math.max(lastAtMs, this.#freeAtMs);
   }
 }

@@ -1,10 +1,11 @@
 import type { EventQueue } from "./event-queue.ts";
-import { type Job, Pipe, Uplink } from "./links.ts";
+import { Flows, FlowUplink } from "./flows.ts";
+import { type Job, Pipe, Uplink, type WayOut } from "./links.ts";
 import type { HostSpec, Scenario } from "./scenario.ts";
 
 /** Where bytes leave from: a host, or the origin. */
 export interface Source {
-  readonly uplink: Uplink;
+  readonly uplink: WayOut;
   /** Undefined: the origin, outside every zone. */
   readonly spec: HostSpec | undefined;
 }
@@ -28,6 +29,7 @@ interface Zone {
 export class Network {
   readonly #queue: EventQueue;
   readonly #latencyMs: number;
+  readonly #isCoupled: boolean;
   readonly #zones = new Map<string, Zone>();
   readonly #racks = new Map<string, Zone>();
   readonly origin: Source;
@@ -40,6 +42,12 @@ export class Network {
     this.#queue = queue;
     const { network, zones, hosts, origin } = scenario;
     this.#latencyMs = network.latencyMs;
+    this.#isCoupled = network.isCoupled === true;
+    const flows = new Flows(queue);
+    const wayOut = (bytesPerMs: number, servingMax: number): WayOut =>
+      this.#isCoupled
+        ? new FlowUplink(flows, bytesPerMs)
+        : new Uplink(queue, bytesPerMs, servingMax);
     for (const { idc, ingressBytesPerMs, egressBytesPerMs } of zones) {
       this.#zones.set(idc, {
         ingress: new Pipe(ingressBytesPerMs),
@@ -53,10 +61,10 @@ export class Network {
       }
     }
     // An origin serves whoever asks: it has no queue.
-    this.origin = { uplink: new Uplink(queue, origin.upBytesPerMs, Infinity), spec: undefined };
+    this.origin = { uplink: wayOut(origin.upBytesPerMs, Infinity), spec: undefined };
     this.endpoints = hosts.map((spec) => ({
       spec,
-      uplink: new Uplink(queue, spec.upBytesPerMs, network.servingMax),
+      uplink: wayOut(spec.upBytesPerMs, network.servingMax),
       downlink: new Pipe(spec.downBytesPerMs),
       isAlive: true,
       isStalled: false,
@@ -65,7 +73,7 @@ export class Network {
 
   /** Sends bytes; `done` when the last one is there. A job that is canceled before has no end. */
   carry(from: Source, to: Endpoint, bytes: number, done: () => void): Job {
-    return from.uplink.send(bytes, (job) => {
+    return from.uplink.send(bytes, to.downlink, (job) => {
       const { nowMs } = this.#queue;
       const arrivesAtMs = this.#pass(from, to, bytes, job.servedAtMs ?? nowMs);
       this.#queue.at(arrivesAtMs + this.#latencyMs, done);
@@ -89,6 +97,7 @@ export class Network {
       lastAtMs = this.#racks.get(fromRack)?.egress.pass(bytes, firstAtMs, lastAtMs) ?? lastAtMs;
       lastAtMs = this.#racks.get(toRack)?.ingress.pass(bytes, firstAtMs, lastAtMs) ?? lastAtMs;
     }
+    if (this.#isCoupled) return lastAtMs;
     return to.downlink.pass(bytes, firstAtMs, lastAtMs);
   }
 }

@@ -74,6 +74,8 @@ export interface NetworkSpec {
   readonly latencyMs: number;
   /** Pieces that an uploader sends at the same time; others wait for their turn. */
   readonly servingMax: number;
+  /** A sender is held up by its receivers' links too, as by TCP, and sends all pieces at the same time. For a few hosts: slow. */
+  readonly isCoupled?: boolean;
   /** Content bytes per millisecond between a rack and the rest of its zone, each way; undefined: no limit. */
   readonly rackBytesPerMs: number | undefined;
 }

@@ -3,6 +3,7 @@ import {
   GIGABIT,
   hostOf,
   type HostSpec,
+  NETWORK,
   PIECE_BYTES,
   type Scenario,
   scenarioOf,
@@ -14,8 +15,9 @@ import type { Choices, ScenarioFamily } from "./scenarios.ts";
 /** A content is asked for over twice the time that it takes one host to get it. */
 const STAGGER = 2;
 const MIB = 2 ** 20;
+const MEGABITS_200 = 25_000;
 
-/** S1 to S3, S5 to S7, S12, S13: what hosts and links are like. */
+/** S1 to S3, S5 to S7, S12, S13, S15: what hosts and links are like. */
 export const networkScenarios: Readonly<Record<string, ScenarioFamily>> = {
   s1: { title: "flash crowd", hosts: 1000, pieces: 256, build: (choices) => [flashCrowd(choices)] },
   s2: {
@@ -51,6 +53,12 @@ export const networkScenarios: Readonly<Record<string, ScenarioFamily>> = {
     pieces: 256,
     build: (choices) => [slowOrigin(choices)],
   },
+  s15: {
+    title: "a few hosts with connections that are held up at both ends",
+    hosts: 8,
+    pieces: 64,
+    build: (choices) => [fewHosts(choices)],
+  },
   s12: {
     title: "readers in order: when the first byte comes, how much waits out of order",
     hosts: 1000,
@@ -78,6 +86,20 @@ export function flashCrowd({ hosts, pieces, prngSeed }: Choices): Scenario {
     prngSeed,
     tasks: [taskOf(pieces)],
     hosts: Array.from({ length: hosts }, (_, number) => hostOf(number)),
+  });
+}
+
+/** Links of hosts in CI fleets and small clusters, where the way in is soon as full as the way out. */
+function fewHosts({ hosts, pieces, prngSeed }: Choices): Scenario {
+  const host = { upBytesPerMs: MEGABITS_200, downBytesPerMs: MEGABITS_200 };
+  return scenarioOf({
+    name: "s15",
+    title: "a few hosts, the ways in as narrow as the ways out, senders held up by their receivers",
+    prngSeed,
+    tasks: [taskOf(pieces, 7, 4 * MIB)],
+    hosts: Array.from({ length: hosts }, (_, number) => hostOf(number, host)),
+    origin: { upBytesPerMs: MEGABITS_200, downFromMs: undefined },
+    network: { ...NETWORK, isCoupled: true },
   });
 }
 

@@ -49,3 +49,14 @@ test.each(FLOORS)(
     expect(figures?.aloneCount).toBe(0);
   },
 );
+
+test("s15: few hosts whose receivers hold their senders up are within a fifth of the bound", () => {
+  const [scenario] = scenariosOf("s15", { prngSeed: 1 });
+  if (scenario === undefined) throw new Error("no scenario s15");
+
+  const { figures } = runScenario(scenario);
+
+  expect(figures.finishedCount).toBe(8);
+  expect(figures.efficiency).toBeGreaterThan(0.83);
+  expect(figures.originCopies).toBeLessThanOrEqual(1.001);
+});
