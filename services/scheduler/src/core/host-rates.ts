@@ -1,6 +1,8 @@
 import { LEASE_DEPTH_MAX, LEASE_DEPTH_MIN, UPLOAD_DEPTH_MIN } from "./limits.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, State, Task } from "./state.ts";
+import { noteSent } from "./swarm/expect.ts";
+import type { Swarm } from "./swarm/swarm.ts";
 import { syncDepth } from "./swarm/sync.ts";
 
 /** Weight of the newest sample in a smoothed figure: the last five or so decide. */
@@ -18,6 +20,9 @@ const RATED_BYTES_MIN = 512 * 1024;
 /** What one finished lease gives back of the slots. */
 const SLOT_SHARE_STEP = 1 / 8;
 
+/** A host that sends so many times as fast as usual is a fast one: between equal hosts samples differ by less. */
+const FAST_RATIO = 1.3;
+
 /** A lease ended well: its parent delivers at this pace, and may serve more again. */
 export function noteRate(task: Task, lease: Lease, atMs: number): void {
   const host = lease.parent;
@@ -31,6 +36,13 @@ export function noteRate(task: Task, lease: Lease, atMs: number): void {
   }
   if (host === undefined ? !lease.isOpen : lease.isFromIdleParent)
     noteControlTime(task, lease, atMs);
+  const { swarm } = task;
+  if (host !== undefined && swarm !== undefined && isFast(swarm, host)) noteSent(task, lease, host);
+}
+
+/** Whether the host sends much faster than is usual: its pieces take little longer than it takes to report them. */
+export function isFast({ bytesPerMs }: Swarm, host: Host): boolean {
+  return bytesPerMs > 0 && host.bytesPerMs >= FAST_RATIO * bytesPerMs;
 }
 
 /**

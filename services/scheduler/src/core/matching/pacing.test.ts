@@ -1,5 +1,5 @@
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
-import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { Event, LeaseEnded } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import {
@@ -12,6 +12,7 @@ import {
   tellAt,
 } from "../../../../../test/support/scheduler-world.ts";
 import { decide } from "../decide.ts";
+import { must } from "../invariant.ts";
 import { newState, type State } from "../state.ts";
 import { wakePaced } from "../tick.ts";
 
@@ -47,13 +48,24 @@ class World {
     tellAt(this.state, hostId, kind, this.nowMs);
   }
 
-  hold(hostId: string, pieces: readonly number[]): void {
+  hold(hostId: string, pieces: readonly number[], leasesEnded: LeaseEnded[] = []): void {
     const held = new Bitmap(PIECE_COUNT);
     for (const piece of pieces) held.add(piece);
     const digests = digestsOf(hostId === "host-0" ? pieces : []);
     const bitmap = held.toBytes();
-    const value = { taskId: TASK, incarnation: 1, bitmap, digests, leasesEnded: [] };
+    const value = { taskId: TASK, incarnation: 1, bitmap, digests, leasesEnded };
     this.tell(hostId, { $case: "piecesAvailable", value });
+  }
+
+  /** The swarm's first lease is over; what leases bring on the average is half of what the source sends. */
+  static withFastSource(): World {
+    const world = new World(4, PIECE_BYTES / PIECE_MS);
+    world.servedAt(START_MS - PIECE_MS);
+    const [first] = world.state.hosts.get("host-0")?.serving ?? [];
+    world.hold(first?.childHostId ?? "", [first?.pieces[0]?.start ?? 0]);
+    const { swarm } = must(world.state.tasks.get(TASK), "task");
+    must(swarm, "swarm").bytesPerMs = PIECE_BYTES / PIECE_MS / 2;
+    return world;
   }
 
   /** How many leases the host serves after a turn at that time. */
@@ -71,6 +83,27 @@ test("a source is given its second lease when the first is about to end", () => 
   const served = [0, PIECE_MS - 1, PIECE_MS].map((ms) => world.servedAt(START_MS + ms));
 
   expect(served).toEqual([1, 1, 2]);
+});
+
+test("a source twice as fast as usual is given its second lease a piece of its own earlier", () => {
+  expect(World.withFastSource().servedAt(START_MS)).toBe(2);
+});
+
+test("what a fast source sends is expected to end sooner when the lease before it took less time than expected", () => {
+  const world = World.withFastSource();
+  world.servedAt(START_MS);
+  const host = must(world.state.hosts.get("host-0"), "host-0");
+  const { leaseId, childHostId, pieces } = must(host.serving[0], "lease");
+
+  const durationMs = PIECE_MS / 2;
+  world.nowMs = START_MS + durationMs;
+  world.hold(childHostId, [pieces[0]?.start ?? 0], [{ leaseId, bytes: PIECE_BYTES, durationMs }]);
+
+  // Until then the second lease had half of the link.
+  const restMs = PIECE_MS - durationMs / 2;
+  const source = must(host.peers.get(TASK), "source").ordinal;
+  const sentAtMs = world.state.tasks.get(TASK)?.swarm?.timetable.sentAtMs(source);
+  expect(sentAtMs).toBe(START_MS + durationMs + restMs);
 });
 
 test("a source of unknown pace has one lease at a time", () => {

@@ -1,3 +1,4 @@
+import { isFast } from "../host-rates.ts";
 import type { Host, Task } from "../state.ts";
 import { ACTIVITY } from "../swarm/swarm.ts";
 import { policyFor, type Policy } from "./policy.ts";
@@ -12,6 +13,11 @@ import { hasFreeSlot, type MatchView } from "./view.ts";
 const CONTROL_HEADROOM = 1.4;
 /** And by this part of the time of a piece, as no expectation is exact. */
 const EARLY_PIECES = 0.04;
+/**
+ * A fast host's next lease comes a piece of its own earlier still: slower hosts send to the same child meanwhile and fill the child's link,
+ * so the fast one has to wait between two pieces. What it sends to another child then fills the gaps.
+ */
+const FAST_EARLY_PIECES = 1;
 
 /** Whether the source can be given a lease: its host has a slot, and its link is about to be free. */
 export function canServe(view: MatchView, source: number, host: Host): boolean {
@@ -30,14 +36,14 @@ export function isSending(
   nowMs: number,
 ): boolean {
   if (!policy.isPaced || host.serving.length === host.tinyLeaseCount) return false;
-  return (task.swarm?.timetable.sentAtMs(source) ?? 0) - leadMs(task) > nowMs;
+  return (task.swarm?.timetable.sentAtMs(source) ?? 0) - ownLeadMs(task, host) > nowMs;
 }
 
 /** Has a source that waits for its own upload looked at when that is about to end. */
 export function awaitOwnUpload({ task, swarm, policy, nowMs }: MatchView, source: number): void {
   const host = swarm.hosts[source];
   if (host === undefined || !isSending(task, policy, source, host, nowMs)) return;
-  const atMs = swarm.timetable.sentAtMs(source) - leadMs(task);
+  const atMs = swarm.timetable.sentAtMs(source) - ownLeadMs(task, host);
   if (atMs < Infinity) swarm.timetable.lookAt(source, atMs);
 }
 
@@ -49,7 +55,14 @@ export function wakeDueSources({ swarm, nowMs }: MatchView): void {
   }
 }
 
-/** So long before a link is free its next lease is granted. */
+/** So long before the link of this host is free its next lease is granted. */
+function ownLeadMs(task: Task, host: Host): number {
+  const { swarm, layout } = task;
+  if (swarm === undefined || layout === undefined || !isFast(swarm, host)) return leadMs(task);
+  return leadMs(task) + (FAST_EARLY_PIECES * layout.pieceLengthBytes) / host.bytesPerMs;
+}
+
+/** Before the link of any host is free its next lease is granted so long at least. */
 export function leadMs(task: Task): number {
   return CONTROL_HEADROOM * task.controlMs + EARLY_PIECES * pieceMs(task);
 }

@@ -1,5 +1,5 @@
 import type { Lease } from "../lease.ts";
-import type { Task } from "../state.ts";
+import type { Host, Task } from "../state.ts";
 import type { Swarm } from "./swarm.ts";
 
 /** Keeps the timetable of a swarm in step with its leases. */
@@ -39,6 +39,29 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
   const bytesPerMs = parent.bytesPerMs === 0 ? swarm.usualBytesPerMs : parent.bytesPerMs;
   const restMs = restBytes === 0 ? 0 : restBytes / bytesPerMs;
   timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), atMs + restMs));
+}
+
+/**
+ * The lease ended well: how long it took says when, and so when its parent's link is free, earlier than the report of it. What was
+ * granted from the parent meanwhile has had half of the link since. Never later than expected: a lease that took long may have waited for
+ * the link of its child.
+ */
+export function noteSent(task: Task, lease: Lease, parent: Host): void {
+  const source = parent.peers.get(lease.taskId)?.ordinal ?? -1;
+  const { swarm } = task;
+  if (source < 0 || swarm === undefined) return;
+  const travelMs = task.controlMs / 2;
+  const endedAtMs = lease.grantedAtMs + travelMs + lease.transferMs;
+  let sentAtMs = endedAtMs;
+  for (const other of parent.serving) {
+    if (other === lease) continue;
+    const beganAtMs = other.grantedAtMs + travelMs;
+    const sharedMs = Math.max(0, endedAtMs - beganAtMs);
+    const aloneMs = bytesOf(other) / parent.bytesPerMs;
+    sentAtMs = Math.max(sentAtMs, beganAtMs) + Math.max(0, aloneMs - sharedMs / 2);
+  }
+  const { timetable } = swarm;
+  timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), sentAtMs));
 }
 
 function bytesOf({ remainingCount, child }: Lease): number {
