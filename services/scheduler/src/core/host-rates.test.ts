@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { noteRate } from "./host-rates.ts";
 import { Lease } from "./lease.ts";
 import { type Host, newHost, newPeer, newTask, type Peer } from "./state.ts";
+import { Swarm } from "./swarm/swarm.ts";
 
 const PIECE_BYTES = 4 * 2 ** 20;
 const LINK_BYTES_PER_MS = 100_000;
@@ -46,3 +47,28 @@ test("a link is as fast as all of its leases together, however long each of them
 test("a link that is seldom used is as fast as one lease over it", () => {
   expect(paceAfter(80, 20 * PIECE_MS, PIECE_MS)).toBeCloseTo(LINK_BYTES_PER_MS, -3);
 });
+
+/** Leases of one child at once, after one whose grant and report took this part of a piece's time. */
+function depthAfter(pieces: number): number {
+  const parent = newHost("parent", "boot", STARTED_AT_MS);
+  const task = newTask("07", 7, STARTED_AT_MS);
+  task.layout = { lengthBytes: 8 * PIECE_BYTES, pieceLengthBytes: PIECE_BYTES };
+  task.swarm = new Swarm(8, 1);
+  task.swarm.bytesPerMs = LINK_BYTES_PER_MS;
+  const child = newPeer(task, newHost("child", "boot", STARTED_AT_MS));
+  const lease = endedLease(child, parent, PIECE_MS, STARTED_AT_MS);
+  lease.isFromIdleParent = true;
+  noteRate(task, lease, STARTED_AT_MS + (1 + pieces) * PIECE_MS);
+  return task.leaseDepth;
+}
+
+test.each([
+  { pieces: 0.2, depth: 2 },
+  { pieces: 0.5, depth: 3 },
+  { pieces: 2, depth: 5 },
+])(
+  "while a grant travels $pieces of a piece's time, a child has $depth leases",
+  ({ pieces, depth }) => {
+    expect(depthAfter(pieces)).toBe(depth);
+  },
+);

@@ -13,6 +13,8 @@ const TASK_WEIGHT = 0.05;
 const PACE_LEASES = 4;
 /** Control messages are not all alike: leases for so many times the usual delay keep a link busy through the longer ones. */
 const CONTROL_HEADROOM = 1.4;
+/** Below it the lease that waits at a child for its turn bridges the time. */
+const PIECES_MEANWHILE_MIN = 0.5;
 /** A host that failed children again and again still gets this part of its slots, or one lease at a time. */
 const SLOT_SHARE_MIN = 1 / 16;
 /** Of less, the time tells of latency and not of the link: a host that sends small files would pass for a straggler. */
@@ -76,7 +78,9 @@ function noteControlTime(task: Task, lease: Lease, atMs: number): void {
   if (layout === undefined || swarm === undefined || swarm.usualBytesPerMs === 0) return;
   const besidesMs = Math.max(0, atMs - lease.grantedAtMs - lease.transferMs);
   task.controlMs = smoothed(task.controlMs, besidesMs, TASK_WEIGHT);
-  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + Math.floor(piecesMeanwhile(task, 0)));
+  const meanwhile = piecesMeanwhile(task, 0);
+  const more = meanwhile < PIECES_MEANWHILE_MIN ? 0 : 1 + Math.floor(meanwhile);
+  const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + more);
   // One less is not worth looking at every peer again.
   if (depth === task.leaseDepth || depth === task.leaseDepth - 1) return;
   task.leaseDepth = depth;

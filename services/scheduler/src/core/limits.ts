@@ -7,10 +7,10 @@ export const LEASE_BYTES_MAX = 64 * MIB;
 /** Bytes of one lease when no other child waits: fewer decisions, and a failure still repeats little. */
 export const LEASE_BYTES_ALONE_MAX = 256 * MIB;
 /**
- * Live leases of one child in one task: one that is sent, one that shares or waits for the link, one whose grant is on its way.
- * Where control messages take longer than pieces, more are; see `Task.leaseDepth`.
+ * Live leases of one child in one task: one that is sent, and one that is granted before that has ended. Of more, the parts share the
+ * child's link, and hold up their senders' links too. Where control messages take longer than pieces, more are; see `Task.leaseDepth`.
  */
-export const LEASE_DEPTH_MIN = 3;
+export const LEASE_DEPTH_MIN = 2;
 export const LEASE_DEPTH_MAX = 12;
 /** Likewise of one parent: what waits in its queue is not elsewhere, and holds up a rare piece that comes after it. */
 export const UPLOAD_DEPTH_MIN = 2;

@@ -29,7 +29,7 @@ export function leaseSize(
   const pieceBytes = task.layout?.pieceLengthBytes ?? 1;
   const fewest = Math.max(1, Math.floor(policy.leaseBytesMin / pieceBytes));
   // Several sources bring the rest sooner than one.
-  const part = Math.max(fewest, Math.ceil(swarm.missingCountOf(child) / task.leaseDepth));
+  const part = Math.max(fewest, Math.ceil(swarm.missingCountOf(child) / (task.leaseDepth + 1)));
   if (task.needyIds.size <= 1) {
     const isOneSource = task.holderIds.size <= 1;
     return { pieces: isOneSource ? LEASE_PIECES_MAX : part, bytes: LEASE_BYTES_ALONE_MAX };

@@ -1,4 +1,5 @@
 import type { Peer, State, Task } from "../state.ts";
+import { hasEnoughLeases } from "../swarm/sync.ts";
 import { wantedPieces } from "../wanted.ts";
 import { originReader } from "./origin.ts";
 import { isSending } from "./pacing.ts";
@@ -33,7 +34,7 @@ export function whyWaiting(
   child: Peer,
 ): string {
   const { state, task, nowMs } = view;
-  if (child.leases.length >= task.leaseDepth) return "enough leases are live";
+  if (hasEnoughLeases(child)) return "enough leases are live";
   const wanted = [...wantedPieces(task, child).take(WANTED_MAX)];
   let holderCount = 0;
   let lookedCount = 0;

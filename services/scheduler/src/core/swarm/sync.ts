@@ -7,6 +7,9 @@ import { ACTIVITY, Swarm } from "./swarm.ts";
 import type { Wants } from "./wants.ts";
 import { setBit, wordCountOf } from "./words.ts";
 
+/** A parent slower than this part of the usual pace leaves most of its child's link to others. */
+const THIN_SHARE = 0.3;
+
 /**
  * Keeps the swarm of a task in step with the folded state. A task has one from its first decision on (or none, until then): the
  * functions do nothing without it, so a replay does not pay for an index that nobody asks.
@@ -114,8 +117,22 @@ export function isSource(peer: Peer): boolean {
   );
 }
 
-export function canTake({ host, leases, task }: Peer): boolean {
-  return task.state !== "retired" && host.state === "alive" && leases.length < task.leaseDepth;
+export function canTake(peer: Peer): boolean {
+  const { host, task } = peer;
+  return task.state !== "retired" && host.state === "alive" && !hasEnoughLeases(peer);
+}
+
+/** Whether the peer has as many live leases as keep its link busy; one that takes a part of the link only leaves room for another. */
+export function hasEnoughLeases({ host, leases, task }: Peer): boolean {
+  if (leases.length !== task.leaseDepth) return leases.length > task.leaseDepth;
+  return !leases.some((lease) => isThin(lease, host, task));
+}
+
+/** Whether what the lease brings comes over the thin link between zones, or from a slow host. */
+function isThin({ parent }: Lease, host: Host, { swarm }: Task): boolean {
+  if (parent === undefined) return false;
+  if (parent.idc !== host.idc) return true;
+  return parent.bytesPerMs > 0 && parent.bytesPerMs < THIN_SHARE * (swarm?.usualBytesPerMs ?? 0);
 }
 
 /** Has the source's next lease looked for, if it is one and has nothing to do. */

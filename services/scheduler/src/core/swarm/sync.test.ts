@@ -1,0 +1,62 @@
+import { expect, test } from "vitest";
+import { Lease } from "../lease.ts";
+import { LEASE_DEPTH_MIN } from "../limits.ts";
+import { type Host, newHost, newPeer, newTask } from "../state.ts";
+import { Swarm } from "./swarm.ts";
+import { hasEnoughLeases } from "./sync.ts";
+
+const AT_MS = 1_000_000;
+const USUAL_BYTES_PER_MS = 100_000;
+
+/** A host of the child's zone, or of another one, with the pace that it has shown; 0: none. */
+function parentOf(idc: string, bytesPerMs: number): Host {
+  const host = newHost("parent", "boot", AT_MS);
+  host.idc = idc;
+  host.bytesPerMs = bytesPerMs;
+  return host;
+}
+
+/** Whether a child with leases from these hosts (`undefined`: the origin) has enough. */
+function isEnough(parents: readonly (Host | undefined)[]): boolean {
+  const task = newTask("07", 7, AT_MS);
+  task.swarm = new Swarm(4, 1);
+  task.swarm.bytesPerMs = USUAL_BYTES_PER_MS;
+  const host = newHost("child", "boot", AT_MS);
+  host.idc = "near";
+  const child = newPeer(task, host);
+  child.leases = parents.map(
+    (parent, number) =>
+      new Lease({
+        number,
+        decided: { slice: 7, epoch: 1, decidedAtMs: AT_MS },
+        child,
+        parent,
+        pieces: [],
+        isOpen: false,
+        requestId: "",
+        reason: "",
+        candidateCount: 1,
+        durationMs: 1,
+        traceparent: "",
+      }),
+  );
+  return hasEnoughLeases(child);
+}
+
+const usual = parentOf("near", USUAL_BYTES_PER_MS);
+const unknown = parentOf("near", 0);
+const slow = parentOf("near", USUAL_BYTES_PER_MS / 4);
+const far = parentOf("far", USUAL_BYTES_PER_MS);
+
+test.each([
+  { what: "one lease", parents: [usual], enough: false },
+  { what: "two", parents: [usual, usual], enough: true },
+  { what: "one from a host of unknown pace", parents: [usual, unknown], enough: true },
+  { what: "one from the origin", parents: [usual, undefined], enough: true },
+  { what: "one from a slow host", parents: [usual, slow], enough: false },
+  { what: "one from another zone", parents: [far, usual], enough: false },
+  { what: "one more besides", parents: [far, usual, slow], enough: true },
+])("$what: enough for a child is $enough", ({ parents, enough }) => {
+  expect(parents.length).toBeLessThanOrEqual(LEASE_DEPTH_MIN + 1);
+  expect(isEnough(parents)).toBe(enough);
+});
