@@ -17,8 +17,7 @@ export interface ShapedNetwork {
 
 /** Addresses for benchmarks of networks (RFC 2544): nobody else's. */
 const NETWORK = "198.18.77";
-/** By this process: what another run has not cleaned up is not in the way. */
-const BRIDGE = `lwb${process.pid}`;
+const BRIDGE = "lwbench0";
 /** What a link may send at once, and how long a packet may wait for its turn. */
 const TBF = ["burst", "128kb", "latency", "50ms"];
 
@@ -54,7 +53,7 @@ export async function makeShapedNetwork(
     await ip("addr", "add", `${NETWORK}.254/24`, "dev", BRIDGE);
     await ip("link", "set", BRIDGE, "up");
     for (const [index, name] of names.entries()) {
-      const port = `lw${process.pid}p${index + 1}`;
+      const port = `lwport${index + 1}`;
       await ip("netns", "add", name);
       await ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name);
       await ip("link", "set", port, "master", BRIDGE, "up");

@@ -48,17 +48,19 @@ test("a link that is seldom used is as fast as one lease over it", () => {
   expect(paceAfter(80, 20 * PIECE_MS, PIECE_MS)).toBeCloseTo(LINK_BYTES_PER_MS, -3);
 });
 
-/** Leases of one child at once, after one whose grant and report took this part of a piece's time. */
-function depthAfter(pieces: number): number {
+/** Leases of one child at once, after some whose grants and reports took these parts of a piece's time. */
+function depthAfter(...samples: readonly number[]): number {
   const parent = newHost("parent", "boot", STARTED_AT_MS);
   const task = newTask("07", 7, STARTED_AT_MS);
   task.layout = { lengthBytes: 8 * PIECE_BYTES, pieceLengthBytes: PIECE_BYTES };
   task.swarm = new Swarm(8, 1);
   task.swarm.bytesPerMs = LINK_BYTES_PER_MS;
   const child = newPeer(task, newHost("child", "boot", STARTED_AT_MS));
-  const lease = endedLease(child, parent, PIECE_MS, STARTED_AT_MS);
-  lease.isFromIdleParent = true;
-  noteRate(task, lease, STARTED_AT_MS + (1 + pieces) * PIECE_MS);
+  for (const pieces of samples) {
+    const lease = endedLease(child, parent, PIECE_MS, STARTED_AT_MS);
+    lease.isFromIdleParent = true;
+    noteRate(task, lease, STARTED_AT_MS + (1 + pieces) * PIECE_MS);
+  }
   return task.leaseDepth;
 }
 
@@ -72,3 +74,7 @@ test.each([
     expect(depthAfter(pieces)).toBe(depth);
   },
 );
+
+test("a first grant that travelled long is forgotten in time", () => {
+  expect(depthAfter(0.5, ...Array<number>(100).fill(0.01))).toBe(2);
+});

@@ -81,8 +81,9 @@ function noteControlTime(task: Task, lease: Lease, atMs: number): void {
   const meanwhile = piecesMeanwhile(task, 0);
   const more = meanwhile < PIECES_MEANWHILE_MIN ? 0 : 1 + Math.floor(meanwhile);
   const depth = Math.min(LEASE_DEPTH_MAX, LEASE_DEPTH_MIN + more);
-  // One less is not worth looking at every peer again.
-  if (depth === task.leaseDepth || depth === task.leaseDepth - 1) return;
+  // One less is not worth looking at every peer again, unless the least will do by far.
+  const isLeast = meanwhile < PIECES_MEANWHILE_MIN / 2;
+  if (depth === task.leaseDepth || (depth === task.leaseDepth - 1 && !isLeast)) return;
   task.leaseDepth = depth;
   syncDepth(task);
 }

@@ -109,7 +109,7 @@ export class Lease {
     return this.decided.decidedAtMs;
   }
 
-  /** When the last piece of it came, or it was granted. */
+  /** When the newest piece of it came while it was live, or it was granted. */
   get progressAtMs(): number {
     return this.#progressAtMs ?? this.decided.decidedAtMs;
   }

@@ -8,7 +8,8 @@ export const LEASE_BYTES_MAX = 64 * MIB;
 export const LEASE_BYTES_ALONE_MAX = 256 * MIB;
 /**
  * Live leases of one child in one task: one that is sent, and one that is granted before that has ended. Of more, the parts share the
- * child's link, and hold up their senders' links too. Where control messages take longer than pieces, more are; see `Task.leaseDepth`.
+ * child's link, and hold up their senders' links too. One more beside a slow one; more where control messages take a good part of a piece's
+ * time: see `Task.leaseDepth`.
  */
 export const LEASE_DEPTH_MIN = 2;
 export const LEASE_DEPTH_MAX = 12;

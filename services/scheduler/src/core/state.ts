@@ -134,7 +134,7 @@ export interface Task {
   readonly promised: Set<Peer>;
   /** When the first of them is due. */
   promisesDueAtMs: number;
-  /** Live leases of one peer, taken or given; grows with the time that control messages take. */
+  /** Live leases that one peer takes, but for one beside a slow one; grows with the time that control messages take. */
   leaseDepth: number;
   /** The origin answers ranges; and its first stream was ended, for several hosts to read a part each. Not projected either. */
   hasOriginRanges: boolean;

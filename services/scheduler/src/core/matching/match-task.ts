@@ -41,7 +41,7 @@ function serveReady(view: MatchView): void {
 function serveFresh(view: MatchView): void {
   const { swarm } = view;
   let waiting = openFirst(view, swarm.takeFresh());
-  for (let round = 0; round < view.task.leaseDepth && waiting.length > 0; round++) {
+  for (let round = 0; round <= view.task.leaseDepth && waiting.length > 0; round++) {
     waiting = waiting.filter((child) => {
       if (!view.isTurnFull()) return serveTo(view, child) || readOrigin(view, child);
       swarm.freshen(child);

@@ -57,11 +57,18 @@ export function noteSent(task: Task, lease: Lease, parent: Host): void {
     if (other === lease) continue;
     const beganAtMs = other.grantedAtMs + travelMs;
     const sharedMs = Math.max(0, endedAtMs - beganAtMs);
-    const aloneMs = bytesOf(other) / parent.bytesPerMs;
+    // All of it: what of it has come meanwhile is in the half.
+    const aloneMs = grantedBytesOf(other) / parent.bytesPerMs;
     sentAtMs = Math.max(sentAtMs, beganAtMs) + Math.max(0, aloneMs - sharedMs / 2);
   }
   const { timetable } = swarm;
   timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), sentAtMs));
+}
+
+function grantedBytesOf({ pieces, task }: Lease): number {
+  let pieceCount = 0;
+  for (const { count } of pieces) pieceCount += count;
+  return pieceCount * (task.layout?.pieceLengthBytes ?? 0);
 }
 
 function bytesOf({ remainingCount, child }: Lease): number {

@@ -17,10 +17,11 @@ function parentOf(idc: string, bytesPerMs: number): Host {
 }
 
 /** Whether a child with leases from these hosts (`undefined`: the origin) has enough. */
-function isEnough(parents: readonly (Host | undefined)[]): boolean {
+function isEnough(parents: readonly (Host | undefined)[], originBytesPerMs = 0): boolean {
   const task = newTask("07", 7, AT_MS);
   task.swarm = new Swarm(4, 1);
   task.swarm.bytesPerMs = USUAL_BYTES_PER_MS;
+  task.swarm.originBytesPerMs = originBytesPerMs;
   const host = newHost("child", "boot", AT_MS);
   host.idc = "near";
   const child = newPeer(task, host);
@@ -59,4 +60,8 @@ test.each([
 ])("$what: enough for a child is $enough", ({ parents, enough }) => {
   expect(parents.length).toBeLessThanOrEqual(LEASE_DEPTH_MIN + 1);
   expect(isEnough(parents)).toBe(enough);
+});
+
+test("what a slow origin sends leaves room for one more", () => {
+  expect(isEnough([usual, undefined], USUAL_BYTES_PER_MS / 4)).toBe(false);
 });

@@ -128,11 +128,11 @@ export function hasEnoughLeases({ host, leases, task }: Peer): boolean {
   return !leases.some((lease) => isThin(lease, host, task));
 }
 
-/** Whether what the lease brings comes over the thin link between zones, or from a slow host. */
+/** Whether what the lease brings comes over the thin link between zones, or from a slow host or origin. */
 function isThin({ parent }: Lease, host: Host, { swarm }: Task): boolean {
-  if (parent === undefined) return false;
-  if (parent.idc !== host.idc) return true;
-  return parent.bytesPerMs > 0 && parent.bytesPerMs < THIN_SHARE * (swarm?.usualBytesPerMs ?? 0);
+  if (parent !== undefined && parent.idc !== host.idc) return true;
+  const bytesPerMs = parent === undefined ? (swarm?.originBytesPerMs ?? 0) : parent.bytesPerMs;
+  return bytesPerMs > 0 && bytesPerMs < THIN_SHARE * (swarm?.usualBytesPerMs ?? 0);
 }
 
 /** Has the source's next lease looked for, if it is one and has nothing to do. */
