@@ -43,8 +43,8 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
 
 /**
  * The lease ended well: how long it took says when, and so when its parent's link is free, earlier than the report of it. What was
- * granted from the parent meanwhile may have had all of the link: a lease that took long may have waited for the link of its child. For
- * the same reason never later than expected.
+ * granted from the parent meanwhile has had half of the link since. Never later than expected: a lease that took long may have waited for
+ * the link of its child.
  */
 export function noteSent(task: Task, lease: Lease, parent: Host): void {
   const source = parent.peers.get(lease.taskId)?.ordinal ?? -1;
@@ -57,8 +57,9 @@ export function noteSent(task: Task, lease: Lease, parent: Host): void {
     if (other === lease) continue;
     const beganAtMs = other.grantedAtMs + travelMs;
     const sharedMs = Math.max(0, endedAtMs - beganAtMs);
+    // All of it: what of it has come meanwhile is in the half.
     const aloneMs = grantedBytesOf(other) / parent.bytesPerMs;
-    sentAtMs = Math.max(sentAtMs, beganAtMs) + Math.max(0, aloneMs - sharedMs);
+    sentAtMs = Math.max(sentAtMs, beganAtMs) + Math.max(0, aloneMs - sharedMs / 2);
   }
   const { timetable } = swarm;
   timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), sentAtMs));
