@@ -201,7 +201,7 @@ test("a lease in a message of another slice than its id says is refused", () => 
     }
   };
 
-  expect(replay).toThrow(/is of another log/u);
+  expect(replay).toThrow(/is of another message/u);
   expect(replayed.leases.size).toBe(0);
 });
 

@@ -1,19 +1,11 @@
 import type { EventQueue } from "./event-queue.ts";
-import type { Job, WayOut } from "./links.ts";
-
-/** A host's way in, as far as flows go. */
-export interface WayIn {
-  readonly bytesPerMs: number;
-}
+import { type Job, ROUNDING_BYTES, type WayIn, type WayOut } from "./links.ts";
 
 interface Flow extends Job {
   readonly from: FlowUplink;
   readonly to: WayIn;
   bytesPerMs: number;
 }
-
-/** Equal pieces end together, whatever rounding makes of them. */
-const ROUNDING_BYTES = 1e-3;
 
 /** What flows that are not yet settled have left of one link. */
 interface Share {

@@ -9,21 +9,26 @@ export interface Job {
   readonly done: (job: Job) => void;
 }
 
+/** A host's way in. */
+export interface WayIn {
+  readonly bytesPerMs: number;
+}
+
 /** A host's way out. */
 export interface WayOut {
   readonly bytesPerMs: number;
   /** Pieces under way or waiting. */
   readonly load: number;
   readonly sentBytes: number;
-  /** @param to the way in of who receives them */
-  send(bytes: number, to: { readonly bytesPerMs: number }, done: (job: Job) => void): Job;
+  /** @param to of who receives them */
+  send(bytes: number, to: WayIn, done: (job: Job) => void): Job;
   cancel(job: Job): void;
   /** 0 stops it: what is under way stays where it is. */
   setRate(bytesPerMs: number): void;
 }
 
 /** Equal pieces end together, whatever rounding makes of them. */
-const ROUNDING_BYTES = 1e-3;
+export const ROUNDING_BYTES = 1e-3;
 
 /**
  * A host's way out. Up to `servingMax` pieces share the rate equally; others wait in order. One at a time is a queue,
@@ -123,7 +128,7 @@ export class Uplink implements WayOut {
  * A way that others share: a host's way in, a rack's or a zone's ways in and out. Pieces pass in the order in which their
  * last byte left the sender; one may arrive no faster than the rate lets it.
  */
-export class Pipe {
+export class Pipe implements WayIn {
   readonly bytesPerMs: number;
   #freeAtMs = 0;
   carriedBytes = 0;

@@ -53,12 +53,6 @@ export const networkScenarios: Readonly<Record<string, ScenarioFamily>> = {
     pieces: 256,
     build: (choices) => [slowOrigin(choices)],
   },
-  s15: {
-    title: "a few hosts with connections that are held up at both ends",
-    hosts: 8,
-    pieces: 64,
-    build: (choices) => [fewHosts(choices)],
-  },
   s12: {
     title: "readers in order: when the first byte comes, how much waits out of order",
     hosts: 1000,
@@ -72,6 +66,12 @@ export const networkScenarios: Readonly<Record<string, ScenarioFamily>> = {
     hosts: 100,
     pieces: 8,
     build: (choices) => [manyContents(choices)],
+  },
+  s15: {
+    title: "a few hosts with connections that are held up at both ends",
+    hosts: 8,
+    pieces: 64,
+    build: (choices) => [fewHosts(choices)],
   },
 };
 

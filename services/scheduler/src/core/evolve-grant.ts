@@ -29,7 +29,7 @@ export function grantOf(state: State, value: LeaseGranted, context: DecisionCont
   const number = leaseNumberOf(value.leaseId);
   mustHold(
     leaseIdOf(context, number) === value.leaseId,
-    `lease ${value.leaseId} is of another log`,
+    () => `lease ${value.leaseId} is of another message`,
   );
   return { value, number, child, parent: parentHostId === "" ? undefined : peerOf(parentHostId) };
 }

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
+import { aLease } from "../../../../test/support/lease-builder.ts";
 import { noteRate } from "./host-rates.ts";
-import { Lease } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 import { type Host, newHost, newPeer, newTask, type Peer } from "./state.ts";
 import { Swarm } from "./swarm/swarm.ts";
 
@@ -10,19 +12,8 @@ const PIECE_MS = PIECE_BYTES / LINK_BYTES_PER_MS;
 const STARTED_AT_MS = 1_000_000;
 
 function endedLease(child: Peer, parent: Host, transferMs: number, grantedAtMs: number): Lease {
-  const lease = new Lease({
-    number: grantedAtMs,
-    decided: { slice: 7, epoch: 1, decidedAtMs: grantedAtMs },
-    child,
-    parent,
-    pieces: [],
-    isOpen: false,
-    requestId: "",
-    reason: "",
-    candidateCount: 1,
-    durationMs: 1,
-    traceparent: "",
-  });
+  const decided = { slice: 7, epoch: 1, decidedAtMs: grantedAtMs };
+  const lease = aLease({ number: grantedAtMs, decided, child, parent });
   lease.bytes = PIECE_BYTES;
   lease.transferMs = transferMs;
   return lease;

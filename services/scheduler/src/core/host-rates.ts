@@ -21,8 +21,7 @@ const SLOT_SHARE_MIN = 1 / 16;
 const RATED_BYTES_MIN = 512 * 1024;
 /** What one finished lease gives back of the slots. */
 const SLOT_SHARE_STEP = 1 / 8;
-
-/** A host that sends so many times as fast as usual is a fast one: between equal hosts samples differ by less. */
+/** A host that sends so many times as fast as usual is a fast one: figures of equal hosts that have served for a while differ by less. */
 const FAST_RATIO = 1.3;
 
 /** A lease ended well: its parent delivers at this pace, and may serve more again. */
@@ -42,7 +41,7 @@ export function noteRate(task: Task, lease: Lease, atMs: number): void {
   if (host !== undefined && swarm !== undefined && isFast(swarm, host)) noteSent(task, lease, host);
 }
 
-/** Whether the host sends much faster than is usual: its pieces take little longer than it takes to report them. */
+/** Whether the host sends much faster than is usual in the swarm. */
 export function isFast({ bytesPerMs }: Swarm, host: Host): boolean {
   return bytesPerMs > 0 && host.bytesPerMs >= FAST_RATIO * bytesPerMs;
 }

@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
+import { aLease } from "../../../../test/support/lease-builder.ts";
 import { LeaseIndex, leaseNumberOf } from "./lease-index.ts";
-import { Lease } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 import { overdueAtMs } from "./leases.ts";
 import { newHost, newPeer, newTask } from "./state.ts";
 
@@ -10,19 +12,7 @@ const NUMBERS = [0, 1, 65, 127, 128, 129, 600] as const;
 const CHILD = newPeer(newTask("07", 7, 0), newHost("child", "boot", 0));
 
 function leaseOf(slice: number, epoch: number, number: number): Lease {
-  return new Lease({
-    number,
-    decided: { slice, epoch, decidedAtMs: 0 },
-    child: CHILD,
-    parent: undefined,
-    pieces: [],
-    isOpen: false,
-    requestId: "",
-    reason: "",
-    candidateCount: 1,
-    durationMs: 1,
-    traceparent: "",
-  });
+  return aLease({ number, decided: { slice, epoch, decidedAtMs: 0 }, child: CHILD });
 }
 
 test("it holds what a map by id holds, whatever is added and taken out", () => {

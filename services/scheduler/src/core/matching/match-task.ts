@@ -37,7 +37,10 @@ function serveReady(view: MatchView): void {
   if (at < ready.length) swarm.ready = [...ready.slice(at), ...swarm.ready];
 }
 
-/** One lease for each child in turn, so that no child takes all slots; one with the origin's response open goes first. */
+/**
+ * One lease for each child in turn, so that no child takes all slots; one with the origin's response open goes first. A round more
+ * than leases that a child takes: it may take another beside a slow one.
+ */
 function serveFresh(view: MatchView): void {
   const { swarm } = view;
   let waiting = openFirst(view, swarm.takeFresh());

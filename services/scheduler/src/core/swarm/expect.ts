@@ -1,3 +1,4 @@
+import { countOf } from "@lacewing/contracts/pieces.ts";
 import type { Lease } from "../lease.ts";
 import type { Host, Task } from "../state.ts";
 import type { Swarm } from "./swarm.ts";
@@ -33,8 +34,7 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
   if (parent === undefined || source < 0) return;
   let restBytes = 0;
   for (const other of parent.serving) {
-    if (other === lease) continue;
-    restBytes += other.remainingCount * (other.task.layout?.pieceLengthBytes ?? 0);
+    if (other !== lease) restBytes += bytesOf(other);
   }
   const bytesPerMs = parent.bytesPerMs === 0 ? swarm.usualBytesPerMs : parent.bytesPerMs;
   const restMs = restBytes === 0 ? 0 : restBytes / bytesPerMs;
@@ -65,12 +65,11 @@ export function noteSent(task: Task, lease: Lease, parent: Host): void {
   timetable.setSentAt(source, Math.min(timetable.sentAtMs(source), sentAtMs));
 }
 
-function grantedBytesOf({ pieces, task }: Lease): number {
-  let pieceCount = 0;
-  for (const { count } of pieces) pieceCount += count;
-  return pieceCount * (task.layout?.pieceLengthBytes ?? 0);
+/** Of pieces that its child does not hold yet. */
+function bytesOf({ remainingCount, task }: Lease): number {
+  return remainingCount * (task.layout?.pieceLengthBytes ?? 0);
 }
 
-function bytesOf({ remainingCount, child }: Lease): number {
-  return remainingCount * (child.task.layout?.pieceLengthBytes ?? 0);
+function grantedBytesOf({ pieces, task }: Lease): number {
+  return countOf(pieces) * (task.layout?.pieceLengthBytes ?? 0);
 }

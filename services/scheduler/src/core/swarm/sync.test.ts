@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { Lease } from "../lease.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { aLease } from "../../../../../test/support/lease-builder.ts";
 import { LEASE_DEPTH_MIN } from "../limits.ts";
 import { type Host, newHost, newPeer, newTask } from "../state.ts";
 import { Swarm } from "./swarm.ts";
@@ -25,22 +26,7 @@ function isEnough(parents: readonly (Host | undefined)[], originBytesPerMs = 0):
   const host = newHost("child", "boot", AT_MS);
   host.idc = "near";
   const child = newPeer(task, host);
-  child.leases = parents.map(
-    (parent, number) =>
-      new Lease({
-        number,
-        decided: { slice: 7, epoch: 1, decidedAtMs: AT_MS },
-        child,
-        parent,
-        pieces: [],
-        isOpen: false,
-        requestId: "",
-        reason: "",
-        candidateCount: 1,
-        durationMs: 1,
-        traceparent: "",
-      }),
-  );
+  child.leases = parents.map((parent, number) => aLease({ number, child, parent }));
   return hasEnoughLeases(child);
 }
 
