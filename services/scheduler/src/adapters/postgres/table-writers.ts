@@ -23,8 +23,9 @@ export interface TableWrite {
   readonly table: string;
   /** One parameter: a JSON array of rows. */
   readonly statement: string;
-  /** JSON text of each row, in key order, so that two writers lock rows in the same order. */
-  readonly rows: readonly string[];
+  readonly rowCount: number;
+  /** JSON text of each row, made when it is asked for, in key order, so that two writers lock rows in the same order. */
+  readonly rows: Iterable<string>;
 }
 
 /** Larger dead letters are cut: the limit of the column, and of a message. */
@@ -34,59 +35,69 @@ const REASON_LENGTH_MAX = 512;
 /** The batch as statements, in the order in which they are run. */
 export function tableWrites(batch: ProjectionRows): readonly TableWrite[] {
   const writes: readonly TableWrite[] = [
-    {
-      table: "hosts",
-      statement: statements.UPSERT_HOSTS,
-      rows: inKeyOrder(batch.hosts, (row) => row.hostId).map(hostJson),
-    },
-    {
-      table: "tasks",
-      statement: statements.UPSERT_TASKS,
-      rows: inKeyOrder(batch.tasks, (row) => row.taskId).map(taskJson),
-    },
-    {
-      table: "peers",
-      statement: statements.DELETE_PEERS,
-      rows: inKeyOrder(batch.removedPeers, (row) => row.taskId + row.hostId).map((row) =>
-        JSON.stringify({ task_id: row.taskId, host_id: row.hostId }),
-      ),
-    },
-    {
-      table: "peers",
-      statement: statements.UPSERT_PEERS,
-      rows: inKeyOrder(batch.peers, (row) => row.taskId + row.hostId).map(peerJson),
-    },
-    {
-      table: "tasks",
-      statement: statements.FORGET_TASKS,
-      rows: batch.forgottenTaskIds.toSorted().map((taskId) => JSON.stringify({ task_id: taskId })),
-    },
-    {
-      table: "hosts",
-      statement: statements.FORGET_HOSTS,
-      rows: batch.forgottenHostIds.toSorted().map((hostId) => JSON.stringify({ host_id: hostId })),
-    },
-    {
-      table: "leases",
-      statement: statements.UPSERT_LEASES,
-      rows: inKeyOrder(batch.leases, (row) => row.leaseId).map(leaseJson),
-    },
-    {
-      table: "downloads",
-      statement: statements.INSERT_DOWNLOADS,
-      rows: inKeyOrder(batch.downloads, (row) => row.download.downloadId).map(downloadJson),
-    },
+    tableWrite("hosts", statements.UPSERT_HOSTS, batch.hosts, (row) => row.hostId, hostJson),
+    tableWrite("tasks", statements.UPSERT_TASKS, batch.tasks, (row) => row.taskId, taskJson),
+    tableWrite("peers", statements.DELETE_PEERS, batch.removedPeers, peerKey, peerKeyJson),
+    tableWrite("peers", statements.UPSERT_PEERS, batch.peers, peerKey, peerJson),
+    tableWrite("tasks", statements.FORGET_TASKS, batch.forgottenTaskIds, itself, taskKeyJson),
+    tableWrite("hosts", statements.FORGET_HOSTS, batch.forgottenHostIds, itself, hostKeyJson),
+    tableWrite("leases", statements.UPSERT_LEASES, batch.leases, (row) => row.leaseId, leaseJson),
+    tableWrite(
+      "downloads",
+      statements.INSERT_DOWNLOADS,
+      batch.downloads,
+      (row) => row.download.downloadId,
+      downloadJson,
+    ),
     deadLetterWrite(batch.deadLetters),
   ];
-  return writes.filter((write) => write.rows.length > 0);
+  return writes.filter((write) => write.rowCount > 0);
 }
 
 export function deadLetterWrite(rows: readonly DeadLetterRow[]): TableWrite {
-  return {
-    table: "dead_letter",
-    statement: statements.INSERT_DEAD_LETTERS,
-    rows: rows.map(deadLetterJson),
+  const asTheyCame = () => "";
+  return tableWrite(
+    "dead_letter",
+    statements.INSERT_DEAD_LETTERS,
+    rows,
+    asTheyCame,
+    deadLetterJson,
+  );
+}
+
+function tableWrite<Row>(
+  table: string,
+  statement: string,
+  rows: readonly Row[],
+  keyOf: (row: Row) => string,
+  jsonOf: (row: Row) => string,
+): TableWrite {
+  const inOrder = {
+    *[Symbol.iterator]() {
+      for (const row of inKeyOrder(rows, keyOf)) yield jsonOf(row);
+    },
   };
+  return { table, statement, rowCount: rows.length, rows: inOrder };
+}
+
+function itself(id: string): string {
+  return id;
+}
+
+function peerKey({ taskId, hostId }: Pick<PeerRow, "taskId" | "hostId">): string {
+  return taskId + hostId;
+}
+
+function peerKeyJson({ taskId, hostId }: Pick<PeerRow, "taskId" | "hostId">): string {
+  return JSON.stringify({ task_id: taskId, host_id: hostId });
+}
+
+function taskKeyJson(taskId: string): string {
+  return JSON.stringify({ task_id: taskId });
+}
+
+function hostKeyJson(hostId: string): string {
+  return JSON.stringify({ host_id: hostId });
 }
 
 function hostJson(row: HostRow): string {

@@ -1,4 +1,4 @@
-import type { PoolClient } from "pg";
+import { setImmediate as letOthersRun } from "node:timers/promises";
 import type { DeadLetterRow } from "../../app/ports.ts";
 import { isDataError, refusalOf } from "./postgres-error.ts";
 import type { TableWrite } from "./table-writers.ts";
@@ -6,12 +6,20 @@ import type { TableWrite } from "./table-writers.ts";
 /** JSON text of one statement: keeps the memory of both sides small when rows hold large bitmaps or digests. */
 const STATEMENT_CHARACTERS_MAX = 8 * 2 ** 20;
 const STATEMENT_ROWS_MAX = 5_000;
+/** Rows made into text before others have their turn: hosts wait for their assignments meanwhile. */
+const ROWS_PER_TURN_MAX = 200;
 /** The name under which refused rows lie in `dead_letter`, where else a stream's name stands. */
 export const REFUSED_ROWS_STREAM = "projection";
 
+/** What a transaction's client is used for here. */
+export interface SqlClient {
+  query(statement: string, values?: string[]): Promise<unknown>;
+}
+
 /** Writes the rows in as few statements as the limits allow. Fails as a whole: the quick way of a normal day. */
-export async function writeRows(client: PoolClient, write: TableWrite): Promise<void> {
-  for (const rows of portionsOf(write.rows)) await runStatement(client, write.statement, rows);
+export async function writeRows(client: SqlClient, write: TableWrite): Promise<void> {
+  for await (const rows of portionsOf(write.rows))
+    await runStatement(client, write.statement, rows);
 }
 
 /**
@@ -21,11 +29,11 @@ export async function writeRows(client: PoolClient, write: TableWrite): Promise<
  * @returns the refused rows as dead letters.
  */
 export async function writeAcceptableRows(
-  client: PoolClient,
+  client: SqlClient,
   write: TableWrite,
 ): Promise<readonly DeadLetterRow[]> {
   const refused: DeadLetterRow[] = [];
-  for (const portion of portionsOf(write.rows)) {
+  for await (const portion of portionsOf(write.rows)) {
     // A list of what is still to do instead of recursion: the transaction's statements stay in order.
     const open: (readonly string[])[] = [portion];
     for (let rows = open.pop(); rows !== undefined; rows = open.pop()) {
@@ -45,7 +53,7 @@ export async function writeAcceptableRows(
 
 /** @returns why Postgres refused the rows; `undefined` when they are written. */
 async function tryStatement(
-  client: PoolClient,
+  client: SqlClient,
   statement: string,
   rows: readonly string[],
 ): Promise<string | undefined> {
@@ -62,31 +70,31 @@ async function tryStatement(
 }
 
 async function runStatement(
-  client: PoolClient,
+  client: SqlClient,
   statement: string,
   rows: readonly string[],
 ): Promise<void> {
   await client.query(statement, [`[${rows.join(",")}]`]);
 }
 
-function portionsOf(rows: readonly string[]): readonly (readonly string[])[] {
-  const portions: string[][] = [];
-  let current: string[] = [];
+async function* portionsOf(rows: Iterable<string>): AsyncGenerator<readonly string[]> {
+  let portion: string[] = [];
   let characterCount = 0;
+  let madeCount = 0;
   for (const row of rows) {
     const isFull =
-      current.length >= STATEMENT_ROWS_MAX ||
+      portion.length >= STATEMENT_ROWS_MAX ||
       characterCount + row.length > STATEMENT_CHARACTERS_MAX;
-    if (isFull && current.length > 0) {
-      portions.push(current);
-      current = [];
+    if (isFull && portion.length > 0) {
+      yield portion;
+      portion = [];
       characterCount = 0;
     }
-    current.push(row);
+    portion.push(row);
     characterCount += row.length;
+    if (++madeCount % ROWS_PER_TURN_MAX === 0) await letOthersRun();
   }
-  if (current.length > 0) portions.push(current);
-  return portions;
+  if (portion.length > 0) yield portion;
 }
 
 function deadLetterOf(table: string, row: string, reason: string): DeadLetterRow {
