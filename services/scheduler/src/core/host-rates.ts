@@ -11,6 +11,8 @@ const RATE_WEIGHT = 0.3;
 const TASK_WEIGHT = 0.05;
 /** Leases of one parent that make one sample of its pace: reports are packed, so the time between two says little. */
 const PACE_LEASES = 4;
+/** And so long at least: over fast links one pack reports as many leases, and no time passes between the first and the last. */
+const PACE_MS_MIN = 50;
 /** Control messages are not all alike: leases for so many times the usual delay keep a link busy through the longer ones. */
 const CONTROL_HEADROOM = 1.4;
 /** Below it the lease that waits at a child for its turn bridges the time. */
@@ -57,8 +59,8 @@ function notePace(task: Task, host: Host, lease: Lease, atMs: number): void {
   pace.transferMs += lease.transferMs;
   pace.leaseCount++;
   const isFirst = host.bytesPerMs === 0;
-  if (pace.leaseCount < PACE_LEASES && !isFirst) return;
   const elapsedMs = atMs - pace.sinceMs;
+  if (!isFirst && (pace.leaseCount < PACE_LEASES || elapsedMs < PACE_MS_MIN)) return;
   const together = isFirst || elapsedMs <= 0 ? 0 : pace.bytes / elapsedMs;
   const alone = pace.bytes / pace.transferMs;
   const bytesPerMs = Math.max(together, alone);
