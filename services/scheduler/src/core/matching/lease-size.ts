@@ -27,7 +27,11 @@ export function leaseSize(
 ): LeaseSize {
   const { swarm, policy, task } = view;
   const pieceBytes = task.layout?.pieceLengthBytes ?? 1;
-  const fewest = Math.max(1, Math.floor(policy.leaseBytesMin / pieceBytes));
+  const fewestBytes =
+    swarm.usualBytesPerMs === 0
+      ? policy.leaseBytesMin
+      : Math.min(policy.leaseBytesMin, policy.leaseMsMin * swarm.usualBytesPerMs);
+  const fewest = Math.max(1, Math.floor(fewestBytes / pieceBytes));
   // Several sources bring the rest sooner than one.
   const part = Math.max(fewest, Math.ceil(swarm.missingCountOf(child) / (task.leaseDepth + 1)));
   if (task.needyIds.size <= 1) {

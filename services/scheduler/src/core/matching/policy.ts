@@ -1,3 +1,4 @@
+import { piecesMeanwhile } from "../host-rates.ts";
 import type { Task } from "../state.ts";
 
 const MIB = 2 ** 20;
@@ -19,6 +20,8 @@ export interface Policy {
   readonly leaseMs: number;
   /** A lease may always be as long as this: below it decisions cost more than they win. */
   readonly leaseBytesMin: number;
+  /** But no longer than the usual link needs so long for. */
+  readonly leaseMsMin: number;
   /** Pieces from a blocked reader's place on that come before rarer ones. */
   readonly readerWindow: number;
   /** Live leases that bring a task into one zone from others. */
@@ -50,6 +53,7 @@ const LARGE: Policy = {
   leasePiecesMax: 8,
   leaseMs: 200,
   leaseBytesMin: 4 * MIB,
+  leaseMsMin: Infinity,
   readerWindow: 4,
   zoneInboundMax: 3,
   zoneOutboundMax: 6,
@@ -68,9 +72,24 @@ const SMALL: Policy = { ...LARGE, uploadsBeyondDepth: 5, isPaced: false, originL
 /** Up to this a task is small. */
 const SMALL_BYTES_MAX = 16 * MIB;
 
-/** The rules for a task: a function of what it is, not of what happens to it. */
-export function policyFor(task: Pick<Task, "layout">): Policy {
-  return (task.layout?.lengthBytes ?? 0) <= SMALL_BYTES_MAX ? SMALL : LARGE;
+/**
+ * Content for few hosts over links that carry a piece in more time than a grant takes. Senders are held up by the links of their children,
+ * which few others could take instead: two uploads at once fill what one leaves. Short leases let pieces spread, and few hosts do not ask
+ * for more of them than can be decided.
+ */
+const FEW: Policy = { ...LARGE, isPaced: false, leaseMsMin: 80 };
+
+/** Up to so many hosts of a task are few. */
+const FEW_PEERS_MAX = 128;
+/** The part of a piece that may leave a link while a grant travels: with more, two uploads at once and a grant too late cost more than they win. */
+const FEW_MEANWHILE_MAX = 0.2;
+
+/** The rules for a task, by what it is, how many hosts have or want it, and how fast they are. */
+export function policyFor(task: Task): Policy {
+  if ((task.layout?.lengthBytes ?? 0) <= SMALL_BYTES_MAX) return SMALL;
+  if (task.peers.size > FEW_PEERS_MAX) return LARGE;
+  const meanwhile = piecesMeanwhile(task, 0);
+  return meanwhile > 0 && meanwhile < FEW_MEANWHILE_MAX ? FEW : LARGE;
 }
 
 /** Lower numbers are more urgent: 0 first, 6 unless somebody says otherwise. */
