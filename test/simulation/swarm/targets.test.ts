@@ -50,6 +50,17 @@ test.each(FLOORS)(
   },
 );
 
+test("s4: those who live on while many hosts die without a word are served within twice the bound", () => {
+  const scenario = scenariosOf("s4", { hosts: 300, pieces: 128, prngSeed: 3 }).at(-1);
+  if (scenario === undefined) throw new Error("no scenario s4");
+
+  const { figures } = runScenario(scenario);
+
+  expect(figures.finishedCount).toBeGreaterThan(100);
+  expect(figures.efficiency).toBeGreaterThan(0.5);
+  expect(figures.originCopies).toBeLessThanOrEqual(1.1);
+});
+
 test.each([8, 32])(
   "s15: %i hosts whose receivers hold their senders up are within an eighth of the bound",
   (hosts) => {

@@ -18,6 +18,7 @@ import {
 import { InvariantViolation, must, mustHold } from "./invariant.ts";
 import { forgetHost, forgetTask, UNUSED } from "./forget.ts";
 import { halveSlots } from "./host-rates.ts";
+import { isChildSilent, noteSilence } from "./silence.ts";
 import type { State } from "./state.ts";
 import { dropSwarm, syncHost } from "./swarm/sync.ts";
 
@@ -46,7 +47,9 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);
       endLease(state, lease, value.reason, context.decidedAtMs);
       if (value.reason === "shared") lease.child.task.isOriginShared = true;
-      if (value.reason === "expired" && lease.parentHostId !== "") {
+      if (value.reason !== "expired") return;
+      if (isChildSilent(lease)) noteSilence(state, lease.child.host, context.decidedAtMs);
+      else if (lease.parentHostId !== "") {
         avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, "hung");
         halveSlots(state, lease.parentHostId);
       }

@@ -15,6 +15,7 @@ import {
   touchHost,
   wakeHungryTasks,
 } from "./ledger.ts";
+import { speakAgain } from "./silence.ts";
 import type { Host, State } from "./state.ts";
 import { moveInSwarm, syncHost } from "./swarm/sync.ts";
 
@@ -27,6 +28,7 @@ export function hearFrom(state: State, context: EventContext): void {
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
   if (host.suspectUntilMs !== 0) host.suspectUntilMs = 0;
   if (host.isSuspect) clearSuspicion(state, host);
+  if (host.silenceCount !== 0) speakAgain(state, host);
   if (host.state === "lost") revive(state, host);
   if (known === undefined) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
 }

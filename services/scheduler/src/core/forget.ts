@@ -90,6 +90,7 @@ export function forgetHost(state: State, host: Host): void {
   state.hosts.delete(host.hostId);
   state.seedIds.delete(host.hostId);
   state.work.suspectIds.delete(host.hostId);
+  state.work.silentIds.delete(host.hostId);
   touchHost(state, host);
 }
 

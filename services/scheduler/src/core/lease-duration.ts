@@ -14,10 +14,19 @@ import {
  * @param bytesPerMs of a lease from the parent; 0 or undefined when nothing is known
  */
 export function leaseDurationMs(layout: PieceLayout | undefined, bytesPerMs = 0): number {
+  return durationMs(layout, bytesPerMs, LEASE_DURATION_MS_LEAST);
+}
+
+/** Likewise from the origin, which may rest for longer: what it is slow to send is in no other place. */
+export function originLeaseDurationMs(layout: PieceLayout | undefined, bytesPerMs = 0): number {
+  return durationMs(layout, bytesPerMs, LEASE_DURATION_MS_MIN);
+}
+
+function durationMs(layout: PieceLayout | undefined, bytesPerMs: number, leastMs: number): number {
   if (layout === undefined) return OPEN_LEASE_DURATION_MS;
   const pieceMs = (layout.pieceLengthBytes / SLOWEST_BYTES_PER_SECOND) * 1000;
   const longestMs = LEASE_DURATION_MS_MIN + Math.ceil(pieceMs);
   if (bytesPerMs === 0) return longestMs;
   const expectedMs = Math.ceil((LEASE_PATIENCE * layout.pieceLengthBytes) / bytesPerMs);
-  return Math.min(longestMs, LEASE_DURATION_MS_LEAST + expectedMs);
+  return Math.min(longestMs, leastMs + expectedMs);
 }

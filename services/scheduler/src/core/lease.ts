@@ -117,6 +117,11 @@ export class Lease {
   set progressAtMs(atMs: number) {
     this.#progressAtMs = atMs;
   }
+
+  /** Whether its first piece should have come long ago. */
+  get isOverdue(): boolean {
+    return this.repeatCount > 0 && this.progressAtMs === this.grantedAtMs;
+  }
 }
 
 export function leaseIdOf({ slice, epoch }: DecisionContext, number: number): string {

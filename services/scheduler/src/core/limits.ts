@@ -59,6 +59,10 @@ export const PROMISES_CHECK_MS = 100;
 
 /** A parent that could not be reached is left alone for this long, unless it is heard of before. */
 export const SUSPECT_MS = 10_000;
+/** A host that let its leases run out without a word is given none for so long, unless it is heard of before; doubles with each time in a row. */
+export const SILENT_REST_MS = 5_000;
+/** And so often at most: a host that cannot make itself heard is tried every 80 seconds, until it is declared lost. */
+export const SILENT_RESTS_DOUBLED_MAX = 4;
 /** A child leaves a parent that failed it alone for this long; doubles with each failure in a row. */
 export const AVOID_MS_MIN = 1_000;
 export const AVOID_MS_MAX = 30_000;

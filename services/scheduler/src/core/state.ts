@@ -58,6 +58,11 @@ export interface Host {
   suspectUntilMs: number;
   /** Whether that time has not come yet, as far as a tick has seen. */
   isSuspect: boolean;
+  /** It let a lease run out without a word, and is given none until it is heard of, or until this time: see `silence.ts`. */
+  isSilent: boolean;
+  silentUntilMs: number;
+  /** How often in a row. */
+  silenceCount: number;
   /** Part of its upload slots that it is given: halves when it fails children, comes back with what it delivers. */
   slotShare: number;
   /** Bytes per millisecond that its link carries, smoothed; 0 before the first lease from it has ended. */
@@ -234,6 +239,9 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     lastHeardAtMs: atMs,
     suspectUntilMs: 0,
     isSuspect: false,
+    isSilent: false,
+    silentUntilMs: 0,
+    silenceCount: 0,
     serving: NOTHING,
     slotWaiter: undefined,
     slotWaiters: undefined,

@@ -6,6 +6,7 @@ import { HOST_LOST_AFTER_MS, REPEATED_PER_TICK_MAX, SWEEP_INTERVAL_MS } from "./
 import { must } from "./invariant.ts";
 import { expiresAtMs } from "./leases.ts";
 import { askFor, markDirty } from "./ledger.ts";
+import { endSilences } from "./silence.ts";
 import type { State } from "./state.ts";
 import { repeatUnheard } from "./unheard.ts";
 
@@ -48,6 +49,7 @@ export function tick(state: State, nowMs: number): void {
     if (host === undefined) state.work.suspectIds.delete(hostId);
     else if (host.suspectUntilMs <= nowMs) clearSuspicion(state, host);
   }
+  endSilences(state, nowMs);
   if (nowMs - state.work.sweptAtMs >= SWEEP_INTERVAL_MS) {
     state.work.sweptAtMs = nowMs;
     sweepTasks(state, nowMs);

@@ -1,8 +1,9 @@
-import { tell } from "./ledger.ts";
+import { markDirty, tell } from "./ledger.ts";
 import { UNHEARD_AFTER_MS, UNHEARD_KEPT_AFTER_MS, UNHEARD_PIECES } from "./limits.ts";
 import { pieceMs } from "./matching/pacing.ts";
 import type { Lease } from "./lease.ts";
 import type { State } from "./state.ts";
+import { syncPeer } from "./swarm/sync.ts";
 
 /**
  * Leases of which nothing is heard although their first piece should have come long ago. Assignments are sent once and may be lost: the
@@ -10,7 +11,8 @@ import type { State } from "./state.ts";
  */
 
 /**
- * Has the child told again when its lease is overdue. Each time it is given twice as long.
+ * Has the child told again when its lease is overdue, and take another lease beside it: the parent may be silent, too. Each time it is
+ * given twice as long.
  *
  * @returns whether it was.
  */
@@ -22,6 +24,8 @@ export function repeatUnheard(state: State, lease: Lease, nowMs: number): boolea
   if (waitedMs < patienceMs(lease) * 2 ** lease.repeatCount) return false;
   if (lease.isOrphaned || lease.child.host.state !== "alive") return false;
   lease.repeatCount++;
+  syncPeer(lease.child);
+  markDirty(state, lease.task);
   tell(state, lease.slice, { kind: "lease", hostId: lease.childHostId, lease });
   return true;
 }

@@ -17,6 +17,8 @@ export interface Work {
   lossDueAtMs: number;
   /** Hosts that are suspect until some time; see `Host.isSuspect`. */
   readonly suspectIds: Set<string>;
+  /** Hosts that are given no leases for a while, as they let the last ones run out without a word. */
+  readonly silentIds: Set<string>;
   /** By slice: messages to hosts that folding made necessary. */
   readonly outbox: readonly Answer[][];
 }
@@ -29,6 +31,7 @@ export function newWork(): Work {
     sweptAtMs: 0,
     lossDueAtMs: 0,
     suspectIds: new Set(),
+    silentIds: new Set(),
     outbox: Array.from({ length: SLICE_COUNT }, (): Answer[] => []),
   };
 }

@@ -119,7 +119,8 @@ export function isSource(peer: Peer): boolean {
 
 export function canTake(peer: Peer): boolean {
   const { host, task } = peer;
-  return task.state !== "retired" && host.state === "alive" && !hasEnoughLeases(peer);
+  if (task.state === "retired" || host.state !== "alive" || host.isSilent) return false;
+  return !hasEnoughLeases(peer);
 }
 
 /** Whether the peer has as many live leases as keep its link busy; one that takes a part of the link only leaves room for another. */
@@ -128,8 +129,10 @@ export function hasEnoughLeases({ host, leases, task }: Peer): boolean {
   return !leases.some((lease) => isThin(lease, host, task));
 }
 
-/** Whether what the lease brings comes over the thin link between zones, or from a slow host or origin. */
-function isThin({ parent }: Lease, host: Host, { swarm }: Task): boolean {
+/** Whether what the lease brings comes over the thin link between zones, from a slow host or origin, or not at all so far. */
+function isThin(lease: Lease, host: Host, { swarm }: Task): boolean {
+  const { parent } = lease;
+  if (lease.isOverdue) return true;
   if (parent !== undefined && parent.idc !== host.idc) return true;
   const bytesPerMs = parent === undefined ? (swarm?.originBytesPerMs ?? 0) : parent.bytesPerMs;
   return bytesPerMs > 0 && bytesPerMs < THIN_SHARE * (swarm?.usualBytesPerMs ?? 0);
