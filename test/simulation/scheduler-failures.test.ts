@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { inventoryDigest } from "@lacewing/contracts/inventory.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
-import { HOST_LOST_AFTER_MS, SILENT_REST_MS } from "@lacewing/scheduler/core/limits.ts";
+import { HOST_LOST_AFTER_MS } from "@lacewing/scheduler/core/limits.ts";
 import {
   ALL_PIECES,
   kindsOf,
@@ -11,20 +11,11 @@ import {
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
-/** An expired lease is revoked a little later, at a tick. */
-const EXPIRED_AFTER_MS = 5_000;
-
-function newestLease({ grants }: SchedulerWorld) {
-  const lease = grants.at(-1);
-  if (lease === undefined) throw new Error("no lease was granted");
-  return lease;
-}
-
 test("a parent that sent wrong bytes gives nobody this task any more, and is told to look at its copy", () => {
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = newestLease(world);
+  const lease = world.newestLease;
 
   world.fail("b", lease, "digest_mismatch");
   world.request("c", { canReadOrigin: false });
@@ -44,7 +35,7 @@ test("a struck parent serves again under a new incarnation", () => {
   const world = worldWithHolder();
   world.request("b", { canReadOrigin: false });
   world.decide();
-  const lease = newestLease(world);
+  const lease = world.newestLease;
   world.fail("b", lease, "digest_mismatch");
   world.decide();
 
@@ -59,7 +50,7 @@ test("pieces that failed are leased again, from another holder", () => {
   world.hold("c", ALL_PIECES);
   world.request("b");
   world.decide();
-  const lease = newestLease(world);
+  const lease = world.newestLease;
 
   world.fail("b", lease, "stalled");
   world.decide();
@@ -73,7 +64,7 @@ test("a child whose only parent hangs reads the origin at once: another ten seco
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = newestLease(world);
+  const lease = world.newestLease;
 
   world.fail("b", lease, "stalled");
   world.decide();
@@ -85,7 +76,7 @@ test("a parent that cannot be reached does not count as a copy, until it is hear
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const lease = newestLease(world);
+  const lease = world.newestLease;
 
   world.fail("b", lease, "unreachable");
   world.decide();
@@ -249,89 +240,11 @@ test("a child is told again of a lease of which nothing is heard, ever more seld
   expect(world.grants).toHaveLength(count);
 });
 
-test("a child whose parents are silent takes a lease from another, before theirs run out", () => {
-  const world = new SchedulerWorld();
-  const pieces = [...Array(48).keys()];
-  const hold = (hostId: string) => {
-    world.announce(hostId);
-    world.hold(hostId, pieces);
-  };
-  world.announce("child");
-  world.request("child", { canReadOrigin: false });
-  world.describe("child", { lengthBytes: pieces.length * 2 ** 20 });
-  world.decide();
-  for (const hostId of ["silent-1", "silent-2"]) hold(hostId);
-  world.decide();
-  hold("good");
-  world.decide();
-  expect(world.grants.map(({ parentHostId }) => parentHostId)).toEqual(["silent-1", "silent-2"]);
-
-  world.advance(1_000);
-
-  expect(world.grants.at(-1)).toMatchObject({ childHostId: "child", parentHostId: "good" });
-  const brought = [...indexesOf(newestLease(world).pieces)];
-  const count = world.grants.length;
-  world.advance(1_000);
-  expect(world.grants).toHaveLength(count);
-
-  world.nowMs += 100;
-  world.hold("child", brought);
-  world.decide();
-
-  expect(world.grants.length).toBeGreaterThan(count);
-  expect(world.grants.at(-1)).toMatchObject({ childHostId: "child", parentHostId: "good" });
-});
-
-test("a host that let its lease run out without a word gets none for a while, and its parent is not blamed", () => {
-  const world = worldWithHolder();
-  world.announce("dead");
-  world.request("dead", { canReadOrigin: false });
-  world.decide();
-  const expired = () => world.advance(newestLease(world).durationMs + EXPIRED_AFTER_MS);
-  expect(newestLease(world)).toMatchObject({ childHostId: "dead", parentHostId: "a" });
-
-  expired();
-  const count = world.grants.length;
-  world.advance(SILENT_REST_MS - 1);
-  expect(world.grants).toHaveLength(count);
-  expect(world.state.hosts.get("a")?.slotShare).toBe(1);
-  // The living are served meanwhile.
-  world.request("b", { canReadOrigin: false });
-  world.decide();
-  expect(newestLease(world)).toMatchObject({ childHostId: "b", parentHostId: "a" });
-  world.hold("b", ALL_PIECES);
-
-  world.advance(1);
-  expect(newestLease(world)).toMatchObject({ childHostId: "dead" });
-  expired();
-  const again = world.grants.length;
-  world.advance(2 * SILENT_REST_MS - 1);
-  expect(world.grants).toHaveLength(again);
-  world.announce("dead", { liveRequestIds: ["request-of-dead"] });
-  world.decide();
-  expect(world.grants.length).toBeGreaterThan(again);
-});
-
-test("a host that was heard of while nothing came blames its parent", () => {
-  const world = worldWithHolder();
-  world.hold("c", ALL_PIECES);
-  world.request("b", { canReadOrigin: false });
-  world.decide();
-  const lease = newestLease(world);
-  world.nowMs += 1_000;
-  world.announce("b", { liveRequestIds: ["request-of-b"], liveLeaseIds: [lease.leaseId] });
-
-  world.advance(lease.durationMs + EXPIRED_AFTER_MS);
-
-  const other = lease.parentHostId === "a" ? "c" : "a";
-  expect(newestLease(world)).toMatchObject({ childHostId: "b", parentHostId: other });
-});
-
 test("a child whose lease brought a piece is not told of it again", () => {
   const world = worldWithHolder();
   world.request("b");
   world.decide();
-  const [first] = indexesOf(newestLease(world).pieces);
+  const [first] = indexesOf(world.newestLease.pieces);
   world.nowMs += 100;
   world.hold("b", [first ?? 0]);
   world.decide();
@@ -369,5 +282,5 @@ test("an upload slot that was offered to a copy struck meanwhile goes to another
   world.decide();
   world.advance(1_000);
 
-  expect(newestLease(world)).toMatchObject({ childHostId: "child3", parentHostId: "a" });
+  expect(world.newestLease).toMatchObject({ childHostId: "child3", parentHostId: "a" });
 });

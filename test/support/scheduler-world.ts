@@ -129,6 +129,12 @@ export class SchedulerWorld {
     listenAgain(this.state, this.nowMs);
   }
 
+  get newestLease(): LeaseGranted {
+    const lease = this.grants.at(-1);
+    if (lease === undefined) throw new Error("no lease was granted");
+    return lease;
+  }
+
   get decisions(): readonly Decision[] {
     return this.log.flatMap((entry) => (entry.kind === "decision" ? [entry.decision] : []));
   }
@@ -331,6 +337,8 @@ export function summaryOf(state: State): unknown {
       boot: host.bootId,
       state: host.state,
       suspectUntilMs: host.suspectUntilMs,
+      silenceCount: host.silenceCount,
+      unblamed: host.unblamedHostIds,
       serving: idsOf(host.serving),
       taking: idsOf(takenBy(host)),
       requests: [...host.requests.keys()].toSorted(),

@@ -1,5 +1,5 @@
 import type { RevocationReason } from "@lacewing/contracts/events/reasons.ts";
-import { expiresAtMs, remainingOf } from "./leases.ts";
+import { endsAtMs, remainingOf } from "./leases.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, Task } from "./state.ts";
 import { isWantedBy } from "./wanted.ts";
@@ -30,7 +30,7 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
     if (!parentHoldsRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
-  return nowMs > expiresAtMs(lease) ? "expired" : undefined;
+  return nowMs > endsAtMs(lease) ? "expired" : undefined;
 }
 
 function parentHoldsRest(parent: Host, lease: Lease): boolean {

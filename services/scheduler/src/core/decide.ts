@@ -10,7 +10,7 @@ import { answerRequests } from "./decide-answers.ts";
 import { reviewedLeases } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { grantLease } from "./evolve-grant.ts";
-import { leaseDurationMs, originLeaseDurationMs } from "./lease-duration.ts";
+import { leaseDurationMs } from "./lease-duration.ts";
 import { onlyPiece } from "./leases.ts";
 import { forgetting, isForgettable } from "./forget.ts";
 import { GRANTS_PER_TURN_MAX } from "./limits.ts";
@@ -149,7 +149,7 @@ function grantOpenLease(turn: Turn, task: Task): void {
     | undefined;
   for (const hostId of task.needyIds) {
     const peer = must(task.peers.get(hostId), `peer ${hostId}`);
-    if (turn.state.hosts.get(hostId)?.state !== "alive") continue;
+    if (peer.host.state !== "alive" || peer.host.isSilent) continue;
     const reader = originReader(peer, turn.context.nowMs);
     if (reader === undefined || chosen?.isOpen === true) continue;
     if (chosen === undefined || reader.isOriginOpen) {
@@ -214,10 +214,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     parentHostId: parent?.hostId ?? "",
     pieces: piecesOf(match),
     open: match.pieces.length === 0,
-    durationMs:
-      parent === undefined
-        ? originLeaseDurationMs(task.layout, task.swarm?.originBytesPerMs)
-        : leaseDurationMs(task.layout, parent.host.bytesPerMs),
+    durationMs: leaseDurationMs(task.layout, parent?.host.bytesPerMs),
     reason: match.reason,
     candidateCount: match.candidateCount,
     requestId: request?.requestId ?? match.requestId,

@@ -48,11 +48,10 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       endLease(state, lease, value.reason, context.decidedAtMs);
       if (value.reason === "shared") lease.child.task.isOriginShared = true;
       if (value.reason !== "expired") return;
-      if (isChildSilent(lease)) noteSilence(state, lease.child.host, context.decidedAtMs);
-      else if (lease.parentHostId !== "") {
+      if (lease.parentHostId !== "")
         avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, "hung");
-        halveSlots(state, lease.parentHostId);
-      }
+      if (isChildSilent(lease, context.decidedAtMs)) noteSilence(state, lease, context.decidedAtMs);
+      else if (lease.parentHostId !== "") halveSlots(state, lease.parentHostId);
       return;
     }
     case "hostDeclaredLost": {

@@ -17,8 +17,8 @@ export function leaseDurationMs(layout: PieceLayout | undefined, bytesPerMs = 0)
   return durationMs(layout, bytesPerMs, LEASE_DURATION_MS_LEAST);
 }
 
-/** Likewise from the origin, which may rest for longer: what it is slow to send is in no other place. */
-export function originLeaseDurationMs(layout: PieceLayout | undefined, bytesPerMs = 0): number {
+/** Likewise what a silent reader of the origin is given, which may rest for longer: what it is slow to send is in no other place. */
+export function originPatienceMs(layout: PieceLayout | undefined, bytesPerMs = 0): number {
   return durationMs(layout, bytesPerMs, LEASE_DURATION_MS_MIN);
 }
 

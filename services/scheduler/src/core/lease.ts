@@ -118,7 +118,7 @@ export class Lease {
     this.#progressAtMs = atMs;
   }
 
-  /** Whether its first piece should have come long ago. */
+  /** Whether its first piece should have come long ago: its child was told again, and nothing came since. */
   get isOverdue(): boolean {
     return this.repeatCount > 0 && this.progressAtMs === this.grantedAtMs;
   }

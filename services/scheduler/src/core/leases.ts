@@ -1,7 +1,8 @@
 import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
 import { NOTHING } from "./few-map.ts";
-import { LEASE_GRACE_MS, UNHEARD_AFTER_MS } from "./limits.ts";
+import { LEASE_GRACE_MS, MISSED_ANNOUNCE_MS, UNHEARD_AFTER_MS } from "./limits.ts";
+import { originPatienceMs } from "./lease-duration.ts";
 import type { Lease } from "./lease.ts";
 import type { Host } from "./state.ts";
 
@@ -10,10 +11,24 @@ export function expiresAtMs({ progressAtMs, durationMs }: Lease): number {
   return progressAtMs + durationMs + LEASE_GRACE_MS;
 }
 
+/**
+ * When it ends without a piece: when it has run out, or when its child has missed an announce, since leases of what may come slowly live
+ * longer than that. A piece shows that the child lives, and so does anything else that it says. A reader of the origin that has said
+ * nothing since it became one has less time: nobody else may read the same meanwhile.
+ */
+export function endsAtMs(lease: Lease): number {
+  const { task, parent, grantedAtMs, progressAtMs } = lease;
+  const heardAtMs = Math.max(lease.child.host.lastHeardAtMs, progressAtMs);
+  const endsAtMs = Math.min(expiresAtMs(lease), heardAtMs + MISSED_ANNOUNCE_MS);
+  if (heardAtMs > grantedAtMs || parent !== undefined || lease.isOpen) return endsAtMs;
+  const patienceMs = originPatienceMs(task.layout, task.swarm?.originBytesPerMs);
+  return Math.min(endsAtMs, grantedAtMs + patienceMs);
+}
+
 /** Nothing is to be done about the lease before this: it has not run out, and something may still be heard of it. */
 export function overdueAtMs(lease: Lease): number {
   const { grantedAtMs, progressAtMs, repeatCount } = lease;
-  if (progressAtMs !== grantedAtMs) return expiresAtMs(lease);
+  if (progressAtMs !== grantedAtMs) return endsAtMs(lease);
   return Math.min(expiresAtMs(lease), grantedAtMs + UNHEARD_AFTER_MS * 2 ** repeatCount);
 }
 

@@ -224,10 +224,17 @@ export function settlePieces(
     if (arrivedCount === 0) continue;
     awaitedCount -= arrivedCount;
     lease.remainingCount -= arrivedCount;
-    if (lease.remainingCount > 0) lease.progressAtMs = atMs;
+    if (lease.remainingCount > 0) noteProgress(lease, atMs);
     peer.avoided?.delete(lease.parentHostId);
     if (lease.remainingCount === 0) endLease(state, lease, "finished", atMs);
   }
+}
+
+/** Something came under the lease: nothing else has to be granted beside it any more. */
+export function noteProgress(lease: Lease, atMs: number): void {
+  const wasOverdue = lease.isOverdue;
+  lease.progressAtMs = atMs;
+  if (wasOverdue) syncPeer(lease.child);
 }
 
 /**

@@ -23,7 +23,7 @@ export const TINY_CONTENT_BYTES_MAX = 128 * 1024;
 /** Leases of such contents from one host at once: two exchanges' worth for clients, and as many for hosts that gather what they keep. */
 export const TINY_LEASES_PER_HOST_MAX = 512;
 
-/** A lease from a parent of unknown pace lives so long without progress, and a piece's time more. */
+/** A lease from a parent of unknown pace lives so long without progress, and a piece's time more; likewise a silent reader of the origin. */
 export const LEASE_DURATION_MS_MIN = 15_000;
 /** A lease from a parent of known pace lives so long and the time of some pieces: a short stall is not the end. */
 export const LEASE_DURATION_MS_LEAST = 5_000;
@@ -63,6 +63,8 @@ export const SUSPECT_MS = 10_000;
 export const SILENT_REST_MS = 5_000;
 /** And so often at most: a host that cannot make itself heard is tried every 80 seconds, until it is declared lost. */
 export const SILENT_RESTS_DOUBLED_MAX = 4;
+/** Parents of such a host that are remembered, to be blamed if it lived: those of all its leases, as a rule. */
+export const UNBLAMED_MAX = 16;
 /** A child leaves a parent that failed it alone for this long; doubles with each failure in a row. */
 export const AVOID_MS_MIN = 1_000;
 export const AVOID_MS_MAX = 30_000;
@@ -76,6 +78,8 @@ export const ORIGIN_BACKOFF_MS_MAX = 30_000;
 
 /** A host that was not heard of for so long is lost: three announces went missing, and one more may be on its way. */
 export const HOST_LOST_AFTER_MS = 3 * ANNOUNCE_INTERVAL_MS + 5_000;
+/** A host that was not heard of for so long has missed an announce: it reads nothing from the origin any more that others could not read. */
+export const MISSED_ANNOUNCE_MS = ANNOUNCE_INTERVAL_MS + 5_000;
 /** A host that is lost or left and was silent for so long is forgotten with its copies: machines come and go for good. */
 export const HOST_FORGOTTEN_AFTER_MS = 7 * 24 * 3_600_000;
 /** A task that nobody holds, wants or is sent is forgotten after so long: a late word about it may still come. */

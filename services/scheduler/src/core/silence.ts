@@ -1,6 +1,13 @@
-import { SILENT_REST_MS, SILENT_RESTS_DOUBLED_MAX } from "./limits.ts";
+import { NOTHING } from "./few-map.ts";
+import { halveSlots } from "./host-rates.ts";
+import { markDirty } from "./ledger.ts";
+import {
+  MISSED_ANNOUNCE_MS,
+  SILENT_REST_MS,
+  SILENT_RESTS_DOUBLED_MAX,
+  UNBLAMED_MAX,
+} from "./limits.ts";
 import type { Lease } from "./lease.ts";
-import { wakeHungryTasks } from "./ledger.ts";
 import type { Host, State } from "./state.ts";
 import { syncHost } from "./swarm/sync.ts";
 
@@ -10,13 +17,19 @@ import { syncHost } from "./swarm/sync.ts";
  * the living.
  */
 
-/** Whether nothing at all was heard of the child since it was given the lease: so nobody knows what its parent did. */
-export function isChildSilent({ child, grantedAtMs }: Lease): boolean {
-  return child.host.lastHeardAtMs <= grantedAtMs;
+/** Whether nothing was heard of the child since it was given the lease, or for longer than a living host says nothing. */
+export function isChildSilent({ child, grantedAtMs }: Lease, nowMs: number): boolean {
+  const { lastHeardAtMs } = child.host;
+  return lastHeardAtMs <= grantedAtMs || nowMs - lastHeardAtMs > MISSED_ANNOUNCE_MS;
 }
 
-/** The host is given no leases for a while, twice as long each time. */
-export function noteSilence(state: State, host: Host, atMs: number): void {
+/** The child let the lease run out without a word: it is given no other for a while, twice as long each time in a row. */
+export function noteSilence(state: State, lease: Lease, atMs: number): void {
+  const { host } = lease.child;
+  if (lease.parentHostId !== "" && host.unblamedHostIds.length < UNBLAMED_MAX)
+    host.unblamedHostIds = [...host.unblamedHostIds, lease.parentHostId];
+  // Another lease of the same silence.
+  if (host.silentUntilMs > atMs) return;
   const doubled = Math.min(SILENT_RESTS_DOUBLED_MAX, host.silenceCount);
   host.silentUntilMs = atMs + SILENT_REST_MS * 2 ** doubled;
   host.silenceCount++;
@@ -26,9 +39,14 @@ export function noteSilence(state: State, host: Host, atMs: number): void {
   syncHost(host);
 }
 
-/** The host was heard of. */
-export function speakAgain(state: State, host: Host): void {
+/** The host was heard of. If it is the process that took the leases, it lived, and their parents are to blame. */
+export function speakAgain(state: State, host: Host, bootId: string): void {
+  if (bootId === host.bootId) {
+    for (const parentHostId of host.unblamedHostIds) halveSlots(state, parentHostId);
+  }
+  host.unblamedHostIds = NOTHING;
   host.silenceCount = 0;
+  host.silentUntilMs = 0;
   if (host.isSilent) endSilence(state, host);
 }
 
@@ -45,5 +63,5 @@ function endSilence(state: State, host: Host): void {
   host.isSilent = false;
   state.work.silentIds.delete(host.hostId);
   syncHost(host);
-  wakeHungryTasks(state, host);
+  for (const { isNeedy, task } of host.peers.values()) if (isNeedy) markDirty(state, task);
 }

@@ -63,6 +63,8 @@ export interface Host {
   silentUntilMs: number;
   /** How often in a row. */
   silenceCount: number;
+  /** Parents of those leases: whether they are to blame is known when the host is heard of, or not. */
+  unblamedHostIds: readonly string[];
   /** Part of its upload slots that it is given: halves when it fails children, comes back with what it delivers. */
   slotShare: number;
   /** Bytes per millisecond that its link carries, smoothed; 0 before the first lease from it has ended. */
@@ -242,6 +244,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     isSilent: false,
     silentUntilMs: 0,
     silenceCount: 0,
+    unblamedHostIds: NOTHING,
     serving: NOTHING,
     slotWaiter: undefined,
     slotWaiters: undefined,

@@ -4,8 +4,8 @@ import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
 import { HOST_LOST_AFTER_MS, REPEATED_PER_TICK_MAX, SWEEP_INTERVAL_MS } from "./limits.ts";
 import { must } from "./invariant.ts";
-import { expiresAtMs } from "./leases.ts";
-import { askFor, markDirty } from "./ledger.ts";
+import { endsAtMs } from "./leases.ts";
+import { askFor, markDirty, noteProgress } from "./ledger.ts";
 import { endSilences } from "./silence.ts";
 import type { State } from "./state.ts";
 import { repeatUnheard } from "./unheard.ts";
@@ -35,7 +35,7 @@ export function wakePaced(state: State, nowMs: number): boolean {
 export function tick(state: State, nowMs: number): void {
   let repeatedCount = 0;
   for (const lease of state.leases.due(nowMs)) {
-    if (nowMs <= expiresAtMs(lease)) {
+    if (nowMs <= endsAtMs(lease)) {
       if (repeatedCount < REPEATED_PER_TICK_MAX && repeatUnheard(state, lease, nowMs))
         repeatedCount++;
       continue;
@@ -106,7 +106,7 @@ export function decideLostHosts(
  */
 export function listenAgain(state: State, nowMs: number): void {
   for (const lease of state.leases.values()) {
-    lease.progressAtMs = Math.max(lease.progressAtMs, nowMs);
+    noteProgress(lease, Math.max(lease.progressAtMs, nowMs));
     const { task } = lease.child;
     task.leasesToReview.add(lease);
     markDirty(state, task);

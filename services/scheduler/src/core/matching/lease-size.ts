@@ -30,7 +30,7 @@ export function leaseSize(
   const fewestBytes =
     swarm.usualBytesPerMs === 0
       ? policy.leaseBytesMin
-      : Math.min(policy.leaseBytesMin, policy.leaseMsMin * swarm.usualBytesPerMs);
+      : Math.min(policy.leaseBytesMin, policy.shortLeaseMs * swarm.usualBytesPerMs);
   const fewest = Math.max(1, Math.floor(fewestBytes / pieceBytes));
   // Several sources bring the rest sooner than one.
   const part = Math.max(fewest, Math.ceil(swarm.missingCountOf(child) / (task.leaseDepth + 1)));

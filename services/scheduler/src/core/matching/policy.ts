@@ -18,10 +18,9 @@ export interface Policy {
   readonly leasePiecesMax: number;
   /** A lease is of as many pieces as its parent delivers in this time. */
   readonly leaseMs: number;
-  /** A lease may always be as long as this: below it decisions cost more than they win. */
+  /** A lease may always be as long as this, or as what the usual link carries in `shortLeaseMs` if that is less: below it decisions cost more than they win. */
   readonly leaseBytesMin: number;
-  /** But no longer than the usual link needs so long for. */
-  readonly leaseMsMin: number;
+  readonly shortLeaseMs: number;
   /** Pieces from a blocked reader's place on that come before rarer ones. */
   readonly readerWindow: number;
   /** Live leases that bring a task into one zone from others. */
@@ -53,7 +52,7 @@ const LARGE: Policy = {
   leasePiecesMax: 8,
   leaseMs: 200,
   leaseBytesMin: 4 * MIB,
-  leaseMsMin: Infinity,
+  shortLeaseMs: Infinity,
   readerWindow: 4,
   zoneInboundMax: 3,
   zoneOutboundMax: 6,
@@ -77,14 +76,14 @@ const SMALL_BYTES_MAX = 16 * MIB;
  * which few others could take instead: two uploads at once fill what one leaves. Short leases let pieces spread, and few hosts do not ask
  * for more of them than can be decided.
  */
-const FEW: Policy = { ...LARGE, isPaced: false, leaseMsMin: 80 };
+const FEW: Policy = { ...LARGE, isPaced: false, shortLeaseMs: 80 };
 
-/** Up to so many hosts of a task are few. */
+/** Up to so many hosts of a task are few: those that were here once count, too. */
 const FEW_PEERS_MAX = 128;
 /** The part of a piece that may leave a link while a grant travels: with more, two uploads at once and a grant too late cost more than they win. */
 const FEW_MEANWHILE_MAX = 0.2;
 
-/** The rules for a task, by what it is, how many hosts have or want it, and how fast they are. */
+/** The rules for a task, by what it is, how many hosts know it, and how fast they are. */
 export function policyFor(task: Task): Policy {
   if ((task.layout?.lengthBytes ?? 0) <= SMALL_BYTES_MAX) return SMALL;
   if (task.peers.size > FEW_PEERS_MAX) return LARGE;
