@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { must } from "@lacewing/scheduler/core/invariant.ts";
+import { whyWaiting } from "@lacewing/scheduler/core/matching/why-waiting.ts";
 import { SILENT_REST_MS } from "@lacewing/scheduler/core/limits.ts";
 import { ALL_PIECES, SchedulerWorld, TASK, worldWithHolder } from "../support/scheduler-world.ts";
 
@@ -60,6 +62,11 @@ test("a host that let its lease run out without a word gets none for a while, an
   world.advance(SILENT_REST_MS - 1);
   expect(world.grants).toHaveLength(count);
   expect(world.state.hosts.get("a")?.slotShare).toBe(1);
+  const task = must(world.state.tasks.get(TASK), "task");
+  const dead = must(task.peers.get("dead"), "peer");
+  expect(whyWaiting({ state: world.state, task, nowMs: world.nowMs }, dead)).toBe(
+    "the host let its last lease run out without a word",
+  );
   // The living are served meanwhile.
   world.request("b", { canReadOrigin: false });
   world.decide();

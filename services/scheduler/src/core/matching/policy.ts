@@ -20,6 +20,7 @@ export interface Policy {
   readonly leaseMs: number;
   /** A lease may always be as long as this, or as what the usual link carries in `shortLeaseMs` if that is less: below it decisions cost more than they win. */
   readonly leaseBytesMin: number;
+  /** See `leaseBytesMin`. */
   readonly shortLeaseMs: number;
   /** Pieces from a blocked reader's place on that come before rarer ones. */
   readonly readerWindow: number;
@@ -72,7 +73,7 @@ const SMALL: Policy = { ...LARGE, uploadsBeyondDepth: 5, isPaced: false, originL
 const SMALL_BYTES_MAX = 16 * MIB;
 
 /**
- * Content for few hosts over links that carry a piece in more time than a grant takes. Senders are held up by the links of their children,
+ * Content for few hosts over links that carry a piece in several times what a grant takes. Senders are held up by the links of their children,
  * which few others could take instead: two uploads at once fill what one leaves. Short leases let pieces spread, and few hosts do not ask
  * for more of them than can be decided.
  */

@@ -35,7 +35,7 @@ export function whyWaiting(
 ): string {
   const { state, task, nowMs } = view;
   if (hasEnoughLeases(child)) return "enough leases are live";
-  if (child.host.isSilent) return "let its last lease run out without a word";
+  if (child.host.isSilent) return "the host let its last lease run out without a word";
   const wanted = [...wantedPieces(task, child).take(WANTED_MAX)];
   let holderCount = 0;
   let lookedCount = 0;
