@@ -3,8 +3,10 @@ import type {
   PiecesFailed,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import { Alarm } from "./alarm.ts";
 import type { Copy } from "./copy.ts";
 import type { Fetch, Lease } from "./fetch.ts";
+import { RecentIds } from "./recent-ids.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
 
@@ -43,16 +45,20 @@ export class Download {
   /** Pieces on their way, and fetches that wait for one that another brings. */
   readonly #carried = new Set<number>();
   readonly #waiting = new Set<Fetch>();
-  readonly #recentLeaseIds = new Set<string>();
+  readonly #recentLeaseIds = new RecentIds();
   readonly #knownParents = new Set<SimHost>();
+  /** One for all fetches: one of each would keep what has long ended until it rings. */
+  readonly #patience: Alarm;
+  readonly #word: Alarm;
   #dueAtMs = Infinity;
-  #isWatching = false;
   #hasAskedAgain = false;
   #aloneCount = 0;
 
   constructor(world: World, host: SimHost, copy: Copy, requestId: string | undefined) {
     this.#world = world;
     this.#host = host;
+    this.#patience = new Alarm(world.queue, () => this.#losePatience());
+    this.#word = new Alarm(world.queue, () => this.#listen());
     this.copy = copy;
     this.requestId = requestId;
     const task = world.taskAt(copy.task);
@@ -147,7 +153,7 @@ export class Download {
     };
     this.#fetches.set(leaseId, fetch);
     for (const piece of pieces) this.#claim(piece, 1);
-    this.#watchPatience(fetch);
+    this.#patience.ringBy(nowMs + patienceMs);
     this.#world.queue.after(2 * this.#world.scenario.network.latencyMs, () => this.#connect(fetch));
   }
 
@@ -318,14 +324,14 @@ export class Download {
     }
   }
 
-  /** One that brings nothing for too long is given up. */
-  #watchPatience(fetch: Fetch): void {
-    this.#world.queue.at(fetch.progressAtMs + fetch.patienceMs, () => {
-      if (fetch.isOver) return;
-      if (this.#world.queue.nowMs < fetch.progressAtMs + fetch.patienceMs)
-        this.#watchPatience(fetch);
-      else this.#fail(fetch, "stalled");
-    });
+  /** What brings nothing for too long is given up. */
+  #losePatience(): void {
+    const { nowMs } = this.#world.queue;
+    for (const fetch of this.#fetches.values()) {
+      const endsAtMs = fetch.progressAtMs + fetch.patienceMs;
+      if (endsAtMs <= nowMs) this.#fail(fetch, "stalled");
+      else this.#patience.ringBy(endsAtMs);
+    }
   }
 
   #heard(): void {
@@ -335,20 +341,12 @@ export class Download {
 
   #expectBy(ms: number): void {
     this.#dueAtMs = this.#world.queue.nowMs + ms;
-    if (this.#isWatching) return;
-    this.#isWatching = true;
-    this.#watch();
+    this.#word.ringBy(this.#dueAtMs);
   }
 
-  #watch(): void {
-    this.#world.queue.at(this.#dueAtMs, () => {
-      if (this.#world.queue.nowMs < this.#dueAtMs && this.#dueAtMs < Infinity) {
-        this.#watch();
-        return;
-      }
-      this.#isWatching = false;
-      if (this.#dueAtMs < Infinity) this.#look();
-    });
+  #listen(): void {
+    if (this.#world.queue.nowMs < this.#dueAtMs) this.#word.ringBy(this.#dueAtMs);
+    else this.#look();
   }
 
   /** The scheduler's word is overdue: it is asked once more, then the host goes on alone. */
