@@ -93,6 +93,55 @@ describe("content that was foretold", () => {
     await waitFor("the request to end", () => world.controlPlane.all("requestEnded").length === 1);
   });
 
+  test("is taken from others without a question to the origin also by a client that comes before the lease", async () => {
+    const [content] = contents;
+    if (content === undefined) throw new Error("no content");
+    world.pieceClient.parents.set("host-b", content);
+    // A disk that takes its time: the client has its answer before there is a place for the content.
+    const create = world.store.create.bind(world.store);
+    vi.spyOn(world.store, "create").mockImplementation(async (description) => {
+      await systemClock.sleep(30);
+      return create(description);
+    });
+    const isHere = Promise.withResolvers<void>();
+    world.onRequest((request) => {
+      void isHere.promise.then(() =>
+        world.grantParent(request, { hostId: "host-b", truth: content }, [0]),
+      );
+    });
+    world.downloads.foretell([foretold(content)], "");
+    const got = world.get(urlOf(content));
+    await systemClock.sleep(20);
+    isHere.resolve();
+    expect((await got).bytes.equals(content)).toBe(true);
+    expect(world.origin.requests).toHaveLength(0);
+  });
+
+  test("in large numbers is asked for in two parts, the second at once when a client is there already", async () => {
+    world.onRequest((request) => world.grantOrigin(request));
+    const many = await Promise.all(
+      Array.from({ length: 20 }, async (_, at) => bytesOf(seededContent(`many-${at}`, KIB))),
+    );
+    for (const content of many) world.origin.add(anchoredPath(content), content);
+    // The moment in which the second part is due never comes.
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    world.downloads.foretell(
+      many.map((content) => foretold(content)),
+      "",
+    );
+    vi.useRealTimers();
+    const asked = () => world.controlPlane.all("taskRequested").map(({ requestId }) => requestId);
+    await waitFor("the first questions", () => asked().length >= 16);
+    expect(asked()).toHaveLength(16);
+    const last = many.at(-1);
+    if (last === undefined) throw new Error("no content");
+    const { bytes } = await world.get(urlOf(last));
+    expect(bytes.equals(last)).toBe(true);
+    await waitFor("all questions", () => new Set(asked()).size === 20);
+    for (const content of many) await world.get(urlOf(content));
+    expect(new Set(asked()).size).toBe(20);
+  });
+
   test("by a server that does not own it is fetched ahead, but shown only after its owner was asked", async () => {
     const [content] = contents;
     if (content === undefined) throw new Error("no content");

@@ -25,6 +25,13 @@ import type { PoisonedTasks } from "./poisoned-tasks.ts";
  * costs more than the bytes.
  */
 const FORETOLD_BYTES_MAX = 2 ** 20;
+/**
+ * So many of a batch are asked for at once and the rest right after: while these are scheduled and fetched the rest is made ready, and
+ * the client has something to do while that is. git-lfs asks for 8 at a time.
+ */
+const FORETOLD_FIRST_COUNT = 16;
+/** And the rest so long after: the scheduler has answered by then. */
+const FORETOLD_REST_MS = 10;
 /** Clients waited for at once: some batches of some clients. More is left to be asked for in its turn. */
 const FORETOLD_COUNT_MAX = 2000;
 /**
@@ -76,6 +83,8 @@ export class ForetoldDownloads {
   /** In the order of the batches. */
   readonly #foretold = new Map<TaskId, Foretold>();
   readonly #ahead: OriginAhead;
+  /** Of batches whose first contents have been asked for: asks for the others now. */
+  readonly #rests = new Set<() => void>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: ForetoldOptions) {
@@ -85,16 +94,28 @@ export class ForetoldDownloads {
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
     const batch = new Batch(this.#options.clock.monotonic());
-    const clients = contents.flatMap((content, index) => {
-      const client = this.#expected(content, traceparent, { batch, index });
-      return client === undefined ? [] : [client];
-    });
-    this.#options.registry.expect(clients);
-    this.#watch();
+    const expectFrom = (start: number, end: number): void => {
+      const clients = contents.slice(start, end).flatMap((content, at) => {
+        const client = this.#expected(content, traceparent, { batch, index: start + at });
+        return client === undefined ? [] : [client];
+      });
+      this.#options.registry.expect(clients);
+      this.#watch();
+    };
+    expectFrom(0, FORETOLD_FIRST_COUNT);
+    if (contents.length <= FORETOLD_FIRST_COUNT) return;
+    const rest = (): void => {
+      clearTimeout(timer);
+      this.#rests.delete(rest);
+      expectFrom(FORETOLD_FIRST_COUNT, contents.length);
+    };
+    const timer = setTimeout(rest, FORETOLD_REST_MS);
+    this.#rests.add(rest);
   }
 
   /** The client came: its request goes on under the id by which it was asked for. What is under way for it ends with `signal`. */
   claim(taskId: TaskId, signal: AbortSignal): Prepared | undefined {
+    if (!this.#foretold.has(taskId)) for (const expectRest of this.#rests) expectRest();
     const foretold = this.#foretold.get(taskId);
     if (foretold === undefined) return undefined;
     this.#foretold.delete(taskId);

@@ -1,5 +1,6 @@
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { ExpectedClient, HeldPlace } from "./expected-client.ts";
+import type { StoredTask } from "./ports.ts";
 
 /** What the scheduler's first word about a request says. */
 export type FirstAnswer =
@@ -22,11 +23,13 @@ export interface Opening {
   readonly expected: ExpectedClient | undefined;
   /** Its place in a download that does not wait for it. */
   place: HeldPlace | undefined;
+  /** Where the content goes that is fetched ahead of the client, once there is a place for it; `undefined` when there is none. */
+  making: Promise<StoredTask | undefined> | undefined;
 }
 
 export function newOpening(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
   const answered = Promise.withResolvers<FirstAnswer>();
-  return { ...asked, answered, first: undefined, place: undefined };
+  return { ...asked, answered, first: undefined, place: undefined, making: undefined };
 }
 
 /** Only the first word counts. */

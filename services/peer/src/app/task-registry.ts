@@ -119,6 +119,8 @@ export class TaskRegistry implements AssignmentTarget {
   async arriving({ requestId }: TaskRequested, taskId: TaskId): Promise<StoredTask | undefined> {
     const stored = this.#store.get(taskId);
     if (stored !== undefined) return stored;
+    const { making } = this.#openings.get(requestId) ?? {};
+    if (making !== undefined) return making;
     const lease = this.#parked.of(taskId, requestId);
     if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
     const made = await this.#store.create(
@@ -205,7 +207,9 @@ export class TaskRegistry implements AssignmentTarget {
     const running = this.#downloads.get(taskId);
     const isFetchedAhead = lease.parentHostId !== "" || opening?.expected?.isDelegated === true;
     if (opening?.expected !== undefined && isFetchedAhead) {
-      this.#inBackground(lease, this.#fetchAhead(opening.expected, taskId, lease));
+      const made = this.#storedFor(taskId, lease);
+      opening.making ??= made.catch(() => undefined);
+      this.#inBackground(lease, this.#fetchAhead(opening.expected, made, lease));
     } else if (opening !== undefined) {
       const isParked = this.#park(taskId, lease);
       if (isParked && isOriginFromStart(lease)) opening.expected?.originGranted?.();
@@ -334,8 +338,12 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   /** Carries a lease out before its client comes. */
-  async #fetchAhead(expected: ExpectedClient, taskId: TaskId, lease: Lease): Promise<void> {
-    const stored = await this.#storedFor(taskId, lease);
+  async #fetchAhead(
+    expected: ExpectedClient,
+    made: Promise<StoredTask | undefined>,
+    lease: Lease,
+  ): Promise<void> {
+    const stored = await made;
     if (stored === undefined) return;
     const download = this.downloadOf(stored);
     // The client may have come, or have been given up, meanwhile.

@@ -279,6 +279,7 @@ export class SmallStoredTask implements StoredTask {
       this.#bytes = bytes;
     }
     if (this.#isOnDisk) this.#shared.memory.used(this);
+    else this.#shared.writer.noteRead();
     this.#offer();
     return this.#bytes;
   }

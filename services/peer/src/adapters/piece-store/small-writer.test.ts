@@ -25,6 +25,36 @@ test("nothing is written while contents keep coming, everything when they stop",
   expect(written).toHaveLength(10);
 });
 
+test("nothing is written while clients read what waits, also when writing has begun", () => {
+  const writer = new SmallWriter();
+  for (let at = 0; at < 10; at++) writer.add(content(`${at}`));
+  for (let at = 0; at < 10; at++) {
+    vi.advanceTimersByTime(100);
+    writer.noteRead();
+  }
+  expect(written).toEqual([]);
+  vi.advanceTimersByTime(150);
+  vi.advanceTimersToNextTimer();
+  const begun = written.length;
+  expect(begun).toBeGreaterThan(0);
+  expect(begun).toBeLessThan(10);
+  writer.noteRead();
+  vi.advanceTimersByTime(100);
+  expect(written).toHaveLength(begun);
+  vi.runAllTimers();
+  expect(written).toHaveLength(10);
+});
+
+test("reads do not put writing off for more than two seconds", () => {
+  const writer = new SmallWriter();
+  writer.add(content("a"));
+  for (let at = 0; at < 30; at++) {
+    vi.advanceTimersByTime(100);
+    writer.noteRead();
+  }
+  expect(written).toEqual(["a"]);
+});
+
 test("contents that keep coming are written after two seconds all the same", () => {
   const writer = new SmallWriter();
   for (let at = 0; at < 30; at++) {

@@ -1,4 +1,7 @@
-/** Writing begins when no content came for so long: while a batch of files streams in, the clients' bytes come first. */
+/**
+ * Writing begins when no content came or was read for so long: while a batch of files streams in and its client takes them, the
+ * client's bytes come first. Each file costs a quarter of a millisecond.
+ */
 const QUIET_MS = 150;
 /** And at the latest so long after the first one that waits: what a crash loses of it is fetched again. */
 const DELAY_MS_MAX = 2_000;
@@ -26,13 +29,13 @@ export class SmallWriter {
     if (this.#waiting.has(content)) return;
     this.#waiting.add(content);
     this.#waitingBytes += content.lengthBytes;
-    if (this.#turn !== undefined) return;
-    const nowMs = performance.now();
-    if (this.#waiting.size === 1) this.#waitingSinceMs = nowMs;
-    const isLate = nowMs - this.#waitingSinceMs > DELAY_MS_MAX;
-    if (isLate || this.#waitingBytes > WAITING_BYTES_MAX) this.#beginTurn();
-    else if (this.#timer === undefined) this.#timer = setTimeout(() => this.#beginTurn(), QUIET_MS);
-    else this.#timer.refresh();
+    if (this.#waiting.size === 1) this.#waitingSinceMs = performance.now();
+    this.#writeWhenQuiet();
+  }
+
+  /** A client takes a content: what waits can wait a little longer. */
+  noteRead(): void {
+    if (this.#waiting.size > 0) this.#writeWhenQuiet();
   }
 
   /** Writes the content now, if it waits. */
@@ -56,6 +59,18 @@ export class SmallWriter {
     if (!this.#waiting.delete(content)) return false;
     this.#waitingBytes -= content.lengthBytes;
     return true;
+  }
+
+  #writeWhenQuiet(): void {
+    const isLate = performance.now() - this.#waitingSinceMs > DELAY_MS_MAX;
+    if (isLate || this.#waitingBytes > WAITING_BYTES_MAX) {
+      this.#beginTurn();
+      return;
+    }
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+    if (this.#timer === undefined) this.#timer = setTimeout(() => this.#beginTurn(), QUIET_MS);
+    else this.#timer.refresh();
   }
 
   #beginTurn(): void {
