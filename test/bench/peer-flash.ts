@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { findPrograms } from "@lacewing/local/programs.mjs";
+import { PEER_HEAP_FLAGS } from "@lacewing/local/services.ts";
 import { z } from "zod";
 import { besideTarget, machineConditions } from "../support/bench-conditions.ts";
 import { startTestCluster, type TestCluster } from "../support/cluster.ts";
@@ -123,7 +124,8 @@ async function startPeer(
 ) {
   const dataDir = join(folder, hostId);
   await mkdir(dataDir, { recursive: true });
-  const [command, ...args] = [...host.prefix, process.execPath, findPrograms().entryOf("peer")];
+  const entry = findPrograms().entryOf("peer");
+  const [command, ...args] = [...host.prefix, process.execPath, ...PEER_HEAP_FLAGS, entry];
   const child = spawn(command, args, {
     stdio: ["ignore", "ignore", "inherit"],
     env: {

@@ -26,11 +26,11 @@ import type { PoisonedTasks } from "./poisoned-tasks.ts";
  */
 const FORETOLD_BYTES_MAX = 2 ** 20;
 /**
- * So many of a batch are asked for at once and the rest right after: while these are scheduled and fetched the rest is made ready, and
- * the client has something to do while that is. git-lfs asks for 8 at a time.
+ * So many of a batch are asked for at once and the rest a little later: the scheduler answers for these first, and the client has
+ * something to do while the rest is scheduled and fetched. git-lfs asks for 8 at a time.
  */
 const FORETOLD_FIRST_COUNT = 16;
-/** And the rest so long after: the scheduler has answered by then. */
+/** And the rest so long after, or when a client comes: by then a scheduler that is near has answered. */
 const FORETOLD_REST_MS = 10;
 /** Clients waited for at once: some batches of some clients. More is left to be asked for in its turn. */
 const FORETOLD_COUNT_MAX = 2000;
@@ -93,29 +93,28 @@ export class ForetoldDownloads {
   }
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
-    const batch = new Batch(this.#options.clock.monotonic());
-    const expectFrom = (start: number, end: number): void => {
-      const clients = contents.slice(start, end).flatMap((content, at) => {
-        const client = this.#expected(content, traceparent, { batch, index: start + at });
-        return client === undefined ? [] : [client];
-      });
-      this.#options.registry.expect(clients);
-      this.#watch();
-    };
-    expectFrom(0, FORETOLD_FIRST_COUNT);
-    if (contents.length <= FORETOLD_FIRST_COUNT) return;
-    const rest = (): void => {
-      clearTimeout(timer);
-      this.#rests.delete(rest);
-      expectFrom(FORETOLD_FIRST_COUNT, contents.length);
-    };
-    const timer = setTimeout(rest, FORETOLD_REST_MS);
-    this.#rests.add(rest);
+    const { registry, clock } = this.#options;
+    const batch = new Batch(clock.monotonic());
+    const clients = contents.flatMap((content, index) => {
+      const client = this.#expected(content, traceparent, { batch, index });
+      return client === undefined ? [] : [client];
+    });
+    registry.expect(clients.slice(0, FORETOLD_FIRST_COUNT));
+    if (clients.length > FORETOLD_FIRST_COUNT) {
+      const expectRest = (): void => {
+        clearTimeout(timer);
+        this.#rests.delete(expectRest);
+        registry.expect(clients.slice(FORETOLD_FIRST_COUNT));
+      };
+      const timer = setTimeout(expectRest, FORETOLD_REST_MS).unref();
+      this.#rests.add(expectRest);
+    }
+    this.#watch();
   }
 
   /** The client came: its request goes on under the id by which it was asked for. What is under way for it ends with `signal`. */
   claim(taskId: TaskId, signal: AbortSignal): Prepared | undefined {
-    if (!this.#foretold.has(taskId)) for (const expectRest of this.#rests) expectRest();
+    for (const expectRest of this.#rests) expectRest();
     const foretold = this.#foretold.get(taskId);
     if (foretold === undefined) return undefined;
     this.#foretold.delete(taskId);

@@ -23,7 +23,7 @@ export interface Opening {
   readonly expected: ExpectedClient | undefined;
   /** Its place in a download that does not wait for it. */
   place: HeldPlace | undefined;
-  /** Where the content goes that is fetched ahead of the client, once there is a place for it; `undefined` when there is none. */
+  /** The place of what the newest lease fetches ahead of the client, once there is one; resolves with `undefined` when there is none. */
   making: Promise<StoredTask | undefined> | undefined;
 }
 

@@ -76,6 +76,7 @@ export class TaskRegistry implements AssignmentTarget {
    * each of them {@link ask} and {@link attach}, or {@link abandon}, must follow.
    */
   expect(clients: readonly ExpectedClient[]): void {
+    if (this.#isStopped) return;
     const openings = clients.map((expected) => {
       const { asked: request, traceparent } = expected;
       return this.#begin({ request, traceparent, expected });
@@ -208,7 +209,7 @@ export class TaskRegistry implements AssignmentTarget {
     const isFetchedAhead = lease.parentHostId !== "" || opening?.expected?.isDelegated === true;
     if (opening?.expected !== undefined && isFetchedAhead) {
       const made = this.#storedFor(taskId, lease);
-      opening.making ??= made.catch(() => undefined);
+      opening.making = made.catch(() => undefined);
       this.#inBackground(lease, this.#fetchAhead(opening.expected, made, lease));
     } else if (opening !== undefined) {
       const isParked = this.#park(taskId, lease);

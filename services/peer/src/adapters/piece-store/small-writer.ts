@@ -33,7 +33,7 @@ export class SmallWriter {
     this.#writeWhenQuiet();
   }
 
-  /** A client takes a content: what waits can wait a little longer. */
+  /** A content that may be one of those is read: what waits can wait a little longer. */
   noteRead(): void {
     if (this.#waiting.size > 0) this.#writeWhenQuiet();
   }
