@@ -3,10 +3,10 @@ import type {
   PiecesFailed,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import { dropOldest } from "@lacewing/peer/core/drop-oldest.ts";
 import { Alarm } from "./alarm.ts";
 import type { Copy } from "./copy.ts";
 import type { Fetch, Lease } from "./fetch.ts";
-import { RecentIds } from "./recent-ids.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
 
@@ -20,6 +20,8 @@ const SLOWEST_BYTES_PER_MS = 256;
 const ORIGIN_REST_MS = 1000;
 /** Pieces that a host without scheduler takes from a known holder at a time. */
 const ALONE_PIECES_MAX = 8;
+/** Ended leases that are remembered: what is told twice is told again within moments. */
+const RECENT_LEASES_MAX = 64;
 
 /** What a host does to get one content: the real peer's `TaskDownload`, down to its deadlines. */
 export class Download {
@@ -45,7 +47,7 @@ export class Download {
   /** Pieces on their way, and fetches that wait for one that another brings. */
   readonly #carried = new Set<number>();
   readonly #waiting = new Set<Fetch>();
-  readonly #recentLeaseIds = new RecentIds();
+  readonly #recentLeaseIds = new Set<string>();
   readonly #knownParents = new Set<SimHost>();
   /** One for all fetches: one of each would keep what has long ended until it rings. */
   readonly #patience: Alarm;
@@ -298,6 +300,7 @@ export class Download {
     fetch.isOver = true;
     this.#fetches.delete(fetch.leaseId);
     this.#recentLeaseIds.add(fetch.leaseId);
+    dropOldest(this.#recentLeaseIds, RECENT_LEASES_MAX);
     for (const piece of fetch.pieces.slice(fetch.at)) this.#claim(piece, -1);
     if (fetch.job !== undefined) {
       this.#release(fetch.pieces[fetch.at] ?? -1);
