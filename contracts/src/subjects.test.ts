@@ -9,11 +9,14 @@ import {
   eventsSubject,
   hostSubject,
   inboxPrefix,
+  MIXED,
   type ParsedSubject,
   parseSubject,
+  sliceEventsFilters,
 } from "./subjects.ts";
 
 const slices = fc.integer({ min: 0, max: 63 });
+const slicesOrMixed = fc.oneof(slices, fc.constant(MIXED));
 const hostIds = fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/).map(hostIdOf);
 
 function hostIdOf(text: string): HostId {
@@ -46,10 +49,10 @@ function builtFrom(parsed: ParsedSubject): string {
 describe("a subject that was built", () => {
   test("parses back to what it was built from", () => {
     fc.assert(
-      fc.property(slices, hostIds, (slice, hostId) => {
-        expect(parseSubject(eventsSubject(slice, hostId))).toEqual({
+      fc.property(slices, slicesOrMixed, hostIds, (slice, sliceOrMixed, hostId) => {
+        expect(parseSubject(eventsSubject(sliceOrMixed, hostId))).toEqual({
           kind: "events",
-          slice,
+          slice: sliceOrMixed,
           hostId,
         });
         expect(parseSubject(hostSubject(hostId))).toEqual({ kind: "host", hostId });
@@ -65,10 +68,20 @@ describe("a subject that was built", () => {
       );
     const hostId = hostIdOf("h1");
     expect(streamsOf(eventsSubject(63, hostId))).toEqual([1, 0]);
+    expect(streamsOf(eventsSubject(MIXED, hostId))).toEqual([1, 0]);
     expect(streamsOf(hostSubject(hostId))).toEqual([1, 0]);
     expect(streamsOf(decisionsSubject(0))).toEqual([0, 1]);
     expect(streamsOf(assignmentsSubject(hostId))).toEqual([0, 0]);
   });
+});
+
+test("the filters of a slice take what may be about its tasks, each message by one of them", () => {
+  const takenBy = (subject: string) =>
+    sliceEventsFilters(7).map((pattern) => isMatch(pattern, subject));
+  const hostId = hostIdOf("h1");
+  expect(takenBy(eventsSubject(7, hostId))).toEqual([true, false]);
+  expect(takenBy(eventsSubject(MIXED, hostId))).toEqual([false, true]);
+  expect(takenBy(eventsSubject(8, hostId))).toEqual([false, false]);
 });
 
 describe("a subject from outside", () => {
@@ -95,6 +108,8 @@ describe("a subject from outside", () => {
     "lw.v1.ev.7.",
     "lw.v1.dec",
     "lw.v1.dec.64",
+    "lw.v1.dec.mixed",
+    "lw.v1.ev.Mixed.a",
     "lw.v1.dec.1.a",
     "lw.v1.assign.a",
     "lw.v1.hint.1",
@@ -116,6 +131,7 @@ describe("a subject from outside", () => {
       "07",
       "63",
       "64",
+      "mixed",
       "a",
       "",
       "*",

@@ -11,14 +11,19 @@ export const EVENTS_STREAM_SUBJECTS = ["lw.v1.ev.*.*", "lw.v1.host.*"] as const;
 /** What LACEWING_DECISIONS stores. */
 export const DECISIONS_STREAM_SUBJECTS = ["lw.v1.dec.*"] as const;
 
-/** Events of one host about the tasks of one slice. */
-export function eventsSubject(slice: number, hostId: HostId): string {
+/** In the place of a slice: a message with events of several. */
+export const MIXED = "mixed";
+
+/** Events of one host about the tasks of one slice, or of several. */
+export function eventsSubject(slice: number | typeof MIXED, hostId: HostId): string {
   return `lw.v1.ev.${slice}.${hostId}`;
 }
 
-/** Filter for the events of all hosts about the tasks of one slice. */
-export function sliceEventsFilter(slice: number): string {
-  return `lw.v1.ev.${slice}.*`;
+/**
+ * Filters for the events of all hosts about the tasks of one slice: what comes by the second is of other slices as well.
+ */
+export function sliceEventsFilters(slice: number): readonly string[] {
+  return [`lw.v1.ev.${slice}.*`, `lw.v1.ev.${MIXED}.*`];
 }
 
 /** Events of one host about itself. */
@@ -42,7 +47,11 @@ export function inboxPrefix(clientName: string): string {
 }
 
 export type ParsedSubject =
-  | { readonly kind: "events"; readonly slice: number; readonly hostId: HostId }
+  | {
+      readonly kind: "events";
+      readonly slice: number | typeof MIXED;
+      readonly hostId: HostId;
+    }
   | { readonly kind: "host"; readonly hostId: HostId }
   | { readonly kind: "decisions"; readonly slice: number };
 
@@ -54,10 +63,17 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
     const hostId = parseHostId(third);
     return hostId === undefined ? undefined : { kind: "host", hostId };
   }
-  // Without leading zeros: one slice has one subject, else a log would have two names.
-  const slice = /^(?:0|[1-9]\d?)$/.test(third) ? Number(third) : Number.NaN;
-  if (!isSlice(slice)) return undefined;
-  if (kind === "dec" && fourth === undefined) return { kind: "decisions", slice };
+  const slice = sliceNamed(third);
+  if (kind === "dec" && fourth === undefined)
+    return slice === undefined ? undefined : { kind: "decisions", slice };
   const hostId = fourth === undefined ? undefined : parseHostId(fourth);
-  return kind === "ev" && hostId !== undefined ? { kind: "events", slice, hostId } : undefined;
+  if (kind !== "ev" || hostId === undefined) return undefined;
+  if (third === MIXED) return { kind: "events", slice: MIXED, hostId };
+  return slice === undefined ? undefined : { kind: "events", slice, hostId };
+}
+
+/** Without leading zeros: one slice has one subject, else a log would have two names. */
+function sliceNamed(token: string): number | undefined {
+  const slice = /^(?:0|[1-9]\d?)$/.test(token) ? Number(token) : Number.NaN;
+  return isSlice(slice) ? slice : undefined;
 }

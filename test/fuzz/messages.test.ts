@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { decodeEventMessage } from "@lacewing/contracts/events/decode.ts";
 import { EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { parseHostId } from "@lacewing/contracts/ids.ts";
-import { eventsSubject, hostSubject, parseSubject } from "@lacewing/contracts/subjects.ts";
+import { eventsSubject, hostSubject, MIXED, parseSubject } from "@lacewing/contracts/subjects.ts";
 import {
   type OfferedObject,
   readBatchAnswer,
@@ -80,6 +80,7 @@ test(
     );
     const subject = fc.constantFrom(
       eventsSubject(0, HOST_ID),
+      eventsSubject(MIXED, HOST_ID),
       hostSubject(HOST_ID),
       "lw.v1.dec.0",
       "",
@@ -100,7 +101,22 @@ test(
   () => {
     fuzz(
       fc.property(
-        textOf("lw", ".", "v1", "ev", "host", "dec", "0", "63", "64", "007", "host-a", "*", ">"),
+        textOf(
+          "lw",
+          ".",
+          "v1",
+          "ev",
+          "host",
+          "dec",
+          "mixed",
+          "0",
+          "63",
+          "64",
+          "007",
+          "host-a",
+          "*",
+          ">",
+        ),
         (text) => {
           const parsed = parseSubject(text);
           const built =

@@ -7,6 +7,7 @@ import {
   decisionsSubject,
   EVENTS_STREAM,
   eventsSubject,
+  MIXED,
 } from "@lacewing/contracts/subjects.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
@@ -34,8 +35,8 @@ beforeAll(async () => {
   };
   ({ history } = await openNatsLogs(connection, limits, createMemoryLog()));
   for (let at = 0; at < MESSAGE_COUNT; at++) {
-    // Two hosts, and another slice in between.
-    await publish(eventsSubject(SLICE, hostOf(at)), new Uint8Array([at]));
+    // Two hosts, some of it beside what is of other slices, and another slice in between.
+    await publish(eventsSubject(isMixed(at) ? MIXED : SLICE, hostOf(at)), new Uint8Array([at]));
     if (at % 10 === 0) await publish(eventsSubject(SLICE + 1, hostOf(at)), new Uint8Array([at]));
   }
   const decided = {
@@ -51,6 +52,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await nats[Symbol.asyncDispose]();
 });
+
+const isMixed = (at: number) => at % 7 === 3;
 
 function hostOf(at: number) {
   const hostId = parseHostId(`host-${at % 2}`);
@@ -88,8 +91,13 @@ test("gives decisions with their place in the log", async () => {
   expect(more).toEqual([]);
 });
 
+test("what may be about any slice is given for each of them", async () => {
+  const read = (await allOf(history.events(60, 0))).map(({ data }) => data[0]);
+  expect(read).toEqual(Array.from({ length: MESSAGE_COUNT }, (_, at) => at).filter(isMixed));
+});
+
 test("a slice of which nothing is stored, or nothing since then, ends at once", async () => {
-  expect(await allOf(history.events(60, 0))).toEqual([]);
+  expect(await allOf(history.decisions(60, 0))).toEqual([]);
   expect(await allOf(history.events(SLICE, Date.now() + 3_600_000))).toEqual([]);
 });
 

@@ -58,11 +58,22 @@ describe("an event message", () => {
     },
   );
 
+  test("about tasks of several slices is taken on the subject for these", () => {
+    const ofOther = changed("taskVerified", { taskId: OTHER_TASK });
+    const events = [...GOOD.message.events, ...ofOther.message.events];
+    const message = { ...GOOD.message, events };
+    expect(refusalOf({ subject: "lw.v1.ev.mixed.host-1", message })).toBeUndefined();
+    expect(refusalOf({ subject: "lw.v1.ev.0.host-1", message })).toContain(
+      "event 1 (taskVerified)",
+    );
+  });
+
   test.each([
     ["on a subject that is none of ours", "lw.v1.assign.host-1", "carries no events"],
     ["on a decision log", "lw.v1.dec.0", "carries no events"],
     ["on another host's subject", "lw.v1.ev.0.host-2", "host host-1 on the subject of host-2"],
     ["about a task of another slice", "lw.v1.ev.1.host-1", "task of slice 0 on slice 1"],
+    ["on the subject of several slices of another host", "lw.v1.ev.mixed.host-2", "host host-1 on"],
     ["about a task on the host subject", "lw.v1.host.host-1", "belongs on a slice subject"],
   ])("%s is refused", (_what, subject, reason) => {
     expect(refusalOf({ ...GOOD, subject })).toContain(reason);

@@ -27,7 +27,7 @@ import {
 } from "../limits.ts";
 import { CONTENT_LENGTH_BYTES_MAX, isPieceLength } from "../piece-length.ts";
 import { sliceOf } from "../slices.ts";
-import { type ParsedSubject, parseSubject } from "../subjects.ts";
+import { MIXED, type ParsedSubject, parseSubject } from "../subjects.ts";
 import { DOWNLOAD_OUTCOMES, FAILURE_REASONS } from "./reasons.ts";
 
 /** A W3C traceparent has 55 characters; later versions may be a little longer. */
@@ -42,7 +42,7 @@ export type DecodedEvents =
 
 /**
  * Decodes and checks one stored event message: everything behind this edge may rely on well-formed ids, on sizes within
- * the limits, and on a host speaking only for itself and only about tasks of the subject's slice.
+ * the limits, and on a host speaking only for itself and only about tasks of the subject's slice, where it names one.
  */
 export function decodeEventMessage(subjectText: string, bytes: Uint8Array): DecodedEvents {
   const subject = parseSubject(subjectText);
@@ -192,7 +192,7 @@ function taskProblem(text: string, subject: ParsedSubject): string | undefined {
   const taskId = parseTaskId(text);
   if (taskId === undefined) return "task id is malformed";
   if (subject.kind !== "events") return "a task's event belongs on a slice subject";
-  return sliceOf(taskId) === subject.slice
+  return subject.slice === MIXED || sliceOf(taskId) === subject.slice
     ? undefined
     : `task of slice ${sliceOf(taskId)} on slice ${subject.slice}`;
 }

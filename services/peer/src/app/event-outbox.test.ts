@@ -9,6 +9,7 @@ import { MemoryControlPlane } from "../../../../test/support/peer-world.ts";
 import { EventOutbox } from "./event-outbox.ts";
 
 const SUBJECT = "lw.v1.ev.3.host-a";
+const MIXED_SUBJECT = "lw.v1.ev.mixed.host-a";
 
 let controlPlane: MemoryControlPlane;
 let outbox: EventOutbox;
@@ -108,6 +109,49 @@ test("an urgent event takes along what waits for the same slice, and leaves the 
   await expect.poll(storedRequestIds).toEqual(["first", "a", "c"]);
   expect(controlPlane.tries).toHaveLength(2);
   await timed.close(0);
+});
+
+test("what is due of several slices travels in one message", async () => {
+  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } });
+  for (const slice of [3, 4, 5]) outbox.add(slice, ended(`of-${slice}`, slice));
+  await expect.poll(storedRequestIds).toEqual(["of-3", "of-4", "of-5"]);
+  expect(controlPlane.messages.map(({ subject }) => subject).toSorted()).toEqual([
+    MIXED_SUBJECT,
+    "lw.v1.host.host-a",
+  ]);
+});
+
+test("what is due of several slices is divided when it is too much for one message", async () => {
+  const eventsOf = (count: number, slice: number, prefix: string) =>
+    Array.from({ length: count }, (_, at) => [slice, ended(`${prefix}-${at}`, slice)] as const);
+  outbox.addTogether([...eventsOf(300, 3, "a"), ...eventsOf(300, 4, "b"), ...eventsOf(2, 5, "c")]);
+  await expect.poll(() => storedRequestIds().length).toBe(602);
+  expect(controlPlane.tries.map(({ subject }) => subject)).toEqual([SUBJECT, MIXED_SUBJECT]);
+});
+
+test("what is due of several slices is divided when it is too large for one message", async () => {
+  const long = "x".repeat(2_000);
+  const failed = (slice: number): Event => {
+    const none = { leaseId: "", parentHostId: "", pieceIndexes: [], bytes: 0, durationMs: 0 };
+    const taskId = `0${slice}`.repeat(32);
+    const reason = "origin_failed";
+    const value = { ...none, taskId, reason, detail: long, retryAfterMs: 0 };
+    return { traceparent: "", kind: { $case: "piecesFailed", value } };
+  };
+  const slices = [3, 4, 5].flatMap((slice) => Array.from({ length: 120 }, () => slice));
+  outbox.addTogether(slices.map((slice) => [slice, failed(slice)] as const));
+  await expect.poll(() => controlPlane.all("piecesFailed").length).toBe(360);
+  expect(controlPlane.tries.map(({ subject }) => subject)).toEqual([SUBJECT, MIXED_SUBJECT]);
+});
+
+test("a repeated message of several slices never comes after the successor of one of them", async () => {
+  let tries = 0;
+  controlPlane.beforeStore = (_subject, id) =>
+    id === "host-a:boot-1:1" && ++tries < 4 ? refused() : undefined;
+  outbox.addTogether([3, 4].map((slice) => [slice, ended(`first-${slice}`, slice)] as const));
+  outbox.add(4, ended("second-4", 4), "now");
+  outbox.add(5, ended("other", 5), "now");
+  await expect.poll(storedRequestIds).toEqual(["other", "first-3", "first-4", "second-4"]);
 });
 
 test("what is kept as state is collected when it is due, and asked for again when there was no room", async () => {

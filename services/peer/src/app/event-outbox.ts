@@ -1,18 +1,18 @@
 import { EVENT_VERSION } from "@lacewing/contracts/events/decode.ts";
 import { Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { BootId, HostId } from "@lacewing/contracts/ids.ts";
-import { eventsSubject, hostSubject } from "@lacewing/contracts/subjects.ts";
+import { eventsSubject, hostSubject, MIXED } from "@lacewing/contracts/subjects.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { backoffMs } from "@lacewing/runtime/backoff.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
 
-/** Two messages on one subject are at least so far apart, unless something cannot wait: what comes meanwhile is published with the second. */
+/** Two messages about one target are at least so far apart, unless something cannot wait: what comes meanwhile is published with the second. */
 const PACK_MS = 25;
 /** What may come later is published this often while there is more and more of it: a batch of small files makes hundreds of messages less. */
 const BURST_PACK_MS = 250;
-/** Messages published and not yet acknowledged, one for each subject; more wait, packed. */
+/** Messages published and not yet acknowledged; more wait, packed. */
 const UNACKNOWLEDGED_COUNT_MAX = 64;
 /** Events that wait while the broker is away; beyond this they are dropped and a full announce repairs the rest. */
 const WAITING_EVENT_COUNT_MAX = 20_000;
@@ -33,24 +33,33 @@ interface Packed {
   readonly data: Uint8Array;
 }
 
-/** Events that go to one subject: a slice, or the host subject. */
+/** What events are about: the tasks of one slice, or the host. */
 export type EventTarget = number | "host";
 
 /**
  * When an event is published at the latest: at once with everything queued before it, as soon as {@link PACK_MS} have passed since
- * the last message on its subject, or, when others of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
+ * the last message about its target, or, when others of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
  */
 export type Urgency = "now" | "soon" | "later";
 
-/** What is to be published on one subject, and when. */
+/** What is to be published about one target, and when. */
 interface Waiting {
   readonly events: Event[];
   dueAtMs: number;
 }
 
+/** What is published now. */
+interface Ready {
+  readonly target: EventTarget;
+  readonly waiting: Waiting;
+  /** There is nothing more to be collected for it. */
+  readonly isAll: boolean;
+}
+
 /**
- * Packs events by subject and repeats a message under the same id until it is acknowledged. One message of a subject is
- * under way at a time, so that a repeated one never comes after its successor; what comes meanwhile is packed into the next.
+ * Packs events and repeats a message under the same id until it is acknowledged. What is due of several slices travels together: a
+ * batch of small files is about as many slices as files. One message about a slice is under way at a time, so that a repeated one
+ * never comes after its successor; what comes meanwhile is packed into the next.
  * What overflows or cannot be delivered is dropped; once the broker takes messages again it is reported through `onLoss`,
  * after which the caller announces its whole state: availability is a state, not a log.
  */
@@ -62,11 +71,12 @@ export class EventOutbox {
   readonly #onLoss: () => void;
   readonly #random: () => number;
   readonly #waiting = new Map<EventTarget, Waiting>();
-  /** By target: when the last message was published on its subject. */
+  /** By target: when the last message about it was published. */
   readonly #publishedAtMs = new Map<EventTarget, number>();
   #waitingCount = 0;
   /** Targets with a message under way. */
   readonly #inFlight = new Set<EventTarget>();
+  #unacknowledgedCount = 0;
   /** Waits between two tries, cut short when the connection is back. */
   readonly #naps = new Set<AbortController>();
   #hasLost = false;
@@ -95,7 +105,7 @@ export class EventOutbox {
   }
 
   /**
-   * Called right before something is published on a subject, to add what is kept as state rather than as events. It says
+   * Called right before something is published about a target, to add what is kept as state rather than as events. It says
    * whether that is all.
    */
   set beforePublish(collect: (target: EventTarget) => boolean) {
@@ -107,18 +117,22 @@ export class EventOutbox {
     return this.#waitingCount < WAITING_EVENT_COUNT_MAX / 2;
   }
 
+  get #hasWindow(): boolean {
+    return this.#unacknowledgedCount < UNACKNOWLEDGED_COUNT_MAX;
+  }
+
   /** Queues an event. */
   add(target: EventTarget, event: Event, urgency: Urgency = "soon"): void {
     if (this.#queue(target, event, urgency) && urgency === "now") this.flush();
   }
 
-  /** Queues events that leave at once, those of one subject together. */
+  /** Queues events that leave at once and together. */
   addTogether(events: Iterable<readonly [EventTarget, Event]>): void {
     for (const [target, event] of events) this.#queue(target, event, "now");
     this.flush();
   }
 
-  /** Something will be collected for this subject: it is asked for in time. */
+  /** Something will be collected for this target: it is asked for in time. */
   expect(target: EventTarget, urgency: Urgency): void {
     if (!this.#isClosed) this.#waitingOn(target, urgency);
   }
@@ -136,10 +150,18 @@ export class EventOutbox {
   /** Publishes what is due, as far as the window allows; the rest follows with the acknowledgements. */
   flush(): void {
     if (this.#isClosed || !this.#controlPlane.isConnected) return;
+    const slices: Ready[] = [];
     const nowMs = this.#clock.monotonic();
     for (const [target, waiting] of this.#waiting) {
-      if (waiting.dueAtMs <= nowMs) this.#publishNext(target, waiting);
+      if (waiting.dueAtMs > nowMs || this.#inFlight.has(target) || !this.#hasWindow) continue;
+      const isAll = this.#collect(target);
+      if (waiting.events.length === 0) {
+        if (isAll) this.#waiting.delete(target);
+        else waiting.dueAtMs = nowMs + PACK_MS;
+      } else if (target === "host") this.#publish([{ target, waiting, isAll }]);
+      else slices.push({ target, waiting, isAll });
     }
+    for (const together of packable(slices)) this.#publish(together);
     this.#watch();
   }
 
@@ -197,7 +219,7 @@ export class EventOutbox {
   /** Comes back for what is not due yet. What has a message under way, or no room in the window, is looked at when one is acknowledged. */
   #watch(): void {
     let dueAtMs = Number.POSITIVE_INFINITY;
-    if (this.#inFlight.size < UNACKNOWLEDGED_COUNT_MAX) {
+    if (this.#hasWindow) {
       for (const [target, waiting] of this.#waiting) {
         if (!this.#inFlight.has(target)) dueAtMs = Math.min(dueAtMs, waiting.dueAtMs);
       }
@@ -216,31 +238,54 @@ export class EventOutbox {
     }, waitMs);
   }
 
-  #publishNext(target: EventTarget, waiting: Waiting): void {
-    if (this.#inFlight.has(target) || this.#inFlight.size >= UNACKNOWLEDGED_COUNT_MAX) return;
-    const isAll = this.#collect(target);
-    const { events } = waiting;
-    if (events.length === 0) {
-      if (isAll) this.#waiting.delete(target);
-      else waiting.dueAtMs = this.#clock.monotonic() + PACK_MS;
+  /** Publishes what fits in one message, or in several when it is too large for one. */
+  #publish(ready: readonly Ready[]): void {
+    if (!this.#hasWindow) return;
+    const packed = this.#packOf(ready);
+    if (packed === undefined) {
+      const middle = ready.length >> 1;
+      this.#publish(ready.slice(0, middle));
+      this.#publish(ready.slice(middle));
       return;
     }
-    const countBefore = events.length;
-    this.#inFlight.add(target);
-    this.#publishedAtMs.set(target, this.#clock.monotonic());
-    // Takes what fits from the front before it waits for anything.
-    const delivery = this.#deliver(target, events);
-    this.#waitingCount -= countBefore - events.length;
-    if (events.length === 0 && isAll) this.#waiting.delete(target);
-    delivery
+    const nowMs = this.#clock.monotonic();
+    this.#waitingCount -= packed.events.length;
+    this.#unacknowledgedCount++;
+    for (const { target, waiting, isAll } of ready) {
+      this.#inFlight.add(target);
+      this.#publishedAtMs.set(target, nowMs);
+      if (waiting.events.length === 0 && isAll) this.#waiting.delete(target);
+    }
+    const targets = ready.map(({ target }) => target);
+    this.#deliver(this.#subjectOf(targets), packed)
       .catch((error: unknown) => {
         this.#hasLost = true;
-        this.#log.error("events cannot be published", { target, error: messageOf(error) });
+        this.#log.error("events cannot be published", { targets, error: messageOf(error) });
       })
       .finally(() => {
-        this.#inFlight.delete(target);
+        this.#unacknowledgedCount--;
+        for (const target of targets) this.#inFlight.delete(target);
         this.flush();
       });
+  }
+
+  #subjectOf([target = "host", ...others]: readonly EventTarget[]): string {
+    const { hostId } = this.#identity;
+    if (target === "host") return hostSubject(hostId);
+    return eventsSubject(others.length === 0 ? target : MIXED, hostId);
+  }
+
+  /** Takes what is published from the front of what waits; `undefined` when several targets have more than fits. */
+  #packOf(ready: readonly Ready[]): Packed | undefined {
+    const [first, ...others] = ready;
+    if (first !== undefined && others.length === 0) return this.#pack(first.waiting.events);
+    const events = ready.flatMap(({ waiting }) => waiting.events);
+    const sequence = this.#sequence + 1;
+    const data = this.#encode(sequence, events);
+    if (data.length > PACKED_BYTES_MAX) return undefined;
+    this.#sequence = sequence;
+    for (const { waiting } of ready) waiting.events.length = 0;
+    return { sequence, events, data };
   }
 
   /** Takes as many events from the front as fit in one message. */
@@ -263,10 +308,8 @@ export class EventOutbox {
     }).finish();
   }
 
-  async #deliver(target: EventTarget, waiting: Event[]): Promise<void> {
-    const { sequence, events, data } = this.#pack(waiting);
+  async #deliver(subject: string, { sequence, events, data }: Packed): Promise<void> {
     const { hostId, bootId } = this.#identity;
-    const subject = target === "host" ? hostSubject(hostId) : eventsSubject(target, hostId);
     const traceparent = events.find((event) => event.traceparent !== "")?.traceparent ?? "";
     const id = `${hostId}:${bootId}:${sequence}`;
     // Tries while there is no connection do not count: they say nothing about the message.
@@ -299,6 +342,23 @@ export class EventOutbox {
     await this.#clock.sleep(ms, nap.signal).catch(() => undefined);
     this.#naps.delete(nap);
   }
+}
+
+/** Divides targets into messages by the number of their events; a target with more than one message holds is alone. */
+function* packable(ready: readonly Ready[]): Generator<readonly Ready[]> {
+  let together: Ready[] = [];
+  let eventCount = 0;
+  for (const one of ready) {
+    const { length } = one.waiting.events;
+    if (together.length > 0 && eventCount + length > PACKED_EVENT_COUNT_MAX) {
+      yield together;
+      together = [];
+      eventCount = 0;
+    }
+    together.push(one);
+    eventCount += length;
+  }
+  if (together.length > 0) yield together;
 }
 
 /** How many events from the front fit in one message; at least one. */

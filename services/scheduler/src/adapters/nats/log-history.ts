@@ -4,11 +4,12 @@ import {
   DECISIONS_STREAM,
   decisionsSubject,
   EVENTS_STREAM,
-  sliceEventsFilter,
+  sliceEventsFilters,
 } from "@lacewing/contracts/subjects.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import type { LogHistory } from "../../app/explain/ports.ts";
 import type { StoredDecisions, StoredEvents } from "../../app/ports.ts";
+import { mergedInOrder } from "./merged-in-order.ts";
 import { natsError } from "./nats-errors.ts";
 import type { NatsTools } from "./stream-reader.ts";
 
@@ -32,7 +33,11 @@ export class NatsLogHistory implements LogHistory {
   }
 
   async *events(slice: number, fromMs: number): AsyncGenerator<StoredEvents> {
-    for await (const stored of this.#read(EVENTS_STREAM, sliceEventsFilter(slice), fromMs)) {
+    // A reader of one filter each: the oldest brokers take no second one.
+    const readings = sliceEventsFilters(slice).map((filter) =>
+      this.#read(EVENTS_STREAM, filter, fromMs),
+    );
+    for await (const stored of mergedInOrder(readings, ({ seq }) => seq)) {
       yield {
         subject: stored.subject,
         data: stored.data,
