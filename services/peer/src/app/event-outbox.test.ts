@@ -134,7 +134,7 @@ test("what is due of several slices is divided when it is too large for one mess
   const failed = (slice: number): Event => {
     const none = { leaseId: "", parentHostId: "", pieceIndexes: [], bytes: 0, durationMs: 0 };
     const taskId = `0${slice}`.repeat(32);
-    const reason = "origin_failed";
+    const reason = "origin_refused";
     const value = { ...none, taskId, reason, detail: long, retryAfterMs: 0 };
     return { traceparent: "", kind: { $case: "piecesFailed", value } };
   };
