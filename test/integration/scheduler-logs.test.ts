@@ -1,7 +1,12 @@
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { DECISIONS_STREAM, EVENTS_STREAM, eventsSubject } from "@lacewing/contracts/subjects.ts";
+import {
+  DECISIONS_STREAM,
+  EVENTS_STREAM,
+  eventsSubject,
+  MIXED,
+} from "@lacewing/contracts/subjects.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { createPool } from "@lacewing/scheduler/adapters/postgres/pool.ts";
@@ -96,11 +101,15 @@ async function announce(host: FakeHost, full = true): Promise<void> {
 }
 
 async function request(host: FakeHost, slice: number): Promise<void> {
+  await host.publish(slice, [requestOf(host, slice)]);
+}
+
+function requestOf(host: FakeHost, slice: number) {
   const value = requestBy(host.hostId, {
     taskId: taskIdOfSlice(slice),
     requestId: `request-${slice}-of-${host.hostId}`,
   });
-  await host.publish(slice, [{ $case: "taskRequested", value }]);
+  return { $case: "taskRequested", value } as const;
 }
 
 function holding(slice: number, pieces: readonly number[]) {
@@ -285,6 +294,25 @@ describe.each(natsPrograms())("on nats-server $version", (program) => {
       expect.stringContaining("no kind"),
     ]);
     expect(errorsOf(second)).toEqual([]);
+  });
+
+  test("a message about tasks of several slices is folded for each, and for those beside an event that cannot be read", async () => {
+    await using lab = await startLab(program);
+    const scheduler = await lab.schedule();
+    const host = await lab.host("host");
+    const bad = { taskId: "none", incarnation: 1, digest: "" };
+    await host.publish(MIXED, [
+      requestOf(host, 5),
+      { $case: "taskVerified", value: bad },
+      requestOf(host, 6),
+    ]);
+    await waitFor("both are answered", () => host.leases.length === 2);
+    expect(host.leases.map(({ taskId }) => taskId).toSorted()).toEqual(
+      [5, 6].map(taskIdOfSlice).toSorted(),
+    );
+    const parked = async () => (await lab.number("count(*) FROM dead_letter")) === 1;
+    await waitFor("the message is parked", parked);
+    expect(errorsOf(scheduler)).toEqual([]);
   });
 
   test("a projection that is behind catches up from where it stands, whatever happened meanwhile", async () => {

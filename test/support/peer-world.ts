@@ -73,6 +73,7 @@ export class MemoryControlPlane implements ControlPlane {
     if (!this.isConnected) throw new PortError("nats_disconnected", "away", { retryable: true });
     const decoded = decodeEventMessage(subject, data);
     if (!decoded.ok) throw new InvariantViolation(`refused: ${decoded.reason}`);
+    if (decoded.refused !== undefined) throw new InvariantViolation(`refused: ${decoded.refused}`);
     this.messages.push({ subject, id, events: decoded.message.events });
     for (const { kind } of decoded.message.events) if (kind !== undefined) this.onEvent(kind);
   }

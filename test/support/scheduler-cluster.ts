@@ -14,6 +14,7 @@ import {
   DECISIONS_STREAM,
   eventsSubject,
   hostSubject,
+  type MIXED,
 } from "@lacewing/contracts/subjects.ts";
 import { createMemoryLog, type MemoryLog } from "@lacewing/observability/memory-log.ts";
 import { Secret } from "@lacewing/observability/secret.ts";
@@ -113,9 +114,9 @@ export class FakeHost {
     });
   }
 
-  /** Publishes events about the tasks of one slice, or about the host itself, and waits until the broker has them. */
+  /** Publishes events about the tasks of one slice, of several, or about the host itself, and waits until the broker has them. */
   async publish(
-    slice: number | "host",
+    slice: number | typeof MIXED | "host",
     kinds: readonly NonNullable<Event["kind"]>[],
     traceparent = "",
   ): Promise<void> {

@@ -32,13 +32,13 @@ function changed(
   };
 }
 
-/** Why the message is refused; `undefined` when it is not. */
+/** Why the message, or one of its events, is refused; `undefined` when nothing is. */
 function refusalOf(input: {
   readonly subject: string;
   readonly message: EventMessage;
 }): string | undefined {
   const decoded = decodeEventMessage(input.subject, EventMessage.encode(input.message).finish());
-  return decoded.ok ? undefined : decoded.reason;
+  return decoded.ok ? decoded.refused : decoded.reason;
 }
 
 const GOOD = changed("taskRequested", {});
@@ -66,6 +66,17 @@ describe("an event message", () => {
     expect(refusalOf({ subject: "lw.v1.ev.0.host-1", message })).toContain(
       "event 1 (taskVerified)",
     );
+  });
+
+  test("loses only those of its events that cannot be taken", () => {
+    const bad = changed("taskVerified", { taskId: "none" }).message.events;
+    const events = [...bad, ...GOOD.message.events, ...bad];
+    const bytes = EventMessage.encode({ ...GOOD.message, events }).finish();
+    expect(decodeEventMessage(GOOD.subject, bytes)).toMatchObject({
+      ok: true,
+      message: GOOD.message,
+      refused: "event 0 (taskVerified): task id is malformed",
+    });
   });
 
   test.each([

@@ -37,12 +37,20 @@ const TRACEPARENT_LENGTH_MAX = 64;
 export const EVENT_VERSION = 1;
 
 export type DecodedEvents =
-  | { readonly ok: true; readonly message: EventMessage; readonly subject: ParsedSubject }
+  | {
+      readonly ok: true;
+      /** With the events that may be folded. */
+      readonly message: EventMessage;
+      readonly subject: ParsedSubject;
+      /** Why others were left out: the first of them. */
+      readonly refused: string | undefined;
+    }
   | { readonly ok: false; readonly reason: string };
 
 /**
  * Decodes and checks one stored event message: everything behind this edge may rely on well-formed ids, on sizes within
- * the limits, and on a host speaking only for itself and only about tasks of the subject's slice, where it names one.
+ * the limits, and on a host speaking only for itself and only about tasks of the subject's slice, where it names one. An event that does
+ * not hold to this is left out; others of its message are facts by themselves, about other tasks perhaps.
  */
 export function decodeEventMessage(subjectText: string, bytes: Uint8Array): DecodedEvents {
   const subject = parseSubject(subjectText);
@@ -66,12 +74,23 @@ export function decodeEventMessage(subjectText: string, bytes: Uint8Array): Deco
   if (message.events.length > EVENTS_PER_MESSAGE_MAX) {
     return refuse(`${message.events.length} events, more than ${EVENTS_PER_MESSAGE_MAX}`);
   }
-  for (const [index, event] of message.events.entries()) {
+  return { ok: true, subject, ...sifted(message, subject) };
+}
+
+function sifted(
+  message: EventMessage,
+  subject: ParsedSubject,
+): { readonly message: EventMessage; readonly refused: string | undefined } {
+  let refused: string | undefined;
+  const events = message.events.filter((event, index) => {
     const problem = problemOf(event, subject);
     if (problem !== undefined)
-      return refuse(`event ${index} (${event.kind?.$case ?? "empty"}): ${problem}`);
-  }
-  return { ok: true, message, subject };
+      refused ??= `event ${index} (${event.kind?.$case ?? "empty"}): ${problem}`;
+    return problem === undefined;
+  });
+  return refused === undefined
+    ? { message, refused }
+    : { message: { ...message, events }, refused };
 }
 
 function refuse(reason: string): DecodedEvents {

@@ -9,7 +9,7 @@ import type { State } from "../core/state.ts";
 import { DEAD_LETTERS_MAX } from "./limits.ts";
 import type { DeadLetterRow, StoredEvents } from "./ports.ts";
 
-/** Folds stored event messages; parks what cannot be read or folded, so that one bad message stops nobody. */
+/** Folds stored event messages; parks those with something that cannot be read or folded, so that it stops nothing else. */
 export class Folder {
   readonly state: State;
   readonly #log: Log;
@@ -32,7 +32,8 @@ export class Folder {
   fold(stored: StoredEvents, atMs: number): void {
     const decoded = decodeEventMessage(stored.subject, stored.data);
     if (decoded.ok) this.#foldMessage(stored, decoded.message, atMs);
-    else this.#park(stored, decoded.reason);
+    const refused = decoded.ok ? decoded.refused : decoded.reason;
+    if (refused !== undefined) this.#park(stored, refused);
     this.sequence = stored.streamSequence;
     this.lastMessageId = stored.messageId;
   }
