@@ -154,6 +154,35 @@ test("a repeated message of several slices never comes after the successor of on
   await expect.poll(storedRequestIds).toEqual(["other", "first-3", "first-4", "second-4"]);
 });
 
+test("what cannot be encoded stops nothing else, and is made good by a full announce", async () => {
+  const none = { leaseId: "", parentHostId: "", pieceIndexes: [], bytes: 0, detail: "" };
+  const value = { ...none, taskId: "03".repeat(32), reason: "stalled", retryAfterMs: 0 };
+  const bad: Event = {
+    traceparent: "",
+    kind: { $case: "piecesFailed", value: { ...value, durationMs: 1.5 } },
+  };
+  outbox.addTogether([
+    [3, bad],
+    [4, ended("a", 4)],
+    [5, ended("b", 5)],
+  ]);
+  await expect.poll(storedRequestIds).toEqual(["a", "b"]);
+  outbox.add(3, ended("c"), "now");
+  await expect.poll(storedRequestIds).toEqual(["a", "b", "c"]);
+  expect(lossCount).toBe(1);
+});
+
+test("what a host says before it leaves comes before that", async () => {
+  outbox.add(3, ended("a"), "later");
+  outbox.add(4, ended("b", 4), "later");
+  outbox.add("host", { traceparent: "", kind: { $case: "hostLeft", value: {} } });
+  await outbox.close(1_000);
+  expect(controlPlane.tries.map(({ subject }) => subject)).toEqual([
+    MIXED_SUBJECT,
+    "lw.v1.host.host-a",
+  ]);
+});
+
 test("what is kept as state is collected when it is due, and asked for again when there was no room", async () => {
   const states = ["a", "b"];
   outbox.beforePublish = (target) => {

@@ -1,5 +1,5 @@
 import { EVENT_VERSION } from "@lacewing/contracts/events/decode.ts";
-import { Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { type Event, EventMessage } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { BootId, HostId } from "@lacewing/contracts/ids.ts";
 import { eventsSubject, hostSubject, MIXED } from "@lacewing/contracts/subjects.ts";
 import type { Log } from "@lacewing/observability/log.ts";
@@ -7,6 +7,16 @@ import { backoffMs } from "@lacewing/runtime/backoff.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { ControlPlane } from "./control-plane.ts";
+import {
+  type EventTarget,
+  isLeaving,
+  packable,
+  packableCount,
+  PACKED_BYTES_MAX,
+  PACKED_EVENT_COUNT_MAX,
+  type Ready,
+  type Waiting,
+} from "./event-packing.ts";
 
 /** Two messages about one target are at least so far apart, unless something cannot wait: what comes meanwhile is published with the second. */
 const PACK_MS = 25;
@@ -16,9 +26,6 @@ const BURST_PACK_MS = 250;
 const UNACKNOWLEDGED_COUNT_MAX = 64;
 /** Events that wait while the broker is away; beyond this they are dropped and a full announce repairs the rest. */
 const WAITING_EVENT_COUNT_MAX = 20_000;
-/** Events packed in one message, by number and by size: well below the broker's largest message. */
-const PACKED_EVENT_COUNT_MAX = 512;
-const PACKED_BYTES_MAX = 512 * 1024;
 const RETRY = { firstMs: 200, maxMs: 5000 };
 /** A message that was refused this often is given up and a full announce repairs what it said. */
 const ATTEMPT_COUNT_MAX = 8;
@@ -33,28 +40,11 @@ interface Packed {
   readonly data: Uint8Array;
 }
 
-/** What events are about: the tasks of one slice, or the host. */
-export type EventTarget = number | "host";
-
 /**
  * When an event is published at the latest: at once with everything queued before it, as soon as {@link PACK_MS} have passed since
  * the last message about its target, or, when others of its kind were published a moment ago, {@link BURST_PACK_MS} after those.
  */
 export type Urgency = "now" | "soon" | "later";
-
-/** What is to be published about one target, and when. */
-interface Waiting {
-  readonly events: Event[];
-  dueAtMs: number;
-}
-
-/** What is published now. */
-interface Ready {
-  readonly target: EventTarget;
-  readonly waiting: Waiting;
-  /** There is nothing more to be collected for it. */
-  readonly isAll: boolean;
-}
 
 /**
  * Packs events and repeats a message under the same id until it is acknowledged. What is due of several slices travels together: a
@@ -151,17 +141,21 @@ export class EventOutbox {
   flush(): void {
     if (this.#isClosed || !this.#controlPlane.isConnected) return;
     const slices: Ready[] = [];
+    const lastWords: Ready[] = [];
     const nowMs = this.#clock.monotonic();
     for (const [target, waiting] of this.#waiting) {
       if (waiting.dueAtMs > nowMs || this.#inFlight.has(target) || !this.#hasWindow) continue;
-      const isAll = this.#collect(target);
+      const ready = { target, waiting, isAll: this.#collect(target) };
       if (waiting.events.length === 0) {
-        if (isAll) this.#waiting.delete(target);
+        if (ready.isAll) this.#waiting.delete(target);
         else waiting.dueAtMs = nowMs + PACK_MS;
-      } else if (target === "host") this.#publish([{ target, waiting, isAll }]);
-      else slices.push({ target, waiting, isAll });
+      } else if (target !== "host") slices.push(ready);
+      // What a host says before it leaves is heard before that; what it announces, before what came meanwhile.
+      else if (waiting.events.some(isLeaving)) lastWords.push(ready);
+      else this.#publish([ready]);
     }
     for (const together of packable(slices)) this.#publish(together);
+    for (const ready of lastWords) this.#publish([ready]);
     this.#watch();
   }
 
@@ -182,6 +176,7 @@ export class EventOutbox {
   #queue(target: EventTarget, event: Event, urgency: Urgency): boolean {
     if (this.#isClosed) return false;
     if (this.#waitingCount >= WAITING_EVENT_COUNT_MAX) {
+      for (const { events } of this.#waiting.values()) events.length = 0;
       this.#waiting.clear();
       this.#waitingCount = 0;
       this.#hasLost = true;
@@ -243,6 +238,7 @@ export class EventOutbox {
     if (!this.#hasWindow) return;
     const packed = this.#packOf(ready);
     if (packed === undefined) {
+      if (ready.length < 2) return;
       const middle = ready.length >> 1;
       this.#publish(ready.slice(0, middle));
       this.#publish(ready.slice(middle));
@@ -254,7 +250,7 @@ export class EventOutbox {
     for (const { target, waiting, isAll } of ready) {
       this.#inFlight.add(target);
       this.#publishedAtMs.set(target, nowMs);
-      if (waiting.events.length === 0 && isAll) this.#waiting.delete(target);
+      if (waiting.events.length === 0 && isAll) this.#forget(target, waiting);
     }
     const targets = ready.map(({ target }) => target);
     this.#deliver(this.#subjectOf(targets), packed)
@@ -275,27 +271,57 @@ export class EventOutbox {
     return eventsSubject(others.length === 0 ? target : MIXED, hostId);
   }
 
-  /** Takes what is published from the front of what waits; `undefined` when several targets have more than fits. */
+  /**
+   * Takes what fits in one message: all of several targets, or as much as fits of one.
+   *
+   * @returns `undefined` when several have more than fits, or something that cannot be encoded; what cannot be encoded of one is given up.
+   */
   #packOf(ready: readonly Ready[]): Packed | undefined {
     const [first, ...others] = ready;
-    if (first !== undefined && others.length === 0) return this.#pack(first.waiting.events);
-    const events = ready.flatMap(({ waiting }) => waiting.events);
-    const sequence = this.#sequence + 1;
-    const data = this.#encode(sequence, events);
-    if (data.length > PACKED_BYTES_MAX) return undefined;
-    this.#sequence = sequence;
-    for (const { waiting } of ready) waiting.events.length = 0;
-    return { sequence, events, data };
+    try {
+      if (first !== undefined && others.length === 0) return this.#packOne(first.waiting.events);
+      const events = ready.flatMap(({ waiting }) => waiting.events);
+      const packed = this.#pack(events);
+      if (packed.data.length > PACKED_BYTES_MAX) return undefined;
+      for (const { waiting } of ready) waiting.events.length = 0;
+      return this.#counted(packed);
+    } catch (error) {
+      if (first !== undefined && others.length === 0) this.#giveUp(first, error);
+      return undefined;
+    }
   }
 
   /** Takes as many events from the front as fit in one message. */
-  #pack(waiting: Event[]): Packed {
-    const sequence = ++this.#sequence;
-    const events = waiting.splice(0, PACKED_EVENT_COUNT_MAX);
-    const data = this.#encode(sequence, events);
-    if (data.length <= PACKED_BYTES_MAX || events.length === 1) return { sequence, events, data };
-    waiting.unshift(...events.splice(packableCount(events)));
+  #packOne(waiting: Event[]): Packed {
+    let packed = this.#pack(waiting.slice(0, PACKED_EVENT_COUNT_MAX));
+    if (packed.data.length > PACKED_BYTES_MAX && packed.events.length > 1)
+      packed = this.#pack(packed.events.slice(0, packableCount(packed.events)));
+    waiting.splice(0, packed.events.length);
+    return this.#counted(packed);
+  }
+
+  #pack(events: readonly Event[]): Packed {
+    const sequence = this.#sequence + 1;
     return { sequence, events, data: this.#encode(sequence, events) };
+  }
+
+  /** It will be published, and the next one has the next number. */
+  #counted(packed: Packed): Packed {
+    this.#sequence = packed.sequence;
+    return packed;
+  }
+
+  /** A host that says something impossible goes on with everything else. */
+  #giveUp({ target, waiting }: Ready, error: unknown): void {
+    this.#hasLost = true;
+    this.#log.error("events cannot be published", { target, error: messageOf(error) });
+    this.#waitingCount -= waiting.events.length;
+    waiting.events.length = 0;
+    this.#forget(target, waiting);
+  }
+
+  #forget(target: EventTarget, waiting: Waiting): void {
+    if (this.#waiting.get(target) === waiting) this.#waiting.delete(target);
   }
 
   #encode(sequence: number, events: readonly Event[]): Uint8Array {
@@ -342,33 +368,4 @@ export class EventOutbox {
     await this.#clock.sleep(ms, nap.signal).catch(() => undefined);
     this.#naps.delete(nap);
   }
-}
-
-/** Divides targets into messages by the number of their events; a target with more than one message holds is alone. */
-function* packable(ready: readonly Ready[]): Generator<readonly Ready[]> {
-  let together: Ready[] = [];
-  let eventCount = 0;
-  for (const one of ready) {
-    const { length } = one.waiting.events;
-    if (together.length > 0 && eventCount + length > PACKED_EVENT_COUNT_MAX) {
-      yield together;
-      together = [];
-      eventCount = 0;
-    }
-    together.push(one);
-    eventCount += length;
-  }
-  if (together.length > 0) yield together;
-}
-
-/** How many events from the front fit in one message; at least one. */
-function packableCount(events: readonly Event[]): number {
-  let bytes = 0;
-  let count = 0;
-  for (const event of events) {
-    bytes += Event.encode(event).finish().length;
-    if (count > 0 && (bytes > PACKED_BYTES_MAX || count >= PACKED_EVENT_COUNT_MAX)) break;
-    count++;
-  }
-  return count;
 }

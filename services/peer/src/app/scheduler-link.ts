@@ -22,7 +22,8 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { type HostFacts, announcement, availability, description } from "./announce.ts";
 import type { ControlPlane, FactJournal } from "./control-plane.ts";
-import type { EventOutbox, EventTarget, Urgency } from "./event-outbox.ts";
+import type { EventOutbox, Urgency } from "./event-outbox.ts";
+import type { EventTarget } from "./event-packing.ts";
 import { FactResends } from "./fact-resends.ts";
 import type { PieceStore, StoredTask } from "./ports.ts";
 

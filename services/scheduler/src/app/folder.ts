@@ -31,9 +31,10 @@ export class Folder {
   /** @param atMs the time it counts as heard: now, or on a replay when the broker stored it. */
   fold(stored: StoredEvents, atMs: number): void {
     const decoded = decodeEventMessage(stored.subject, stored.data);
-    if (decoded.ok) this.#foldMessage(stored, decoded.message, atMs);
-    const refused = decoded.ok ? decoded.refused : decoded.reason;
-    if (refused !== undefined) this.#park(stored, refused);
+    const misfit = decoded.ok
+      ? (this.#foldMessage(decoded.message, atMs) ?? decoded.refused)
+      : decoded.reason;
+    if (misfit !== undefined) this.#park(stored, misfit);
     this.sequence = stored.streamSequence;
     this.lastMessageId = stored.messageId;
   }
@@ -46,7 +47,8 @@ export class Folder {
     return this.#deadLetters.length > 0;
   }
 
-  #foldMessage(stored: StoredEvents, message: EventMessage, atMs: number): void {
+  /** @returns why not all of it could be folded. */
+  #foldMessage(message: EventMessage, atMs: number): string | undefined {
     const context: EventContext = {
       hostId: message.hostId,
       bootId: message.bootId,
@@ -58,9 +60,10 @@ export class Folder {
       for (const event of message.events)
         evolveEvent(this.state, this.#onEvent(event, context.hostId), context);
       this.factCount += message.events.length;
+      return undefined;
     } catch (error) {
       // Events before the bad one stay folded: each is a fact by itself.
-      this.#park(stored, `cannot be folded: ${messageOf(error)}`);
+      return `cannot be folded: ${messageOf(error)}`;
     }
   }
 

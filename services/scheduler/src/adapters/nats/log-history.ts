@@ -11,14 +11,14 @@ import type { LogHistory } from "../../app/explain/ports.ts";
 import type { StoredDecisions, StoredEvents } from "../../app/ports.ts";
 import { mergedInOrder } from "./merged-in-order.ts";
 import { natsError } from "./nats-errors.ts";
-import type { NatsTools } from "./stream-reader.ts";
+import { boundsOf, type NatsTools } from "./stream-reader.ts";
 
 /** Messages of one pull: at 1 MiB each the worst case is what the client's own limit of 64 MB allows. */
 const PULL_MESSAGES_MAX = 64;
 /** A pull is answered at once when the log has something; this long when it has lost it in between. */
 const PULL_EXPIRES_MS = 1_000;
 
-/** The logs of one slice as JetStream keeps them, through readers that live for one question. */
+/** The logs of one slice, with what hosts said of several, as JetStream keeps them, through readers that live for one question. */
 export class NatsLogHistory implements LogHistory {
   readonly #tools: NatsTools;
 
@@ -33,9 +33,11 @@ export class NatsLogHistory implements LogHistory {
   }
 
   async *events(slice: number, fromMs: number): AsyncGenerator<StoredEvents> {
-    // A reader of one filter each: the oldest brokers take no second one.
+    this.#mustBeConnected();
+    const { last } = await boundsOf(this.#tools, EVENTS_STREAM);
+    // A reader of one filter each, as the oldest brokers take no second one; all to the same end.
     const readings = sliceEventsFilters(slice).map((filter) =>
-      this.#read(EVENTS_STREAM, filter, fromMs),
+      this.#read(EVENTS_STREAM, filter, fromMs, last),
     );
     for await (const stored of mergedInOrder(readings, ({ seq }) => seq)) {
       yield {
@@ -48,12 +50,21 @@ export class NatsLogHistory implements LogHistory {
     }
   }
 
-  /** Messages of a subject stored since a point in time, up to the end that the log has when it is met. */
-  async *#read(stream: string, subject: string, fromMs: number): AsyncGenerator<JsMsg> {
-    const { watch, client } = this.#tools;
-    // A request to a broker that is away would wait for its time-out; whoever asks here waits too.
-    if (!watch.isConnected())
-      throw new PortError("nats_failed", "the broker is away", { retryable: true });
+  /** A request to a broker that is away would wait for its time-out; whoever asks here waits too. */
+  #mustBeConnected(): void {
+    if (this.#tools.watch.isConnected()) return;
+    throw new PortError("nats_failed", "the broker is away", { retryable: true });
+  }
+
+  /** Messages of a subject stored since a point in time, up to a sequence, or to the end that the log has when it is met. */
+  async *#read(
+    stream: string,
+    subject: string,
+    fromMs: number,
+    toSequence = Infinity,
+  ): AsyncGenerator<JsMsg> {
+    const { client } = this.#tools;
+    this.#mustBeConnected();
     let consumer: Consumer | undefined;
     try {
       consumer = await client.consumers.get(stream, {
@@ -68,8 +79,8 @@ export class NatsLogHistory implements LogHistory {
           expires: PULL_EXPIRES_MS,
         });
         for await (const message of pulled) {
-          isAtEnd = message.info.pending === 0;
-          yield message;
+          isAtEnd = message.info.pending === 0 || message.seq >= toSequence;
+          if (message.seq <= toSequence) yield message;
           if (isAtEnd) break;
         }
       }

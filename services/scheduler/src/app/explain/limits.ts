@@ -20,7 +20,7 @@ export const WANTED_ASKED_MAX = 1_024;
 export const PASSED_OVER_NAMES_MAX = 16;
 /** Entries of a story; of a longer one the first and the last half are told. */
 export const STORY_LENGTH_MAX = 1_000;
-/** Messages of a slice's log read for one explanation: some hundred milliseconds. */
+/** Messages of a slice's log read for one explanation, those that speak of several slices among them: some hundred milliseconds. */
 export const HISTORY_MESSAGES_MAX = 20_000;
 /** Reading the logs ends after this, whatever was found: the caller waits. */
 export const HISTORY_MS_MAX = 2_000;

@@ -31,7 +31,11 @@ test.each([
     tellAt(state, "host", { $case: "taskDescribed", value: description(layout) }, 0);
     const task = must(state.tasks.get(TASK), "task");
     task.controlMs = controlMs;
-    swarmOf(task).originBytesPerMs = (pieceMib * MIB) / PIECE_MS;
+    const swarm = swarmOf(task);
+    swarm.bytesPerMs = (pieceMib * MIB) / PIECE_MS;
     expect(originLeaseBytes({ policy: policyFor(task), task })).toBe(leaseMib * MIB);
+    // Hosts may be as fast as they like.
+    swarm.originBytesPerMs = swarm.bytesPerMs / 20;
+    expect(originLeaseBytes({ policy: policyFor(task), task })).toBe(16 * MIB);
   },
 );

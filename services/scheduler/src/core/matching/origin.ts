@@ -116,10 +116,15 @@ function readFirstCopy(
   return true;
 }
 
-/** As much as leaves a link while a grant travels: with less a reader waits for its next lease, and so does the origin. */
+/** As much as comes from the origin while a grant travels: with less a reader waits for its next lease, and so does the origin. */
 export function originLeaseBytes({ policy, task }: Pick<MatchView, "policy" | "task">): number {
-  const pieces = Math.round(piecesMeanwhile(task, 0));
-  const meanwhileBytes = pieces * (task.layout?.pieceLengthBytes ?? 0);
+  if (task.swarm === undefined) return policy.originLeaseBytes;
+  const { usualBytesPerMs, originBytesPerMs, originLeaseCount } = task.swarm;
+  // Known is what one of its streams brings.
+  const originPace = originBytesPerMs * Math.max(1, originLeaseCount);
+  const pace = originPace === 0 ? usualBytesPerMs : Math.min(usualBytesPerMs, originPace);
+  const meanwhileBytes =
+    Math.round(piecesMeanwhile(task, pace)) * (task.layout?.pieceLengthBytes ?? 0);
   return Math.max(policy.originLeaseBytes, Math.min(LEASE_BYTES_MAX, meanwhileBytes));
 }
 
