@@ -2,7 +2,6 @@ import { LEASE_PIECES_MAX } from "@lacewing/contracts/limits.ts";
 import { pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Peer, Request } from "../state.ts";
 import { piecesMeanwhile } from "../host-rates.ts";
-import { LEASE_BYTES_MAX } from "../limits.ts";
 import { piecesOfRequest } from "../wanted.ts";
 import type { MatchView } from "./view.ts";
 
@@ -103,10 +102,10 @@ function readFirstCopy(
   reader: Request,
   isPicked: boolean,
 ): boolean {
-  const { swarm, task } = view;
+  const { swarm, policy, task } = view;
   const isAlone = task.needyIds.size <= 1;
   const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
-  const bytesMax = isCompeting ? originLeaseBytes(view) : Infinity;
+  const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
   // As soon as it is known how fast hosts send, the readers are picked by it.
   const isLeft = !isPicked && peer.avoided === undefined && swarm.bytesPerMs > 0;
   const isFull = isCompeting && (isLeft || swarm.originLeaseCount >= originLeasesMax(view));
@@ -114,18 +113,6 @@ function readFirstCopy(
   if (pieces.length === 0) return false;
   grantOrigin(view, peer, reader, pieces, "origin rep=0: no copy held or in flight");
   return true;
-}
-
-/** As much as comes from the origin while a grant travels: with less a reader waits for its next lease, and so does the origin. */
-export function originLeaseBytes({ policy, task }: Pick<MatchView, "policy" | "task">): number {
-  if (task.swarm === undefined) return policy.originLeaseBytes;
-  const { usualBytesPerMs, originBytesPerMs, originLeaseCount } = task.swarm;
-  // Known is what one of its streams brings.
-  const originPace = originBytesPerMs * Math.max(1, originLeaseCount);
-  const pace = originPace === 0 ? usualBytesPerMs : Math.min(usualBytesPerMs, originPace);
-  const meanwhileBytes =
-    Math.round(piecesMeanwhile(task, pace)) * (task.layout?.pieceLengthBytes ?? 0);
-  return Math.max(policy.originLeaseBytes, Math.min(LEASE_BYTES_MAX, meanwhileBytes));
 }
 
 /**

@@ -34,10 +34,7 @@ export interface Policy {
   readonly rescueAfterMs: number;
   /** Origin leases of one task at once, while others compete for it. */
   readonly originLeasesMax: number;
-  /**
-   * Bytes of an origin lease while others compete, at least: see `originLeaseBytes`. A request whose response is open reads its stream
-   * whatever the size.
-   */
+  /** Bytes of an origin lease while others compete; a request whose response is open reads its stream whatever the size. */
   readonly originLeaseBytes: number;
   /** Without any piece for so long a second copy may be read from the origin. */
   readonly originRescueMs: number;
