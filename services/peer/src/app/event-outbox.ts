@@ -141,7 +141,7 @@ export class EventOutbox {
   flush(): void {
     if (this.#isClosed || !this.#controlPlane.isConnected) return;
     const slices: Ready[] = [];
-    const lastWords: Ready[] = [];
+    let lastWords: Ready | undefined;
     const nowMs = this.#clock.monotonic();
     for (const [target, waiting] of this.#waiting) {
       if (waiting.dueAtMs > nowMs || this.#inFlight.has(target) || !this.#hasWindow) continue;
@@ -151,11 +151,11 @@ export class EventOutbox {
         else waiting.dueAtMs = nowMs + PACK_MS;
       } else if (target !== "host") slices.push(ready);
       // What a host says before it leaves is heard before that; what it announces, before what came meanwhile.
-      else if (waiting.events.some(isLeaving)) lastWords.push(ready);
+      else if (waiting.events.some(isLeaving)) lastWords = ready;
       else this.#publish([ready]);
     }
     for (const together of packable(slices)) this.#publish(together);
-    for (const ready of lastWords) this.#publish([ready]);
+    if (lastWords !== undefined) this.#publish([lastWords]);
     this.#watch();
   }
 

@@ -11,7 +11,7 @@ export const RECEIPTS_PER_MESSAGE_MAX = 4_096;
  * late, and there is at most one of each slice.
  */
 export const REPLAY_WINDOW_MAX = 4_096;
-/** Messages that could not be read as a whole and wait for the projection; beyond it they are only logged. */
+/** Messages of which something could not be read, until the projection has them; beyond it they are only logged. */
 export const DEAD_LETTERS_MAX = 10_000;
 /** Requests whose span waits for the answer; an answer takes milliseconds. */
 export const OPEN_SPANS_MAX = 10_000;

@@ -79,7 +79,11 @@ export interface StoredFacts {
 export interface LogHistory {
   /** @throws {PortError} retryable when the broker does not answer. */
   decisions(slice: number, fromMs: number): AsyncIterable<StoredDecisions>;
-  /** @throws {PortError} retryable when the broker does not answer. */
+  /**
+   * With all that hosts said of several slices at once, whether this one is among them or not; ascending by sequence.
+   *
+   * @throws {PortError} retryable when the broker does not answer.
+   */
   events(slice: number, fromMs: number): AsyncIterable<StoredEvents>;
 }
 
