@@ -83,7 +83,7 @@ test("random hosts never bring the scheduler into an impossible state, and a rep
         expect(summaryOf(replayed)).toEqual(summaryOf(world.state));
       },
     ),
-    { numRuns: 400 },
+    { numRuns: 400, examples: [[0, PARENT_MOVES]] },
   );
 });
 
@@ -127,6 +127,25 @@ const EVICTED_WHILE_READ = [
   { do: "announce" as const, pick: 0 },
   { do: "decide" as const, pick: 0 },
   { do: "drop" as const, pick: 185 },
+];
+
+/** A parent moves into the zone of its child while a lease is live: its child has as many leases as before. */
+const PARENT_MOVES = [
+  { do: "describe" as const, pick: 172 },
+  { do: "decide" as const, pick: 654 },
+  { do: "request" as const, pick: 533 },
+  { do: "serve" as const, pick: 0 },
+  { do: "wait" as const, pick: 0 },
+  { do: "fail" as const, pick: 0 },
+  { do: "reboot" as const, pick: 190 },
+  { do: "repeat" as const, pick: 0 },
+  { do: "serve" as const, pick: 0 },
+  { do: "request" as const, pick: 0 },
+  { do: "reboot" as const, pick: 0 },
+  { do: "reboot" as const, pick: 0 },
+  { do: "describe" as const, pick: 0 },
+  { do: "wait" as const, pick: 0 },
+  { do: "describe" as const, pick: 0 },
 ];
 
 /** Hosts announce themselves now and then: at each step they would wake every task, and time would have nothing to do. */

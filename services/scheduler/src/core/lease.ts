@@ -50,6 +50,8 @@ export class Lease {
   isTiny = false;
   /** Whether its parent served nothing else when it was granted. */
   isFromIdleParent = false;
+  /** Whether it was expected to take a part of its child's link only: from another zone, or a slow host or origin. */
+  isFromAfar = false;
   /** How often its child was told again, as nothing was heard of it. */
   repeatCount = 0;
   /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */

@@ -13,7 +13,14 @@ import {
 import { must } from "./invariant.ts";
 import { hasPiece, remainingOf, withLease, withoutLease } from "./leases.ts";
 import { takeSlotWaiter } from "./slot-turns.ts";
-import { joinSwarm, syncLease, syncPeer, syncWants, wakeSource } from "./swarm/sync.ts";
+import {
+  comesFromAfar,
+  joinSwarm,
+  syncLease,
+  syncPeer,
+  syncWants,
+  wakeSource,
+} from "./swarm/sync.ts";
 import type { Lease } from "./lease.ts";
 import {
   type Host,
@@ -119,6 +126,7 @@ export function addLease(state: State, task: Task, lease: Lease): void {
     if (lease.isTiny) parent.tinyLeaseCount++;
   }
   if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
+  lease.isFromAfar = comesFromAfar(lease);
   syncLease(task, lease, remainingOf(lease), 1);
   state.touched.leases.add(lease);
   markDirty(state, task);

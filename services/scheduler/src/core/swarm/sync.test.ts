@@ -4,7 +4,7 @@ import { aLease } from "../../../../../test/support/lease-builder.ts";
 import { LEASE_DEPTH_MIN } from "../limits.ts";
 import { type Host, newHost, newPeer, newTask } from "../state.ts";
 import { Swarm } from "./swarm.ts";
-import { hasEnoughLeases } from "./sync.ts";
+import { comesFromAfar, hasEnoughLeases } from "./sync.ts";
 
 const AT_MS = 1_000_000;
 const USUAL_BYTES_PER_MS = 100_000;
@@ -27,6 +27,7 @@ function isEnough(parents: readonly (Host | undefined)[], originBytesPerMs = 0):
   host.idc = "near";
   const child = newPeer(task, host);
   child.leases = parents.map((parent, number) => aLease({ number, child, parent }));
+  for (const lease of child.leases) lease.isFromAfar = comesFromAfar(lease);
   return hasEnoughLeases(child);
 }
 

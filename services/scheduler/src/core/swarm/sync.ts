@@ -124,16 +124,23 @@ export function canTake(peer: Peer): boolean {
 }
 
 /** Whether the peer has as many live leases as keep its link busy; one that takes a part of the link only leaves room for another. */
-export function hasEnoughLeases({ host, leases, task }: Peer): boolean {
+export function hasEnoughLeases({ leases, task }: Peer): boolean {
   if (leases.length !== task.leaseDepth) return leases.length > task.leaseDepth;
-  return !leases.some((lease) => isThin(lease, host, task));
+  return !leases.some((lease) => isThin(lease));
 }
 
 /** Whether what the lease brings comes over the thin link between zones, from a slow host or origin, or not at all so far. */
-function isThin(lease: Lease, host: Host, { swarm }: Task): boolean {
-  const { parent } = lease;
-  if (lease.isOverdue) return true;
-  if (parent !== undefined && parent.idc !== host.idc) return true;
+function isThin(lease: Lease): boolean {
+  return lease.isFromAfar || lease.isOverdue;
+}
+
+/**
+ * Whether a new lease is expected to leave most of its child's link to others, as far as is known of its parent at this moment. What
+ * becomes known later is for the next lease: the index of who can take one would follow every report otherwise.
+ */
+export function comesFromAfar({ child, parent, task }: Lease): boolean {
+  if (parent !== undefined && parent.idc !== child.host.idc) return true;
+  const { swarm } = task;
   const bytesPerMs = parent === undefined ? (swarm?.originBytesPerMs ?? 0) : parent.bytesPerMs;
   return bytesPerMs > 0 && bytesPerMs < THIN_SHARE * (swarm?.usualBytesPerMs ?? 0);
 }
