@@ -23,7 +23,7 @@ const SLOT_SHARE_MIN = 1 / 16;
 const RATED_BYTES_MIN = 512 * 1024;
 /** What one finished lease gives back of the slots. */
 const SLOT_SHARE_STEP = 1 / 8;
-/** A host that sends so many times as fast as usual is a fast one: figures of equal hosts that have served for a while differ by less. */
+/** A host that sends so many times as fast as the average is a fast one: figures of equal hosts that have served for a while differ by less. */
 const FAST_RATIO = 1.3;
 
 /** A lease ended well: its parent delivers at this pace, and may serve more again. */
@@ -43,8 +43,9 @@ export function noteRate(task: Task, lease: Lease, atMs: number): void {
   if (host !== undefined && swarm !== undefined && isFast(swarm, host)) noteSent(task, lease, host);
 }
 
-/** Whether the host sends much faster than is usual in the swarm. */
-export function isFast({ bytesPerMs }: Swarm, host: Host): boolean {
+/** Whether the host sends much faster than the hosts of the swarm on the average. */
+export function isFast({ hostPace }: Swarm, host: Host): boolean {
+  const { bytesPerMs } = hostPace;
   return bytesPerMs > 0 && host.bytesPerMs >= FAST_RATIO * bytesPerMs;
 }
 
@@ -66,7 +67,10 @@ function notePace(task: Task, host: Host, lease: Lease, atMs: number): void {
   const bytesPerMs = Math.max(together, alone);
   host.bytesPerMs = smoothed(host.bytesPerMs, bytesPerMs, RATE_WEIGHT);
   const { swarm } = task;
-  if (swarm !== undefined) swarm.bytesPerMs = smoothed(swarm.bytesPerMs, bytesPerMs, TASK_WEIGHT);
+  if (swarm !== undefined) {
+    swarm.bytesPerMs = smoothed(swarm.bytesPerMs, bytesPerMs, TASK_WEIGHT);
+    swarm.hostPace.add(pace.bytes, bytesPerMs, task.peers.size);
+  }
   pace.bytes = 0;
   pace.transferMs = 0;
   pace.leaseCount = 0;

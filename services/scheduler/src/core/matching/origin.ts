@@ -13,6 +13,8 @@ const PIECES_PER_READER = 4;
 
 /** Origin leases at once: while one host reports the other reads. */
 const ORIGIN_READERS = 2;
+/** And so many more for each piece that the origin sends while a grant travels: those who began together report together, too. */
+const READERS_PER_PIECE_MEANWHILE = 2;
 /** More streams than these are not opened for an origin that gives each of them little. */
 const ORIGIN_STREAMS_MAX = 4;
 /** Origin leases at once when whoever has the only copy of a piece does not deliver it. */
@@ -106,8 +108,9 @@ function readFirstCopy(
   const isAlone = task.needyIds.size <= 1;
   const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
-  // As soon as it is known how fast hosts send, the readers are picked by it.
-  const isLeft = !isPicked && peer.avoided === undefined && swarm.bytesPerMs > 0;
+  // As soon as it is known how fast hosts send, the readers are picked by it; of a shared stream, at once, or its host would read on.
+  const isPicking = swarm.bytesPerMs > 0 || task.isOriginShared;
+  const isLeft = !isPicked && peer.avoided === undefined && isPicking;
   const isFull = isCompeting && (isLeft || swarm.originLeaseCount >= originLeasesMax(view));
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
   if (pieces.length === 0) return false;
@@ -124,7 +127,8 @@ function originLeasesMax(view: MatchView): number {
   const releasedCount = swarm.pieceCount - swarm.rarity.startOf(1);
   const ramp = 1 + Math.floor(releasedCount / PIECES_PER_READER);
   // A reader that reports and waits for its next lease reads nothing meanwhile.
-  const relieved = ORIGIN_READERS + Math.round(piecesMeanwhile(task, 0));
+  const meanwhile = READERS_PER_PIECE_MEANWHILE * piecesMeanwhile(task, 0);
+  const relieved = ORIGIN_READERS + Math.round(meanwhile);
   return Math.min(policy.originLeasesMax, ramp, Math.max(relieved, streamsWanted(view)));
 }
 

@@ -57,7 +57,7 @@ class World {
     this.tell(hostId, { $case: "piecesAvailable", value });
   }
 
-  /** The swarm's first lease is over; what leases bring on the average is half of what the source sends. */
+  /** The swarm's first lease is over; hosts send on the average half of what the source does. */
   static withFastSource(): World {
     const world = new World(4, PIECE_BYTES / PIECE_MS);
     world.servedAt(START_MS - PIECE_MS);
@@ -65,6 +65,7 @@ class World {
     world.hold(first?.childHostId ?? "", [first?.pieces[0]?.start ?? 0]);
     const { swarm } = must(world.state.tasks.get(TASK), "task");
     must(swarm, "swarm").bytesPerMs = PIECE_BYTES / PIECE_MS / 2;
+    must(swarm, "swarm").hostPace.add(PIECE_BYTES, PIECE_BYTES / PIECE_MS / 2, 2);
     return world;
   }
 
@@ -85,7 +86,7 @@ test("a source is given its second lease when the first is about to end", () => 
   expect(served).toEqual([1, 1, 2]);
 });
 
-test("a source twice as fast as usual is given its second lease a piece of its own earlier", () => {
+test("a source twice as fast as others is given its second lease a piece of its own earlier", () => {
   expect(World.withFastSource().servedAt(START_MS)).toBe(2);
 });
 

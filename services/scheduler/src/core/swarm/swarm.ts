@@ -1,6 +1,7 @@
 import type { Host, Peer } from "../state.ts";
 import type { PieceSet } from "../piece-sets.ts";
 import { Groups } from "./groups.ts";
+import { MeanPace } from "./mean-pace.ts";
 import { Offers } from "./offers.ts";
 import { Places, type Zone } from "./places.ts";
 import { Rarity } from "./rarity.ts";
@@ -72,6 +73,7 @@ export class Swarm {
   bytesPerMs = 0;
   /** Likewise of finished leases from the origin: what it gives one of its readers. */
   originBytesPerMs = 0;
+  readonly hostPace = new MeanPace();
 
   readonly rows: Rows;
   readonly timetable: Timetable;
