@@ -13,8 +13,8 @@ const SIZE = { hosts: 200, pieces: 96, prngSeed: 1 };
 const FLOORS = [
   { name: "s1", efficiencyMin: 0.93, originMax: 1.001, zoneMax: 1.001 },
   { name: "s2", efficiencyMin: 0, originMax: 1.05, zoneMax: 1.05 },
-  { name: "s5-4x", efficiencyMin: 0.87, originMax: 1.001, zoneMax: 1.001 },
-  { name: "s5-10x", efficiencyMin: 0.86, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s5-4x", efficiencyMin: 0.85, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s5-10x", efficiencyMin: 0.84, originMax: 1.001, zoneMax: 1.001 },
   { name: "s6-4", efficiencyMin: 0.9, originMax: 1.001, zoneMax: 1.05 },
   { name: "s6-10", efficiencyMin: 0.88, originMax: 1.001, zoneMax: 1.05 },
   { name: "s7", efficiencyMin: 0.97, originMax: 1.001, zoneMax: 1.001 },

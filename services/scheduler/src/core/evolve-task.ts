@@ -166,7 +166,6 @@ function fillOpenLease(state: State, task: Task, atMs: number): void {
   for (let piece = span.start; piece < span.end && pieces.length < LEASE_PIECES_MAX; piece++) {
     if (isWithin(span, piece) && !isHeldOrLeased(task, piece)) pieces.push(piece);
   }
-  task.openedAfterMs = atMs - lease.grantedAtMs;
   takePieces(lease, pieces, task, atMs);
   state.leases.add(lease);
   task.streamLeaseId = lease.leaseId;

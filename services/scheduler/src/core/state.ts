@@ -148,8 +148,6 @@ export interface Task {
   isOriginShared: boolean;
   /** How long a lease takes besides its transfer, smoothed, milliseconds. */
   controlMs: number;
-  /** How long after its grant the open lease had the content described, milliseconds; 0: it had not. */
-  openedAfterMs: number;
   /** Index for matching, from the first decision on; see `swarm/sync.ts`. */
   swarm: Swarm | undefined;
 }
@@ -311,7 +309,6 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     hasOriginRanges: false,
     isOriginShared: false,
     controlMs: 0,
-    openedAfterMs: 0,
     swarm: undefined,
   };
 }

@@ -3,9 +3,7 @@ import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import {
   announcement,
-  bitmapOf,
   description,
-  digestsOf,
   requestBy,
   seededRandom,
   TASK,
@@ -21,7 +19,7 @@ const PACE = PIECE_BYTES / 100;
 const NOW_MS = 1_000_000;
 
 /** A host that reads a large content from the origin as one stream, and four others that want it and could read it, too. */
-function streamed(openedAfterMs = 0): State {
+function streamed(): State {
   const state = newState();
   const tell = (hostId: string, kind: NonNullable<Event["kind"]>): void => {
     tellAt(state, hostId, kind, NOW_MS);
@@ -40,7 +38,7 @@ function streamed(openedAfterMs = 0): State {
     pieceLengthBytes: PIECE_BYTES,
     originRanges: true,
   });
-  tellAt(state, "host-0", { $case: "taskDescribed", value }, NOW_MS + openedAfterMs);
+  tell("host-0", { $case: "taskDescribed", value });
   turn();
   return state;
 }
@@ -50,7 +48,7 @@ test.each([
   { controlMs: 50, isShared: true, what: "half of a piece's" },
   { controlMs: 500, isShared: false, what: "five pieces'" },
 ])("a stream is shared when the time of a grant is $what: $isShared", ({ controlMs, isShared }) => {
-  const state = streamed(90);
+  const state = streamed();
   const task = state.tasks.get(TASK);
   if (task?.swarm === undefined) throw new Error("the task has no swarm");
   task.controlMs = controlMs;
@@ -59,32 +57,3 @@ test.each([
   task.swarm.originBytesPerMs = PACE;
   expect(sharedStream(state, task, NOW_MS) !== undefined).toBe(isShared);
 });
-
-test.each([
-  { openedAfterMs: 90, readers: ["host-0", "another"], what: "less time than a piece" },
-  { openedAfterMs: 110, readers: ["host-0"], what: "more time than a piece" },
-])(
-  "content described in $what is read by $readers when the first piece has come, before a grant was timed",
-  ({ openedAfterMs, readers }) => {
-    const state = streamed(openedAfterMs);
-    const atMs = NOW_MS + openedAfterMs + 100;
-    tellAt(state, "host-0", { $case: "piecesAvailable", value: FIRST_PIECE }, atMs);
-
-    for (const nowMs of [atMs, atMs + 1])
-      decide(state, { slice: 7, epoch: 1, nowMs, random: seededRandom(1) });
-
-    const leases = [...state.leases.values()].filter(({ parent }) => parent === undefined);
-    const kinds = leases.map(({ childHostId }) =>
-      childHostId === "host-0" ? "host-0" : "another",
-    );
-    expect(kinds.toSorted()).toEqual(readers.toSorted());
-  },
-);
-
-const FIRST_PIECE = {
-  taskId: TASK,
-  incarnation: 1,
-  bitmap: bitmapOf([0]),
-  digests: digestsOf([0]),
-  leasesEnded: [],
-};

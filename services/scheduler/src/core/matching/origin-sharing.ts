@@ -1,4 +1,4 @@
-import { countOf, pieceSpan } from "@lacewing/contracts/pieces.ts";
+import { pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { remainingOf } from "../leases.ts";
 import type { Lease } from "../lease.ts";
 import type { Peer, State, Task } from "../state.ts";
@@ -29,7 +29,7 @@ export interface SharedStream {
 export function sharedStream(state: State, task: Task, nowMs: number): SharedStream | undefined {
   const lease = state.leases.get(task.streamLeaseId ?? "");
   if (lease === undefined || !task.hasOriginRanges) return undefined;
-  if (task.needyIds.size <= OTHERS_MIN || !isControlQuick(task, lease)) return undefined;
+  if (task.needyIds.size <= OTHERS_MIN || !isControlQuick(task)) return undefined;
   const { child } = lease;
   const kept = keptPieces(task, lease);
   if (kept === undefined) return undefined;
@@ -38,16 +38,10 @@ export function sharedStream(state: State, task: Task, nowMs: number): SharedStr
   return { lease, child, kept, reason: "origin shared: others read a part each" };
 }
 
-/**
- * Whether a grant is known to travel for less time than a piece. Before the first was timed: whether the content was described in less,
- * which took a grant, the origin's answer and a report.
- */
-function isControlQuick({ swarm, layout, controlMs, openedAfterMs }: Task, stream: Lease): boolean {
-  if (swarm === undefined || layout === undefined) return false;
-  if (controlMs > 0) return controlMs * swarm.usualBytesPerMs <= layout.pieceLengthBytes;
-  const cameCount = countOf(stream.pieces) - stream.remainingCount;
-  const sinceDescribedMs = stream.progressAtMs - stream.grantedAtMs - openedAfterMs;
-  return cameCount > 0 && openedAfterMs > 0 && openedAfterMs * cameCount <= sinceDescribedMs;
+/** Whether a grant is known to travel for less time than a piece. */
+function isControlQuick({ swarm, layout, controlMs }: Task): boolean {
+  if (swarm === undefined || layout === undefined || controlMs === 0) return false;
+  return controlMs * swarm.usualBytesPerMs <= layout.pieceLengthBytes;
 }
 
 /** The next pieces of a long stream; `undefined` when it is none. */

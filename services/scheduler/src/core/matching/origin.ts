@@ -13,7 +13,7 @@ const PIECES_PER_READER = 4;
 
 /** Origin leases at once: while one host reports the other reads. */
 const ORIGIN_READERS = 2;
-/** And so many more for each piece that the origin sends while a grant travels: those who began together report together, too. */
+/** And so many more for each piece that a host usually sends while a grant travels: those who began together report together, too. */
 const READERS_PER_PIECE_MEANWHILE = 2;
 /** More streams than these are not opened for an origin that gives each of them little. */
 const ORIGIN_STREAMS_MAX = 4;
@@ -108,9 +108,8 @@ function readFirstCopy(
   const isAlone = task.needyIds.size <= 1;
   const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
-  // As soon as it is known how fast hosts send, the readers are picked by it; of a shared stream, at once, or its host would read on.
-  const isPicking = swarm.bytesPerMs > 0 || task.isOriginShared;
-  const isLeft = !isPicked && peer.avoided === undefined && isPicking;
+  // As soon as it is known how fast hosts send, the readers are picked by it.
+  const isLeft = !isPicked && peer.avoided === undefined && swarm.bytesPerMs > 0;
   const isFull = isCompeting && (isLeft || swarm.originLeaseCount >= originLeasesMax(view));
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
   if (pieces.length === 0) return false;

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { aLease } from "../../../../../test/support/lease-builder.ts";
+import { addLease } from "../ledger.ts";
 import { LEASE_DEPTH_MIN } from "../limits.ts";
-import { type Host, newHost, newPeer, newTask } from "../state.ts";
+import { type Host, newHost, newPeer, newState, newTask } from "../state.ts";
 import { Swarm } from "./swarm.ts";
-import { comesFromAfar, hasEnoughLeases } from "./sync.ts";
+import { hasEnoughLeases } from "./sync.ts";
 
 const AT_MS = 1_000_000;
 const USUAL_BYTES_PER_MS = 100_000;
@@ -26,8 +27,9 @@ function isEnough(parents: readonly (Host | undefined)[], originBytesPerMs = 0):
   const host = newHost("child", "boot", AT_MS);
   host.idc = "near";
   const child = newPeer(task, host);
-  child.leases = parents.map((parent, number) => aLease({ number, child, parent }));
-  for (const lease of child.leases) lease.isFromAfar = comesFromAfar(lease);
+  const state = newState();
+  for (const [number, parent] of parents.entries())
+    addLease(state, task, aLease({ number, child, parent }));
   return hasEnoughLeases(child);
 }
 
