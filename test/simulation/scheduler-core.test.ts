@@ -326,7 +326,7 @@ function summaryOfSwarm(task: Task, swarm: Swarm): unknown {
     inFlight: [...swarm.inFlight],
     unknownHeld: [...swarm.unknownHeld],
     lackingZoneCounts: [...swarm.lackingZoneCounts],
-    originLeaseCount: swarm.originLeaseCount,
+    originLeases: new Set([...swarm.originLeases].map(({ leaseId }) => leaseId)),
     zones: swarm.zones
       .filter((zone) => zone.memberCount > 0)
       .map(({ idc, rarity, memberCount, inboundCount, outboundCount }) => {

@@ -2,7 +2,11 @@ import { expect, test } from "vitest";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { must } from "@lacewing/scheduler/core/invariant.ts";
 import { whyWaiting } from "@lacewing/scheduler/core/matching/why-waiting.ts";
-import { SILENT_REST_MS } from "@lacewing/scheduler/core/limits.ts";
+import {
+  HOST_LOST_AFTER_MS,
+  MISSED_ANNOUNCE_MS,
+  SILENT_REST_MS,
+} from "@lacewing/scheduler/core/limits.ts";
 import { ALL_PIECES, SchedulerWorld, TASK, worldWithHolder } from "../support/scheduler-world.ts";
 
 /** An expired lease is revoked a little later, at a tick. */
@@ -132,6 +136,34 @@ test("leases of one host that run out together are one silence", () => {
   expect(child).toMatchObject({ isSilent: true, silenceCount: 1 });
   world.announce("child", { liveRequestIds: ["request-of-child"] });
   expect(child).toMatchObject({ isSilent: false, silenceCount: 0, unblamedHostIds: [] });
+});
+
+test("a host that has missed an announce loses its lease and is given none until it is heard of", () => {
+  const world = worldWithHolder();
+  world.request("b", { canReadOrigin: false });
+  world.decide();
+  world.advance(MISSED_ANNOUNCE_MS - SILENT_REST_MS - 1_000);
+  world.advance(SILENT_REST_MS);
+  const silent = must(world.state.tasks.get(TASK)?.peers.get("b"), "peer");
+  expect(silent.leases).toHaveLength(1);
+
+  world.advance(1_001);
+
+  expect(silent.leases).toEqual([]);
+  const count = world.grants.length;
+  world.advance(HOST_LOST_AFTER_MS - MISSED_ANNOUNCE_MS - 2_000);
+  expect(silent.host).toMatchObject({ state: "alive", isSilent: false });
+  expect(world.grants).toHaveLength(count);
+  const task = must(world.state.tasks.get(TASK), "task");
+  expect(whyWaiting({ state: world.state, task, nowMs: world.nowMs }, silent)).toBe(
+    "the host has missed an announce",
+  );
+
+  world.announce("b", { liveRequestIds: ["request-of-b"] });
+  world.decide();
+
+  expect(world.grants).toHaveLength(count + 1);
+  expect(world.newestLease).toMatchObject({ childHostId: "b", parentHostId: "a" });
 });
 
 test("what nobody has described yet is read by another when its reader falls silent", () => {

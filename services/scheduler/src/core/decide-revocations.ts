@@ -30,7 +30,7 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
     if (!parentHoldsRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
-  return nowMs > endsAtMs(lease) ? "expired" : undefined;
+  return child.host.hasMissedAnnounce || nowMs > endsAtMs(lease) ? "expired" : undefined;
 }
 
 function parentHoldsRest(parent: Host, lease: Lease): boolean {

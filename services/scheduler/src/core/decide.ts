@@ -20,10 +20,11 @@ import { sharedStream } from "./matching/origin-sharing.ts";
 import { originReader } from "./matching/origin.ts";
 import { pacedDueAtMs } from "./matching/pacing.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
+import { quietReadsOf } from "./matching/quiet-reads.ts";
 import type { Match, MatchView } from "./matching/view.ts";
 import { type Lease, leaseIdOf } from "./lease.ts";
 import type { Peer, State, Task } from "./state.ts";
-import { swarmOf } from "./swarm/sync.ts";
+import { canTake, swarmOf } from "./swarm/sync.ts";
 
 /** What a decision depends on besides the state. */
 export interface DecideContext {
@@ -149,7 +150,7 @@ function grantOpenLease(turn: Turn, task: Task): void {
     | undefined;
   for (const hostId of task.needyIds) {
     const peer = must(task.peers.get(hostId), `peer ${hostId}`);
-    if (peer.host.state !== "alive" || peer.host.isSilent) continue;
+    if (!canTake(peer)) continue;
     const reader = originReader(peer, turn.context.nowMs);
     if (reader === undefined || chosen?.isOpen === true) continue;
     if (chosen === undefined || reader.isOriginOpen) {
@@ -186,12 +187,14 @@ function shareStream(turn: Turn, task: Task): void {
 function grantPieces(turn: Turn, task: Task): void {
   const { state, context } = turn;
   const match = context.matcher ?? matchTask;
+  const swarm = swarmOf(task);
   match({
     state,
     task,
-    swarm: swarmOf(task),
+    swarm,
     policy: policyFor(task),
     nowMs: context.nowMs,
+    quietReads: quietReadsOf(task, swarm, context.nowMs),
     random: context.random,
     grant: (child, chosen) => grant(turn, task, child, chosen),
     isTurnFull: () => isFull(turn),

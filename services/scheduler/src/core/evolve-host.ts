@@ -28,7 +28,7 @@ export function hearFrom(state: State, context: EventContext): void {
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
   if (host.suspectUntilMs !== 0) host.suspectUntilMs = 0;
   if (host.isSuspect) clearSuspicion(state, host);
-  if (host.silenceCount !== 0) speakAgain(state, host, context.bootId);
+  if (host.silenceCount !== 0 || host.hasMissedAnnounce) speakAgain(state, host, context.bootId);
   if (host.state === "lost") revive(state, host);
   if (known === undefined) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
 }

@@ -78,7 +78,7 @@ export const ORIGIN_BACKOFF_MS_MAX = 30_000;
 
 /** A host that was not heard of for so long is lost: three announces went missing, and one more may be on its way. */
 export const HOST_LOST_AFTER_MS = 3 * ANNOUNCE_INTERVAL_MS + 5_000;
-/** A host that was not heard of for so long has missed an announce: its leases end, as most such hosts are gone. */
+/** A host that was not heard of for so long has missed an announce: its leases end and it is given none, as most such hosts are gone. */
 export const MISSED_ANNOUNCE_MS = ANNOUNCE_INTERVAL_MS + 5_000;
 /** A host that is lost or left and was silent for so long is forgotten with its copies: machines come and go for good. */
 export const HOST_FORGOTTEN_AFTER_MS = 7 * 24 * 3_600_000;

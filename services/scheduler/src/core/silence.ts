@@ -8,6 +8,7 @@ import {
   UNBLAMED_MAX,
 } from "./limits.ts";
 import type { Lease } from "./lease.ts";
+import { takenBy } from "./leases.ts";
 import type { Host, State } from "./state.ts";
 import { syncHost } from "./swarm/sync.ts";
 
@@ -39,6 +40,20 @@ export function noteSilence(state: State, lease: Lease, atMs: number): void {
   syncHost(host);
 }
 
+/**
+ * The host has missed an announce. It is not lost yet, but most such hosts are gone: it is given no lease, and those that it takes end, until
+ * it is heard of. Else all that are gone would take turns until each is declared lost, and whoever lives would wait.
+ */
+export function missAnnounce(state: State, host: Host): void {
+  if (host.state !== "alive" || host.hasMissedAnnounce) return;
+  host.hasMissedAnnounce = true;
+  syncHost(host);
+  for (const lease of takenBy(host)) {
+    lease.task.leasesToReview.add(lease);
+    markDirty(state, lease.task);
+  }
+}
+
 /** The host was heard of. If it is the process that took the leases, it lived, and their parents are to blame. */
 export function speakAgain(state: State, host: Host, bootId: string): void {
   if (bootId === host.bootId) {
@@ -47,7 +62,9 @@ export function speakAgain(state: State, host: Host, bootId: string): void {
   host.unblamedHostIds = NOTHING;
   host.silenceCount = 0;
   host.silentUntilMs = 0;
-  if (host.isSilent) endSilence(state, host);
+  if (!host.isSilent && !host.hasMissedAnnounce) return;
+  host.hasMissedAnnounce = false;
+  endSilence(state, host);
 }
 
 /** Gives hosts another try whose time is over; cheap enough for every tick. */

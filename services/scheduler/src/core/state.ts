@@ -65,6 +65,8 @@ export interface Host {
   silenceCount: number;
   /** Parents of those leases: whether they are to blame is known when the host is heard of, or not. */
   unblamedHostIds: readonly string[];
+  /** It was not heard of for longer than a living host says nothing, and is given none until it is. Of no consequence to a replay. */
+  hasMissedAnnounce: boolean;
   /** Part of its upload slots that it is given: halves when it fails children, comes back with what it delivers. */
   slotShare: number;
   /** Bytes per millisecond that its link carries, smoothed; 0 before the first lease from it has ended. */
@@ -242,6 +244,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     suspectUntilMs: 0,
     isSuspect: false,
     isSilent: false,
+    hasMissedAnnounce: false,
     silentUntilMs: 0,
     silenceCount: 0,
     unblamedHostIds: NOTHING,

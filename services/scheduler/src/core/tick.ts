@@ -2,11 +2,16 @@ import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/dec
 import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
-import { HOST_LOST_AFTER_MS, REPEATED_PER_TICK_MAX, SWEEP_INTERVAL_MS } from "./limits.ts";
+import {
+  HOST_LOST_AFTER_MS,
+  MISSED_ANNOUNCE_MS,
+  REPEATED_PER_TICK_MAX,
+  SWEEP_INTERVAL_MS,
+} from "./limits.ts";
 import { must } from "./invariant.ts";
 import { endsAtMs } from "./leases.ts";
 import { askFor, markDirty, noteProgress } from "./ledger.ts";
-import { endSilences } from "./silence.ts";
+import { endSilences, missAnnounce } from "./silence.ts";
 import type { State } from "./state.ts";
 import { repeatUnheard } from "./unheard.ts";
 
@@ -78,13 +83,17 @@ export function decideLostHosts(
   const decisions: Decision[] = [];
   const { work } = state;
   if (context.nowMs < work.lossDueAtMs) return decisions;
-  // Whoever is heard of from now on is not lost before this.
-  work.lossDueAtMs = context.nowMs + HOST_LOST_AFTER_MS;
+  // Whoever is heard of from now on has missed no announce before this.
+  work.lossDueAtMs = context.nowMs + MISSED_ANNOUNCE_MS;
   for (const host of state.hosts.values()) {
     const silentSinceMs = Math.max(host.lastHeardAtMs, context.listeningSinceMs);
     const lostAfterMs = silentSinceMs + HOST_LOST_AFTER_MS;
+    const missedAfterMs = silentSinceMs + MISSED_ANNOUNCE_MS;
+    const hasMissed = context.nowMs > missedAfterMs;
+    if (hasMissed) missAnnounce(state, host);
     if (context.nowMs <= lostAfterMs) {
-      work.lossDueAtMs = Math.min(work.lossDueAtMs, lostAfterMs);
+      const dueAtMs = hasMissed ? lostAfterMs : missedAfterMs;
+      work.lossDueAtMs = Math.min(work.lossDueAtMs, dueAtMs);
       continue;
     }
     if (host.state !== "alive" && !isHostForgettable(host, context.nowMs)) continue;

@@ -30,6 +30,7 @@ function piecesOver(bytesPerMs: number): number {
     random: () => 0,
     grant: () => {},
     isTurnFull: () => false,
+    quietReads: [],
   };
   const ordinalOf = (hostId: string) => task.peers.get(hostId)?.ordinal ?? -1;
   return leaseSize(view, ordinalOf("source"), ordinalOf("child"), 1).pieces;

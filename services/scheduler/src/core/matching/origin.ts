@@ -3,6 +3,7 @@ import { pieceSpan } from "@lacewing/contracts/pieces.ts";
 import type { Peer, Request } from "../state.ts";
 import { piecesMeanwhile } from "../host-rates.ts";
 import { piecesOfRequest } from "../wanted.ts";
+import { isOutspoken } from "./quiet-reads.ts";
 import type { MatchView } from "./view.ts";
 
 /** Children drawn for one origin lease while many compete. */
@@ -108,13 +109,24 @@ function readFirstCopy(
   const isAlone = task.needyIds.size <= 1;
   const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
-  // As soon as it is known how fast hosts send, the readers are picked by it.
-  const isLeft = !isPicked && peer.avoided === undefined && swarm.bytesPerMs > 0;
-  const isFull = isCompeting && (isLeft || swarm.originLeaseCount >= originLeasesMax(view));
+  // As soon as it is known how fast hosts send, the readers are picked by it; but dead hosts would be picked, too, where most are.
+  const isChosen = isPicked || isOutspoken(view, peer.host);
+  const isLeft = !isChosen && peer.avoided === undefined && swarm.bytesPerMs > 0;
+  const isFull = isCompeting && (isLeft || isOriginFull(view, peer, originLeasesMax(view)));
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
   if (pieces.length === 0) return false;
   grantOrigin(view, peer, reader, pieces, "origin rep=0: no copy held or in flight");
   return true;
+}
+
+/** Whether so many read the origin already. Those that say nothing count only against others that say nothing, unless they are many. */
+function isOriginFull(view: MatchView, peer: Peer, leasesMax: number): boolean {
+  const { swarm, quietReads, policy } = view;
+  const { size } = swarm.originLeases;
+  if (!isOutspoken(view, peer.host)) return size >= leasesMax;
+  // They may be slow, all of them: then the origin has enough to do.
+  if (size >= Math.max(policy.originLeasesMax, ORIGIN_RESCUE_LEASES_MAX)) return true;
+  return size - quietReads.length >= leasesMax;
 }
 
 /**
@@ -140,7 +152,7 @@ function streamsWanted({ swarm }: MatchView): number {
 
 /** Whether the child reads the origin while there are enough others: what it takes from them would come at the origin's expense. */
 export function isSparedForOrigin({ swarm, task }: MatchView, child: number): boolean {
-  if (swarm.originLeaseCount === 0 || task.needyIds.size <= SPARED_AMONG) return false;
+  if (swarm.originLeases.size === 0 || task.needyIds.size <= SPARED_AMONG) return false;
   for (const { parent } of swarm.peers[child]?.leases ?? []) if (parent === undefined) return true;
   return false;
 }
@@ -186,7 +198,7 @@ function discountedBy(view: MatchView, peer: Peer): readonly number[] {
 function readSecondCopy(view: MatchView, child: number, peer: Peer, reader: Request): boolean {
   const { swarm, policy, nowMs, task } = view;
   // More than the leases that hang; not everybody at once.
-  if (swarm.originLeaseCount >= ORIGIN_RESCUE_LEASES_MAX) return false;
+  if (isOriginFull(view, peer, ORIGIN_RESCUE_LEASES_MAX)) return false;
   const quietSinceMs = Math.max(swarm.progressAtMs, peer.waitingSinceMs);
   if (peer.leases.length > 0 || nowMs - quietSinceMs < policy.originRescueMs) return false;
   const span = piecesOfRequest(task, reader);

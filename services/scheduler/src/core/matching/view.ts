@@ -1,3 +1,4 @@
+import type { Lease } from "../lease.ts";
 import type { Host, Peer, State, Task } from "../state.ts";
 import type { Swarm } from "../swarm/swarm.ts";
 import { uploadDepth } from "../host-rates.ts";
@@ -24,6 +25,8 @@ export interface MatchView {
   readonly swarm: Swarm;
   readonly policy: Policy;
   readonly nowMs: number;
+  /** Live leases from the origin whose children have said nothing for long; see `quiet-reads.ts`. */
+  readonly quietReads: readonly Lease[];
   /** In [0, 1), a new one at each call. */
   readonly random: () => number;
   /** Applies the grant to the state, and so to the swarm. */

@@ -36,6 +36,7 @@ export function whyWaiting(
   const { state, task, nowMs } = view;
   if (hasEnoughLeases(child)) return "enough leases are live";
   if (child.host.isSilent) return "the host let its last lease run out without a word";
+  if (child.host.hasMissedAnnounce) return "the host has missed an announce";
   const wanted = [...wantedPieces(task, child).take(WANTED_MAX)];
   let holderCount = 0;
   let lookedCount = 0;

@@ -1,3 +1,4 @@
+import type { Lease } from "../lease.ts";
 import type { Host, Peer } from "../state.ts";
 import type { PieceSet } from "../piece-sets.ts";
 import { Groups } from "./groups.ts";
@@ -68,7 +69,7 @@ export class Swarm {
   /** When a piece last arrived anywhere. */
   progressAtMs = 0;
   /** Live leases from the origin. */
-  originLeaseCount = 0;
+  readonly originLeases = new Set<Lease>();
   /** Bytes per millisecond of finished leases, smoothed; 0 before the first. */
   bytesPerMs = 0;
   /** Likewise of finished leases from the origin: what it gives one of its readers. */

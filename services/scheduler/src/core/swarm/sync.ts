@@ -119,7 +119,8 @@ export function isSource(peer: Peer): boolean {
 
 export function canTake(peer: Peer): boolean {
   const { host, task } = peer;
-  if (task.state === "retired" || host.state !== "alive" || host.isSilent) return false;
+  if (task.state === "retired" || host.state !== "alive") return false;
+  if (host.isSilent || host.hasMissedAnnounce) return false;
   return !hasEnoughLeases(peer);
 }
 
@@ -172,7 +173,8 @@ function countLease(task: Task, lease: Lease, change: 1 | -1): void {
   const { swarm } = task;
   if (swarm === undefined) return;
   if (lease.parent === undefined) {
-    swarm.originLeaseCount += change;
+    if (change === 1) swarm.originLeases.add(lease);
+    else swarm.originLeases.delete(lease);
     return;
   }
   if (change === 1) noteZones(swarm, lease, lease.parent);
