@@ -41,6 +41,14 @@ export function assignmentsSubject(hostId: HostId): string {
   return `lw.v1.assign.${hostId}`;
 }
 
+/** Where one host tells what holds its readers up in the tasks of one slice (core NATS, not stored). */
+export function hintsSubject(slice: number, hostId: HostId): string {
+  return `lw.v1.hint.${slice}.${hostId}`;
+}
+
+/** Hints of all hosts about the tasks of all slices. */
+export const HINTS_FILTER = "lw.v1.hint.*.*";
+
 /** Prefix of a client's reply subjects: nobody else may read them. */
 export function inboxPrefix(clientName: string): string {
   return `_INBOX_${clientName.replaceAll(/[^A-Za-z0-9_-]/g, "_")}`;
@@ -70,6 +78,17 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
   if (kind !== "ev" || hostId === undefined) return undefined;
   if (third === MIXED) return { kind: "events", slice: MIXED, hostId };
   return slice === undefined ? undefined : { kind: "events", slice, hostId };
+}
+
+/** Who speaks by a hint, and about which slice; `undefined` when the subject is no hint's. */
+export function parseHintsSubject(
+  subject: string,
+): { readonly slice: number; readonly hostId: HostId } | undefined {
+  const [lw, version, kind, third = "", fourth = "", ...rest] = subject.split(".");
+  if (lw !== "lw" || version !== "v1" || kind !== "hint" || rest.length > 0) return undefined;
+  const slice = sliceNamed(third);
+  const hostId = parseHostId(fourth);
+  return slice === undefined || hostId === undefined ? undefined : { slice, hostId };
 }
 
 /** Without leading zeros: one slice has one subject, else a log would have two names. */

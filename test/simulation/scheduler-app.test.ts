@@ -1,3 +1,4 @@
+import { type HostId, parseHostId, parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
@@ -49,6 +50,7 @@ async function start(
   await scheduler.isLive;
   return {
     log,
+    scheduler,
     [Symbol.asyncDispose]: async () => {
       scheduler.stop();
       await running;
@@ -246,3 +248,48 @@ test("a scheduler that cannot reach the broker leaves its ownership to run out, 
 
   expect(renewedMeanwhile).toBe(0);
 });
+
+test("what holds a reader up is granted before rarer pieces", async () => {
+  const MIB = 2 ** 20;
+  const broker = new MemoryBroker();
+  const projection = new MemoryProjection();
+  await using running = await start(broker, projection);
+  const taskId = taskIdOfSlice(5);
+  const pieces = Array.from({ length: 16 }, (_, piece) => piece);
+  const hold = (hostId: string, held: readonly number[]) =>
+    broker.publish(hostId, 5, {
+      $case: "piecesAvailable",
+      value: {
+        taskId,
+        incarnation: 1,
+        bitmap: bitmapOf(held),
+        digests: digestsOf(held),
+        leasesEnded: [],
+      },
+    });
+  for (const hostId of ["a", "b", "c"]) announce(broker, hostId);
+  const size = { lengthBytes: 64 * MIB, pieceLengthBytes: 4 * MIB };
+  broker.publish("a", 5, { $case: "taskDescribed", value: description({ taskId, ...size }) });
+  hold("a", pieces);
+  hold("b", [0]);
+  await waitFor("both copies are projected", () => projection.peers.size === 2);
+
+  const hint = { hostId: hostIdOf("b"), taskId: taskIdFrom(taskId), pieceIndex: 11 };
+  running.scheduler.noteBlockedReader(hint);
+  for (const hostId of ["b", "c"]) ask(broker, hostId, 5);
+  await waitFor("a lease", () => leasesOf(broker, "b").length > 0);
+
+  expect(leasesOf(broker, "b")[0]?.pieces).toMatchObject([{ start: 11 }]);
+});
+
+function hostIdOf(text: string): HostId {
+  const hostId = parseHostId(text);
+  if (hostId === undefined) throw new Error(`no host id: ${text}`);
+  return hostId;
+}
+
+function taskIdFrom(text: string): TaskId {
+  const taskId = parseTaskId(text);
+  if (taskId === undefined) throw new Error(`no task id: ${text}`);
+  return taskId;
+}

@@ -10,7 +10,7 @@ import type {
   Event,
   TaskRequested,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import { parseBootId, parseHostId } from "@lacewing/contracts/ids.ts";
+import { parseBootId, parseHostId, type TaskId } from "@lacewing/contracts/ids.ts";
 import { type PieceLayout, pieceSpan, rangesOf } from "@lacewing/contracts/pieces.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import type { ControlPlane } from "@lacewing/peer/app/control-plane.ts";
@@ -58,6 +58,7 @@ export interface StoredMessage {
 export class MemoryControlPlane implements ControlPlane {
   isConnected = true;
   readonly messages: StoredMessage[] = [];
+  readonly blockedReaders: { readonly taskId: TaskId; readonly pieceIndex: number }[] = [];
   /** Ids of all tries, those included that failed. */
   readonly tries: { readonly subject: string; readonly id: string }[] = [];
   /** Asked before each message is stored; what it throws is the broker's answer. */
@@ -76,6 +77,10 @@ export class MemoryControlPlane implements ControlPlane {
     if (decoded.refused !== undefined) throw new InvariantViolation(`refused: ${decoded.refused}`);
     this.messages.push({ subject, id, events: decoded.message.events });
     for (const { kind } of decoded.message.events) if (kind !== undefined) this.onEvent(kind);
+  }
+
+  readerBlocked(taskId: TaskId, pieceIndex: number): void {
+    if (this.isConnected) this.blockedReaders.push({ taskId, pieceIndex });
   }
 
   onAssignments(listener: (message: AssignmentMessage) => void): void {

@@ -7,6 +7,7 @@ import { connectNats } from "@lacewing/runtime/nats.ts";
 import { HmacLeaseSigner } from "./adapters/crypto/hmac-lease-signer.ts";
 import { type GrpcServer, startGrpcServer } from "./adapters/grpc/grpc-server.ts";
 import { SchedulerApi } from "./adapters/grpc/scheduler-api.ts";
+import { listenForHints } from "./adapters/nats/hint-listener.ts";
 import { openNatsLogs } from "./adapters/nats/open-nats-logs.ts";
 import type { StreamLimits } from "./adapters/nats/streams.ts";
 import { createPool } from "./adapters/postgres/pool.ts";
@@ -71,6 +72,7 @@ export async function compose(
       flushIntervalMs: settings.LACEWING_SCHEDULER_FLUSH_MS,
     },
   );
+  listenForHints(connection, log, (hint) => scheduler.noteBlockedReader(hint));
   const questions = createPool(settings.LACEWING_DATABASE_URL, {
     applicationName: `${SERVICE.scheduler}-questions`,
     log,

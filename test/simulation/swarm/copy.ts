@@ -26,6 +26,11 @@ export class Copy {
     this.#held = new Uint8Array(pieceCount);
   }
 
+  /** The first piece that a client which reads in order does not have. */
+  get cursor(): number {
+    return this.#cursor;
+  }
+
   get isFull(): boolean {
     return this.heldCount === this.pieceCount;
   }

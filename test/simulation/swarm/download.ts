@@ -3,25 +3,23 @@ import type {
   PiecesFailed,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import { BlockedReader } from "@lacewing/peer/core/blocked-reader.ts";
 import { dropOldest } from "@lacewing/peer/core/drop-oldest.ts";
 import { Alarm } from "./alarm.ts";
 import type { Copy } from "./copy.ts";
-import type { Fetch, Lease } from "./fetch.ts";
+import {
+  ALONE_PIECES_MAX,
+  ASK_AGAIN_MS,
+  BEGIN_MS,
+  NEXT_WORD_MS,
+  ORIGIN_REST_MS,
+  PROMISE_SLACK_MS,
+  RECENT_LEASES_MAX,
+  SLOWEST_BYTES_PER_MS,
+} from "./deadlines.ts";
+import { type Fetch, type Lease, newFetch } from "./fetch.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
-
-/** Deadlines of the real peer (`answer-watch.ts`, `lease-fit.ts`). */
-const NEXT_WORD_MS = 1000;
-const ASK_AGAIN_MS = 800;
-const PROMISE_SLACK_MS = 300;
-const BEGIN_MS = 15_000;
-const SLOWEST_BYTES_PER_MS = 256;
-/** How soon an origin that refused is asked again by a host that goes on alone. */
-const ORIGIN_REST_MS = 1000;
-/** Pieces that a host without scheduler takes from a known holder at a time. */
-const ALONE_PIECES_MAX = 8;
-/** Ended leases that are remembered: what is told twice is told again within moments. */
-const RECENT_LEASES_MAX = 64;
 
 /** What a host does to get one content: the real peer's `TaskDownload`, down to its deadlines. */
 export class Download {
@@ -50,6 +48,7 @@ export class Download {
   readonly #recentLeaseIds = new Set<string>();
   readonly #knownParents = new Set<SimHost>();
   /** One for all fetches: one of each would keep what has long ended until it rings. */
+  readonly #reader = new BlockedReader();
   readonly #patience: Alarm;
   readonly #word: Alarm;
   #dueAtMs = Infinity;
@@ -138,21 +137,7 @@ export class Download {
   ): void {
     const { nowMs } = this.#world.queue;
     const patienceMs = Math.max(durationMs, BEGIN_MS + this.pieceBytes / SLOWEST_BYTES_PER_MS);
-    const fetch: Fetch = {
-      leaseId,
-      lease,
-      parent,
-      pieces,
-      beganAtMs: nowMs,
-      patienceMs,
-      at: 0,
-      bytes: 0,
-      progressAtMs: nowMs,
-      job: undefined,
-      isEnding: false,
-      isServed: false,
-      isOver: false,
-    };
+    const fetch = newFetch({ leaseId, lease, parent, pieces, patienceMs, beganAtMs: nowMs });
     this.#fetches.set(leaseId, fetch);
     for (const piece of pieces) this.#claim(piece, 1);
     this.#patience.ringBy(nowMs + patienceMs);
@@ -244,7 +229,15 @@ export class Download {
       this.#host.flushSoon();
     } else this.#world.wastedBytes += bytes;
     if (this.copy.isFull) this.#host.completed(this);
+    else this.#read();
     if (!fetch.isOver) this.#next(fetch);
+  }
+
+  /** The client reads on, as far as it can. */
+  #read(): void {
+    const { cursor } = this.copy;
+    if (this.requestId === undefined || this.#claims[cursor] !== 0) return;
+    if (this.#reader.waits(cursor, this.#world.queue.nowMs)) this.#host.readerBlocked(this);
   }
 
   #finish(fetch: Fetch): void {

@@ -23,3 +23,11 @@ export interface Fetch {
   isServed: boolean;
   isOver: boolean;
 }
+
+/** One that has not begun. */
+export function newFetch(
+  of: Pick<Fetch, "leaseId" | "lease" | "parent" | "pieces" | "beganAtMs" | "patienceMs">,
+): Fetch {
+  const progress = { at: 0, bytes: 0, progressAtMs: of.beganAtMs, job: undefined };
+  return { ...of, ...progress, isEnding: false, isServed: false, isOver: false };
+}

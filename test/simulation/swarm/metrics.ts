@@ -14,6 +14,7 @@ export interface Figures {
   /** From each client's request. */
   readonly completionMs: Quantiles;
   readonly ttfbMs: Quantiles;
+  /** Without anything new for a client that reads in order. */
   readonly longestStallMs: Quantiles;
   /** Pieces held out of order. */
   readonly aheadPieces: { readonly mean: number; readonly p99Max: number };

@@ -20,6 +20,7 @@ export function tableOf(scenario: Scenario, rows: readonly Figures[]): string {
     "origin",
     "zone mean/max",
     "ttfb p50/p99",
+    "longest pause p50/p99",
     "ahead mean/max",
     "wasted",
     "alone",
@@ -76,7 +77,7 @@ function boundsLine({ bounds }: Figures): string {
 }
 
 function rowOf(scenario: Scenario, figures: Figures): string[] {
-  const { completionMs, ttfbMs, aheadPieces, copiesPerZone } = figures;
+  const { completionMs, ttfbMs, longestStallMs, aheadPieces, copiesPerZone } = figures;
   const isBounded = !scenario.isSteady;
   return [
     figures.scheduler,
@@ -89,6 +90,7 @@ function rowOf(scenario: Scenario, figures: Figures): string[] {
     figures.originCopies.toFixed(2),
     `${copiesPerZone.mean.toFixed(2)}/${copiesPerZone.max.toFixed(2)}`,
     `${seconds(ttfbMs.p50)}/${seconds(ttfbMs.p99)}`,
+    `${seconds(longestStallMs.p50)}/${seconds(longestStallMs.p99)}`,
     `${aheadPieces.mean.toFixed(1)}/${aheadPieces.p99Max}`,
     `${(figures.wastedBytes / 2 ** 30).toFixed(2)} GiB`,
     String(figures.aloneCount),

@@ -6,6 +6,7 @@ import { PACE_MS, TICK_MS } from "@lacewing/scheduler/app/limits.ts";
 import { decide } from "@lacewing/scheduler/core/decide.ts";
 import { evolveDecision } from "@lacewing/scheduler/core/evolve-decision.ts";
 import { evolveEvent, evolveMessage } from "@lacewing/scheduler/core/evolve-event.ts";
+import { type BlockedReader, noteBlockedReader } from "@lacewing/scheduler/core/hints.ts";
 import { newState, type State } from "@lacewing/scheduler/core/state.ts";
 import { decideLostHosts, listenAgain, tick, wakePaced } from "@lacewing/scheduler/core/tick.ts";
 import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
@@ -111,6 +112,13 @@ export class SchedulerShell {
     this.costs.messageCount++;
     this.costs.eventCount += message.kinds.length;
     this.costs.cpuMs += performance.now() - startedAtMs;
+    this.#turnSoon();
+  }
+
+  /** A hint is in no log, and reaches only a scheduler that runs. */
+  noteBlockedReader(hint: Omit<BlockedReader, "atMs">): void {
+    if (this.isDown) return;
+    noteBlockedReader(this.state, { ...hint, atMs: this.#queue.nowMs });
     this.#turnSoon();
   }
 

@@ -28,6 +28,7 @@ export class SimHost {
   readonly children = new Set<Download>();
   readonly wayIn: Way = { lastAtMs: 0 };
   readonly #wayOut: Way = { lastAtMs: 0 };
+  readonly #wayOfHints: Way = { lastAtMs: 0 };
   readonly #world: World;
   readonly #epochs = new Map<number, number>();
   readonly #refusedShare: number;
@@ -164,6 +165,13 @@ export class SimHost {
   say(kinds: readonly Kind[]): void {
     if (this.isGone) return;
     this.#send(kinds);
+  }
+
+  /** A client waits for a piece that no lease brings. */
+  readerBlocked({ taskId, copy }: Download): void {
+    const hint = { hostId: this.spec.hostId, taskId, pieceIndex: copy.cursor };
+    const { control, scheduler } = this.#world;
+    control.send(this.#wayOfHints, () => scheduler.noteBlockedReader(hint));
   }
 
   announce(isFull: boolean): void {

@@ -1,5 +1,6 @@
 import { PENDING_NEXT_BY_MS_MAX } from "@lacewing/contracts/limits.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import { BlockedReader } from "../core/blocked-reader.ts";
 
 /** After a lease ended or new demand arose, the scheduler has this long to say what comes next. */
 const NEXT_WORD_MS = 1000;
@@ -22,6 +23,8 @@ export interface AnswerWatchActions {
   heardCount(): number;
   askAgain(): void;
   goOnAlone(): void;
+  /** The scheduler is to hear that a client is held up by this piece. */
+  tellBlocked(pieceIndex: number): void;
 }
 
 /**
@@ -32,6 +35,7 @@ export class AnswerWatch {
   readonly #actions: AnswerWatchActions;
   readonly #clock: Clock;
   readonly #random: () => number;
+  readonly #reader = new BlockedReader();
   #dueAtMs = 0;
   #hasAskedAgain = false;
   #heardCount = 0;
@@ -82,6 +86,13 @@ export class AnswerWatch {
     this.#hasAskedAgain = true;
     this.#busyWaitCount = 0;
     this.#expectBy(0);
+  }
+
+  /** A client waits for a piece that nothing brings. */
+  lacks(pieceIndex: number): void {
+    this.check();
+    if (this.#reader.waits(pieceIndex, this.#clock.monotonic()))
+      this.#actions.tellBlocked(pieceIndex);
   }
 
   /** Makes sure that the deadline is watched. */

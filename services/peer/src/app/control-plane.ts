@@ -1,5 +1,6 @@
 import type { AssignmentMessage } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { TaskId } from "@lacewing/contracts/ids.ts";
 
 /** The way to and from the scheduler, as an adapter offers it. The peer works without it. */
 export interface ControlPlane {
@@ -9,6 +10,8 @@ export interface ControlPlane {
    * @throws {PortError} retryable when no acknowledgement came; the same message id may be given again.
    */
   publish(subject: string, data: Uint8Array, messageId: string, traceparent: string): Promise<void>;
+  /** A client waits for a piece that no lease brings. Nobody stores it: it may be lost, and is said again as long as it holds. */
+  readerBlocked(taskId: TaskId, pieceIndex: number): void;
   /** Every assignment that arrives for this host, in order. */
   onAssignments(listener: (message: AssignmentMessage) => void): void;
   /** Called after each connect and reconnect. */

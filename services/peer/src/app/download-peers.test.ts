@@ -47,6 +47,26 @@ describe("content that another host holds", () => {
     await expect.poll(leasedBytes).toEqual([content.length]);
   });
 
+  test("and whose first piece no lease brings: the scheduler is told what holds the client up", async () => {
+    world.pieceClient.parents.set("host-b", content);
+    let taskId = "";
+    world.onRequest((request) => {
+      taskId = request.taskId;
+      const grant = (pieces: readonly number[]) =>
+        world.grantParent(request, { hostId: "host-b", truth: content }, pieces);
+      grant([2]);
+      // Whatever comes shows the client that what it waits for still does not.
+      setTimeout(() => grant([3]), 700);
+      void waitFor(
+        "the scheduler is told",
+        () => world.controlPlane.blockedReaders.length > 0,
+      ).then(() => grant([0, 1]));
+    });
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+    expect(world.controlPlane.blockedReaders).toEqual([{ taskId, pieceIndex: 0 }]);
+  });
+
   test("needs no word of an origin whose content is for everybody, not even of one that is down", async () => {
     const file = world.origin.add(anchoredPath(content), content);
     file.isDown = true;

@@ -193,6 +193,11 @@ export class SchedulerLink {
     this.piecesFailed({ taskId, ...none, reason: "origin_refused", detail, retryAfterMs }, "");
   }
 
+  /** A client waits for a piece that no lease brings: it is to come before rarer ones. */
+  readerBlocked(taskId: TaskId, pieceIndex: number): void {
+    this.#controlPlane.readerBlocked(taskId, pieceIndex);
+  }
+
   taskVerified(task: StoredTask, digest: string): void {
     const { taskId, lengthBytes } = task.description;
     const value = { taskId, incarnation: task.incarnation, digest };

@@ -81,6 +81,7 @@ export class TaskDownload implements ReadableTask {
         this.#unclaimedPieces().length > 0,
       askAgain: () => this.#askAgain(),
       goOnAlone: () => this.#goOnAlone(),
+      tellBlocked: (piece) => services.link.readerBlocked(stored.description.taskId, piece),
     });
   }
 
@@ -124,10 +125,7 @@ export class TaskDownload implements ReadableTask {
    * goes on.
    */
   detach(reader: TaskReader, isComplete: boolean): void {
-    if (this.#heirs.takeOver(reader, isComplete)) {
-      this.#watch.joined();
-      return;
-    }
+    if (this.#heirs.takeOver(reader, isComplete)) return this.#watch.joined();
     const request = this.#requests.remove(reader);
     if (request === undefined) return;
     if (request.isAsked) {
@@ -225,7 +223,7 @@ export class TaskDownload implements ReadableTask {
 
   changed(pieceIndex: number, signal: AbortSignal): Promise<void> {
     if (this.#board.isClaimed(pieceIndex)) this.#board.hurry(pieceIndex);
-    else if (!this.stored.held.has(pieceIndex)) this.#watch.check();
+    else if (!this.stored.held.has(pieceIndex)) this.#watch.lacks(pieceIndex);
     return this.#services.background.clientWaits(this.#progress.wait(signal));
   }
 

@@ -1,8 +1,10 @@
 import { setImmediate as letOthersRun } from "node:timers/promises";
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import type { ReaderHint } from "@lacewing/contracts/hints.ts";
 import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Answer } from "../core/answer.ts";
 import { decide } from "../core/decide.ts";
+import { noteBlockedReader } from "../core/hints.ts";
 import type { State } from "../core/state.ts";
 import { decideLostHosts, listenAgain, tick, wakePaced } from "../core/tick.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -91,6 +93,12 @@ export class Live {
         await letOthersRun();
       }
     }
+  }
+
+  /** What holds a reader up is to come soon. */
+  noteBlockedReader(hint: ReaderHint): void {
+    noteBlockedReader(this.state, { ...hint, atMs: this.#parts.ports.time.now() });
+    this.#turnSoon();
   }
 
   async tickLoop(): Promise<void> {

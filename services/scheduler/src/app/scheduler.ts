@@ -1,3 +1,4 @@
+import type { ReaderHint } from "@lacewing/contracts/hints.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { LiveView } from "./explain/ports.ts";
@@ -62,6 +63,11 @@ export class Scheduler {
   /** What is true now, while it decides. */
   get liveView(): LiveView | undefined {
     return this.#role === "active" ? this.#session?.liveView : undefined;
+  }
+
+  /** A host says what holds a reader up; of no use to a scheduler that does not decide. */
+  noteBlockedReader(hint: ReaderHint): void {
+    if (this.#role === "active") this.#session?.noteBlockedReader(hint);
   }
 
   /** Settles when the first session is at the end of the logs and decides. Rejects when the scheduler ended before. */

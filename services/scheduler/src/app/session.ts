@@ -1,3 +1,4 @@
+import type { ReaderHint } from "@lacewing/contracts/hints.ts";
 import { SLICE_COUNT } from "@lacewing/contracts/slices.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
@@ -116,6 +117,11 @@ export class Session {
   get liveView(): LiveView | undefined {
     const { time } = this.#ports;
     return this.#live && liveViewOf(this.#live.state, time.now());
+  }
+
+  /** Hints are worth nothing before the state is at the end of the logs: what still holds then is said again. */
+  noteBlockedReader(hint: ReaderHint): void {
+    this.#live?.noteBlockedReader(hint);
   }
 
   /** Ends the session in order: what is decided and folded is projected first, if Postgres answers. */

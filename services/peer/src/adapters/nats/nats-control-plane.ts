@@ -2,9 +2,11 @@ import { createHash } from "node:crypto";
 import { jetstream, type JetStreamClient } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { AssignmentMessage } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
-import type { HostId } from "@lacewing/contracts/ids.ts";
+import { encodeReaderHint } from "@lacewing/contracts/hints.ts";
+import type { HostId, TaskId } from "@lacewing/contracts/ids.ts";
 import { MESSAGE_BYTES_MAX } from "@lacewing/contracts/limits.ts";
-import { assignmentsSubject, inboxPrefix } from "@lacewing/contracts/subjects.ts";
+import { sliceOf } from "@lacewing/contracts/slices.ts";
+import { assignmentsSubject, hintsSubject, inboxPrefix } from "@lacewing/contracts/subjects.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { TRACEPARENT } from "@lacewing/observability/trace.ts";
 import { backoffMs } from "@lacewing/runtime/backoff.ts";
@@ -70,6 +72,16 @@ export class NatsControlPlane implements ControlPlane {
         retryable: true,
         cause: error,
       });
+    }
+  }
+
+  readerBlocked(taskId: TaskId, pieceIndex: number): void {
+    if (!this.#isConnected) return;
+    const subject = hintsSubject(sliceOf(taskId), this.#hostId);
+    try {
+      this.#connection?.publish(subject, encodeReaderHint({ taskId, pieceIndex }));
+    } catch {
+      // The connection was closed this moment. The next hint finds another.
     }
   }
 

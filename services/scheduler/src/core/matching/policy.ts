@@ -54,7 +54,7 @@ const LARGE: Policy = {
   leaseMs: 200,
   leaseBytesMin: 4 * MIB,
   shortLeaseMs: Infinity,
-  readerWindow: 4,
+  readerWindow: 2,
   zoneInboundMax: 3,
   zoneOutboundMax: 6,
   rescueInboundMax: 2,

@@ -1,0 +1,41 @@
+import { hintsSubject } from "@lacewing/contracts/subjects.ts";
+import type { ReaderHint } from "@lacewing/contracts/hints.ts";
+import { parseTaskId } from "@lacewing/contracts/ids.ts";
+import { sliceOf } from "@lacewing/contracts/slices.ts";
+import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
+import { NatsControlPlane } from "@lacewing/peer/adapters/nats/nats-control-plane.ts";
+import { listenForHints } from "@lacewing/scheduler/adapters/nats/hint-listener.ts";
+import { expect, test } from "vitest";
+import { startTestNats } from "../support/nats.ts";
+import { hostId } from "../support/piece-hosts.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+const taskId = parseTaskId("c0ffee42".repeat(8));
+if (taskId === undefined) throw new Error("the id is none");
+
+test("the scheduler hears what holds a peer's reader up, and refuses what is no hint", async () => {
+  await using nats = await startTestNats();
+  const heard: ReaderHint[] = [];
+  const log = createMemoryLog();
+  const connection = await nats.connect();
+  listenForHints(connection, log, (hint) => heard.push(hint));
+  await connection.flush();
+  const host = hostId("reader");
+  const controlPlane = new NatsControlPlane({
+    url: nats.url,
+    hostId: host,
+    log: createMemoryLog(),
+  });
+  // Without a connection nothing is kept for later.
+  controlPlane.readerBlocked(taskId, 1);
+  await waitFor("the peer is connected", () => controlPlane.isConnected);
+
+  connection.publish(hintsSubject(sliceOf(taskId), host), new TextEncoder().encode("?"));
+  controlPlane.readerBlocked(taskId, 7);
+  await waitFor("a hint", () => heard.length > 0);
+  await controlPlane.close();
+
+  expect(heard).toEqual([{ hostId: host, taskId, pieceIndex: 7 }]);
+  expect(log.entries.filter(({ event }) => event === "hint refused")).toHaveLength(1);
+  await connection.close();
+});
