@@ -15,6 +15,7 @@ import {
   taskIdOfSlice,
 } from "../support/scheduler-world.ts";
 import { waitFor } from "../support/wait-for.ts";
+import { HINTS_PER_TICK_MAX } from "@lacewing/scheduler/app/limits.ts";
 import { Scheduler } from "@lacewing/scheduler/app/scheduler.ts";
 
 let startCount = 0;
@@ -249,7 +250,8 @@ test("a scheduler that cannot reach the broker leaves its ownership to run out, 
   expect(renewedMeanwhile).toBe(0);
 });
 
-test("what holds a reader up is granted before rarer pieces", async () => {
+/** Three hosts: `a` holds all sixteen pieces of a content, `b` one of them, and `b` and `c` want it all after what `b` says of its reader. */
+async function firstLeaseAfter(hintedPieces: readonly number[]) {
   const MIB = 2 ** 20;
   const broker = new MemoryBroker();
   const projection = new MemoryProjection();
@@ -273,13 +275,21 @@ test("what holds a reader up is granted before rarer pieces", async () => {
   hold("a", pieces);
   hold("b", [0]);
   await waitFor("both copies are projected", () => projection.peers.size === 2);
-
-  const hint = { hostId: hostIdOf("b"), taskId: taskIdFrom(taskId), pieceIndex: 11 };
-  running.scheduler.noteBlockedReader(hint);
+  const hint = { hostId: hostIdOf("b"), taskId: taskIdFrom(taskId) };
+  for (const pieceIndex of hintedPieces)
+    running.scheduler.noteBlockedReader({ ...hint, pieceIndex });
   for (const hostId of ["b", "c"]) ask(broker, hostId, 5);
   await waitFor("a lease", () => leasesOf(broker, "b").length > 0);
+  return leasesOf(broker, "b")[0];
+}
 
-  expect(leasesOf(broker, "b")[0]?.pieces).toMatchObject([{ start: 11 }]);
+test("what holds a reader up is granted before rarer pieces", async () => {
+  expect(await firstLeaseAfter([11])).toMatchObject({ pieces: [{ start: 11 }] });
+});
+
+test("a flood of hints is cut off: the last of very many is not heard", async () => {
+  const flood = Array.from({ length: 3 * HINTS_PER_TICK_MAX }, () => 7);
+  expect(await firstLeaseAfter([...flood, 11])).toMatchObject({ pieces: [{ start: 7 }] });
 });
 
 function hostIdOf(text: string): HostId {

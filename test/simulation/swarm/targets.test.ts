@@ -65,8 +65,9 @@ test("s2: clients that read in order make no long pauses where hosts arrive one 
   expect(Math.max(...pausesMs)).toBeLessThan(5_000);
 });
 
-test("s4: those who live on while many hosts die without a word are served within twice the bound", () => {
-  const draws = SEEDS.map((prngSeed) => {
+test("s4: those who live on while many hosts die without a word are served within twice the bound, in the mean of six draws", () => {
+  // Who dies when makes much of the difference: single draws reach between a third and nine tenths of the bound.
+  const draws = [1, 2, 3, 4, 5, 6].map((prngSeed) => {
     const scenario = scenariosOf("s4", { hosts: 300, pieces: 128, prngSeed }).at(-1);
     if (scenario === undefined) throw new Error("no scenario s4");
     return runScenario(scenario).figures;

@@ -1,7 +1,7 @@
 /** A reader that has waited for so long for one piece is blocked: most pieces are on their way sooner. */
 const BLOCKED_AFTER_MS = 500;
-/** The scheduler is told as often at most: it believes what it is told for longer. */
-const TOLD_EVERY_MS = 500;
+/** The scheduler is told so often at most: it believes what it is told for longer. */
+const TOLD_EVERY_MS = 1_000;
 
 /** How long the clients of one content have been waiting for a piece that nothing brings, and when the scheduler was told. */
 export class BlockedReader {

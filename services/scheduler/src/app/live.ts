@@ -13,6 +13,7 @@ import {
   FLUSH_FACTS_MAX,
   FLUSH_INTERVALS_MAX,
   FOLDED_PER_TURN_MAX,
+  HINTS_PER_TICK_MAX,
   PACE_MS,
   TICK_MS,
 } from "./limits.ts";
@@ -56,6 +57,8 @@ export class Live {
   /** Hosts are counted through once per tick, not once per turn. */
   #isLossCheckDue = false;
   #isPacing = false;
+  /** Since the last tick. */
+  #hintCount = 0;
   /** Set while a capture waits for appends to end: no slice begins another. */
   #quiet: PromiseWithResolvers<void> | undefined;
   #flushing: Promise<void> = Promise.resolve();
@@ -97,6 +100,7 @@ export class Live {
 
   /** What holds a reader up is to come soon. */
   noteBlockedReader(hint: ReaderHint): void {
+    if (++this.#hintCount > HINTS_PER_TICK_MAX) return;
     noteBlockedReader(this.state, { ...hint, atMs: this.#parts.ports.time.now() });
     this.#turnSoon();
   }
@@ -105,6 +109,7 @@ export class Live {
     const { ports, signal } = this.#parts;
     while (!signal.aborted) {
       await ports.clock.sleep(TICK_MS, signal);
+      this.#hintCount = 0;
       const isConnected = ports.link.isConnected();
       if (!isConnected) this.#isBrokerAway = true;
       else if (this.#isBrokerAway) this.#brokerIsBack();
