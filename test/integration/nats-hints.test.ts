@@ -26,8 +26,6 @@ test("the scheduler hears what holds a peer's reader up, and refuses what is no 
     hostId: host,
     log: createMemoryLog(),
   });
-  // Without a connection nothing is kept for later.
-  controlPlane.readerBlocked(taskId, 1);
   await waitFor("the peer is connected", () => controlPlane.isConnected);
 
   connection.publish(hintsSubject(sliceOf(taskId), host), new TextEncoder().encode("?"));

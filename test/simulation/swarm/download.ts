@@ -47,8 +47,8 @@ export class Download {
   readonly #waiting = new Set<Fetch>();
   readonly #recentLeaseIds = new Set<string>();
   readonly #knownParents = new Set<SimHost>();
-  /** One for all fetches: one of each would keep what has long ended until it rings. */
   readonly #reader = new BlockedReader();
+  /** One for all fetches: one of each would keep what has long ended until it rings. */
   readonly #patience: Alarm;
   readonly #word: Alarm;
   #dueAtMs = Infinity;

@@ -10,6 +10,8 @@ const ASK_AGAIN_MS = 800;
 export const BUSY_WAIT_COUNT_MAX = 6;
 /** Promises alone, without a lease, are believed for so long: the first reader of a slow origin may need its time for a piece. */
 const PROMISES_MS_MAX = 120_000;
+/** A client that waits for a piece that nothing brings looks again after so long, and says so again. */
+const LOOK_AGAIN_MS = 1000;
 /** A promise may be this late. */
 const PROMISE_SLACK_MS = 300;
 
@@ -25,6 +27,8 @@ export interface AnswerWatchActions {
   goOnAlone(): void;
   /** The scheduler is to hear that a client is held up by this piece. */
   tellBlocked(pieceIndex: number): void;
+  /** Clients look again whether what they wait for is there. */
+  lookAgain(): void;
 }
 
 /**
@@ -43,6 +47,7 @@ export class AnswerWatch {
   #busyWaitCount = 0;
   #promisedSinceMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #lookTimer: NodeJS.Timeout | undefined;
   #isStopped = false;
 
   constructor(
@@ -91,8 +96,14 @@ export class AnswerWatch {
   /** A client waits for a piece that nothing brings. */
   lacks(pieceIndex: number): void {
     this.check();
+    if (this.#isStopped) return;
     if (this.#reader.waits(pieceIndex, this.#clock.monotonic()))
       this.#actions.tellBlocked(pieceIndex);
+    // Also where nothing at all arrives that would wake it.
+    this.#lookTimer ??= setTimeout(() => {
+      this.#lookTimer = undefined;
+      this.#actions.lookAgain();
+    }, LOOK_AGAIN_MS);
   }
 
   /** Makes sure that the deadline is watched. */
@@ -107,6 +118,7 @@ export class AnswerWatch {
 
   stop(): void {
     this.#isStopped = true;
+    clearTimeout(this.#lookTimer);
     clearTimeout(this.#timer);
   }
 

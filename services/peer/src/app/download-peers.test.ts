@@ -55,8 +55,6 @@ describe("content that another host holds", () => {
       const grant = (pieces: readonly number[]) =>
         world.grantParent(request, { hostId: "host-b", truth: content }, pieces);
       grant([2]);
-      // Whatever comes shows the client that what it waits for still does not.
-      setTimeout(() => grant([3]), 700);
       void waitFor(
         "the scheduler is told",
         () => world.controlPlane.blockedReaders.length > 0,

@@ -81,6 +81,7 @@ export class TaskDownload implements ReadableTask {
         this.#unclaimedPieces().length > 0,
       askAgain: () => this.#askAgain(),
       goOnAlone: () => this.#goOnAlone(),
+      lookAgain: () => this.#progress.notify(),
       tellBlocked: (piece) => services.link.readerBlocked(stored.description.taskId, piece),
     });
   }

@@ -29,3 +29,22 @@ test("one that stays blocked says so again and again, but not each time that it 
   const looks = Array.from({ length: 200 }, (_, look) => [look * 10, 7] as const);
   expect(toldAt(looks)).toEqual([500, 1500]);
 });
+
+test("two clients that wait for different pieces do not silence each other", () => {
+  const looks = Array.from(
+    { length: 40 },
+    (_, look) => [look * 50, look % 2 === 0 ? 5 : 40] as const,
+  );
+  expect(toldAt(looks)).toHaveLength(2);
+});
+
+test("a piece that was not looked for in a while is waited for anew", () => {
+  expect(
+    toldAt([
+      [0, 7],
+      [3_000, 7],
+      [3_400, 7],
+      [3_500, 7],
+    ]),
+  ).toEqual([3_500]);
+});

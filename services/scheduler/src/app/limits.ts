@@ -23,6 +23,8 @@ export const FENCE_ATTEMPTS_MAX = 20;
 export const TOKEN_GRACE_MS = 10 * 60_000;
 /** How often time itself is looked at: leases that ran out, answers that are due. */
 export const TICK_MS = 500;
+/** A tick that comes so late shows that the process stood still, or has far too much to do. */
+export const LATE_TICK_MS = 2_000;
 /** Hints of blocked readers that are heard between two ticks: each has its task looked at, and events come first. Who is still blocked says so again. */
 export const HINTS_PER_TICK_MAX = 1_000;
 /** While parents wait for their own uploads to end, how often it is looked whether one is about to: a part of what a piece takes. */

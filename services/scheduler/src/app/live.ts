@@ -14,6 +14,7 @@ import {
   FLUSH_INTERVALS_MAX,
   FOLDED_PER_TURN_MAX,
   HINTS_PER_TICK_MAX,
+  LATE_TICK_MS,
   PACE_MS,
   TICK_MS,
 } from "./limits.ts";
@@ -108,7 +109,10 @@ export class Live {
   async tickLoop(): Promise<void> {
     const { ports, signal } = this.#parts;
     while (!signal.aborted) {
+      const sleptAtMs = ports.time.now();
       await ports.clock.sleep(TICK_MS, signal);
+      // Who could not be heard in a pause of this process is not silent.
+      if (ports.time.now() - sleptAtMs > LATE_TICK_MS) this.#listeningSinceMs = ports.time.now();
       this.#hintCount = 0;
       const isConnected = ports.link.isConnected();
       if (!isConnected) this.#isBrokerAway = true;

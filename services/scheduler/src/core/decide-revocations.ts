@@ -30,7 +30,9 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
     if (!parentHoldsRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
-  return child.host.hasMissedAnnounce || nowMs > endsAtMs(lease) ? "expired" : undefined;
+  // Its parent may be as good as any: nobody is blamed for it.
+  if (child.host.hasMissedAnnounce) return "host_lost";
+  return nowMs > endsAtMs(lease) ? "expired" : undefined;
 }
 
 function parentHoldsRest(parent: Host, lease: Lease): boolean {

@@ -23,11 +23,14 @@ export function noteBlockedReader(state: State, hint: BlockedReader): void {
     contain(state, "hint that does not fit");
     return;
   }
+  const isRepeated = peer.blockedAtPiece === hint.pieceIndex && peer.blockedUntilMs > hint.atMs;
   peer.blockedAtPiece = hint.pieceIndex;
   peer.blockedUntilMs = hint.atMs + BLOCKED_MS;
+  // Nothing is to be looked at anew for what is known.
+  if (isRepeated) return;
   if (peer.ordinal >= 0) {
     task.swarm?.rows.setUrgent(peer.ordinal);
     task.swarm?.freshen(peer.ordinal);
   }
-  markDirty(state, task);
+  if (peer.isNeedy) markDirty(state, task);
 }

@@ -1,12 +1,17 @@
 import { createHash } from "node:crypto";
 import { jetstream, type JetStreamClient } from "@nats-io/jetstream";
-import { headers, type NatsConnection } from "@nats-io/transport-node";
+import { headers, type NatsConnection, PermissionViolationError } from "@nats-io/transport-node";
 import { AssignmentMessage } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { encodeReaderHint } from "@lacewing/contracts/hints.ts";
 import type { HostId, TaskId } from "@lacewing/contracts/ids.ts";
 import { MESSAGE_BYTES_MAX } from "@lacewing/contracts/limits.ts";
 import { sliceOf } from "@lacewing/contracts/slices.ts";
-import { assignmentsSubject, hintsSubject, inboxPrefix } from "@lacewing/contracts/subjects.ts";
+import {
+  assignmentsSubject,
+  hintsSubject,
+  inboxPrefix,
+  parseHintsSubject,
+} from "@lacewing/contracts/subjects.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { TRACEPARENT } from "@lacewing/observability/trace.ts";
 import { backoffMs } from "@lacewing/runtime/backoff.ts";
@@ -29,6 +34,8 @@ export class NatsControlPlane implements ControlPlane {
   #connection: NatsConnection | undefined;
   #jetstream: JetStreamClient | undefined;
   #isConnected = false;
+  /** By the broker, on this connection. */
+  #isHintRefused = false;
   /** Connections that were tried since the last one that stood. */
   #failureCount = 0;
   /** What was told last of failures, until a connection stands. */
@@ -76,7 +83,7 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   readerBlocked(taskId: TaskId, pieceIndex: number): void {
-    if (!this.#isConnected) return;
+    if (!this.#isConnected || this.#isHintRefused) return;
     const subject = hintsSubject(sliceOf(taskId), this.#hostId);
     try {
       this.#connection?.publish(subject, encodeReaderHint({ taskId, pieceIndex }));
@@ -136,7 +143,7 @@ export class NatsControlPlane implements ControlPlane {
       for await (const status of statuses) {
         if (status.type === "disconnect") this.#lost();
         else if (status.type === "reconnect") this.#connected();
-        else if (status.type === "error") this.#failed(status.error);
+        else if (status.type === "error") this.#refused(status.error);
       }
     } finally {
       await connection.close();
@@ -147,6 +154,7 @@ export class NatsControlPlane implements ControlPlane {
     // After refused logins the client tells of one return several times, once for each refusal.
     if (this.#isConnected) return;
     this.#isConnected = true;
+    this.#isHintRefused = false;
     this.#failureCount = 0;
     this.#lastFailure = "";
     this.#log.info("control plane connected");
@@ -157,6 +165,20 @@ export class NatsControlPlane implements ControlPlane {
     if (!this.#isConnected) return;
     this.#isConnected = false;
     this.#log.warn("control plane lost, going on without it");
+  }
+
+  /** A user of few rights, made before there were hints: everything else works without them. */
+  #refused(error: Error): void {
+    const isOfHints =
+      error instanceof PermissionViolationError && parseHintsSubject(error.subject) !== undefined;
+    if (!isOfHints) {
+      this.#failed(error);
+      return;
+    }
+    if (this.#isHintRefused) return;
+    this.#isHintRefused = true;
+    const hint = `let this NATS user publish to lw.v1.hint.*.${this.#hostId}`;
+    this.#log.warn("the scheduler cannot be told which pieces clients wait for", { hint });
   }
 
   /** Tells a failure once: the same one comes back with every try to connect. */

@@ -13,7 +13,8 @@ export function listenForHints(
   connection.subscribe(HINTS_FILTER, {
     callback: (error, { subject, data }) => {
       if (error !== null) {
-        log.warn("hints cannot be received", { message: messageOf(error) });
+        const hint = `let this NATS user subscribe to ${HINTS_FILTER}, and start the scheduler anew`;
+        log.warn("hints cannot be received", { message: messageOf(error), hint });
         return;
       }
       const decoded = decodeReaderHint(subject, data);

@@ -110,7 +110,8 @@ function readFirstCopy(
   const isCompeting = !isAlone && (!reader.isOriginOpen || task.isOriginShared);
   const bytesMax = isCompeting ? policy.originLeaseBytes : Infinity;
   // As soon as it is known how fast hosts send, the readers are picked by it; but dead hosts would be picked, too, where most are.
-  const isChosen = isPicked || isOutspoken(view, peer.host);
+  const areMostQuiet = 2 * view.quietReads.length >= swarm.originLeases.size;
+  const isChosen = isPicked || (areMostQuiet && isOutspoken(view, peer.host));
   const isLeft = !isChosen && peer.avoided === undefined && swarm.bytesPerMs > 0;
   const isFull = isCompeting && (isLeft || isOriginFull(view, peer, originLeasesMax(view)));
   const pieces = isFull ? [] : piecesWithoutCopy(view, child, peer, reader, bytesMax);
