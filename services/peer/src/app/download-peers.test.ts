@@ -58,7 +58,7 @@ describe("content that another host holds", () => {
       void waitFor(
         "the scheduler is told",
         () => world.controlPlane.blockedReaders.length > 0,
-      ).then(() => grant([0, 1]));
+      ).then(() => grant([0, 1, 3]));
     });
     const { bytes } = await world.get(url);
     expect(bytes.equals(content)).toBe(true);
