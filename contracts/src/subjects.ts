@@ -41,8 +41,8 @@ export function assignmentsSubject(hostId: HostId): string {
   return `lw.v1.assign.${hostId}`;
 }
 
-/** Where one host tells what holds its readers up in the tasks of one slice (core NATS, not stored). */
-export function hintsSubject(slice: number, hostId: HostId): string {
+/** Where one host tells what holds its readers up in the tasks of one slice (core NATS, not stored); `*`: of whichever slice. */
+export function hintsSubject(slice: number | "*", hostId: HostId): string {
   return `lw.v1.hint.${slice}.${hostId}`;
 }
 

@@ -322,6 +322,20 @@ test("a blocked reader gets the pieces at which it is blocked first", () => {
   expect(world.grants).toMatchObject([{ parentHostId: "a", pieces: [{ start: 40, count: 1 }] }]);
 });
 
+test("what a blocked reader says again has nothing looked at anew, until it is blocked elsewhere", () => {
+  const world = worldWithHolder();
+  world.request("b");
+  world.decide();
+  const isLookedAt = (pieceIndex: number) => {
+    noteBlockedReader(world.state, { hostId: "b", taskId: TASK, pieceIndex, atMs: world.nowMs });
+    const isDirty = world.state.work.dirtyTaskIds.some((taskIds) => taskIds.has(TASK));
+    world.decide();
+    return isDirty;
+  };
+
+  expect([1, 1, 2, 2].map((piece) => isLookedAt(piece))).toEqual([true, false, true, false]);
+});
+
 test("of two contents that one host serves, neither keeps its only slot for itself", () => {
   const world = new SchedulerWorld();
   const tasks = [taskIdOfSlice(7), taskIdOfSlice(8)];

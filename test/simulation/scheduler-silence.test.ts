@@ -109,6 +109,26 @@ test("a silent child that speaks again lived: its parent is to blame, unless the
   expect(speaking[1]?.slotShare).toBe(1);
 });
 
+test("a lease that ends because its child has missed an announce, and not because it ran out, is no fault of its parent", () => {
+  const world = new SchedulerWorld();
+  world.announce("b");
+  world.request("b", { canReadOrigin: false });
+  world.advance(MISSED_ANNOUNCE_MS - 5_000);
+  world.announce("a");
+  world.describe("a");
+  world.hold("a", ALL_PIECES);
+  world.decide();
+  expect(world.newestLease).toMatchObject({ childHostId: "b", parentHostId: "a" });
+  world.advance(6_000);
+  expect(world.state.tasks.get(TASK)?.peers.get("b")?.leases).toEqual([]);
+
+  world.announce("b", { liveRequestIds: ["request-of-b"] });
+  world.decide();
+
+  expect(world.state.hosts.get("a")).toMatchObject({ slotShare: 1 });
+  expect(world.newestLease).toMatchObject({ childHostId: "b", parentHostId: "a" });
+});
+
 test("a seed that was silent is given leases again, though no client waits for it", () => {
   const world = worldWithHolder();
   world.announce("seed", { kind: "seed" });

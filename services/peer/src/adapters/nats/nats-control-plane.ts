@@ -177,7 +177,7 @@ export class NatsControlPlane implements ControlPlane {
     }
     if (this.#isHintRefused) return;
     this.#isHintRefused = true;
-    const hint = `let this NATS user publish to lw.v1.hint.*.${this.#hostId}`;
+    const hint = `let this NATS user publish to ${hintsSubject("*", this.#hostId)}`;
     this.#log.warn("the scheduler cannot be told which pieces clients wait for", { hint });
   }
 
