@@ -28,7 +28,10 @@ export const EVICTION_DEFAULT: EvictionLimits = { watermarks: { high: 1, low: 0.
 
 /** What the evictor needs of its store. */
 export interface EvictedStore {
-  room(): Room;
+  /** Its unwritten bytes may be given as more than they are where `lengthBytes` more would fit the disk all the same. */
+  room(lengthBytes: number): Room;
+  /** On the disk, now. */
+  freeBytes(): number;
   /** Neither in use nor pinned. */
   idleTasks(): Iterable<IdleTask>;
   /** Lets a task go, unless it came to be in use meanwhile. */
@@ -69,7 +72,7 @@ export class Evictor {
    */
   async makeRoom(lengthBytes: number, reserve: () => void): Promise<boolean> {
     return this.#inTurn(async () => {
-      const room = this.#store.room();
+      const room = this.#store.room(lengthBytes);
       const needed = bytesToEvict(room, lengthBytes);
       const wished = bytesToLowWatermark(room, lengthBytes, this.#limits.watermarks);
       const isTight = needed > 0 || wished > 0;
@@ -92,7 +95,7 @@ export class Evictor {
     return this.#inTurn(async () => {
       const idle = [...this.#store.idleTasks()].filter(({ taskId }) => taskId !== asking.taskId);
       const chosen = chooseEvictions(idle, 0, asking.bytes + FULL_DISK_BYTES) ?? [];
-      const { freeBytes } = this.#store.room();
+      const freeBytes = this.#store.freeBytes();
       const { taskId: task } = asking;
       this.#log.warn("store.disk_full", { task, freeBytes, evictedCount: chosen.length });
       for (const { taskId } of chosen) await this.#store.evict(taskId);

@@ -13,6 +13,7 @@ import type {
   StoreUsage,
   TaskDescription,
 } from "../../app/ports.ts";
+import type { Room } from "../../core/eviction.ts";
 import type { Disk } from "../disk/disk.ts";
 import { nodeDisk } from "../disk/node-disk.ts";
 import { Departures } from "./departures.ts";
@@ -36,6 +37,7 @@ import { SmallWriter } from "./small-writer.ts";
 import type { DiskStoredTask, TaskSurroundings } from "./stored-task.ts";
 import { OpenTaskFiles, pathsOf, smallPathOf, writeFailure } from "./task-files.ts";
 import { adoptFiles, makeFiles } from "./task-making.ts";
+import { UnwrittenTasks } from "./unwritten-tasks.ts";
 
 /** Tasks in the store: empty and tiny ones take memory and files but hardly any quota. */
 const TASK_COUNT_MAX = 1_000_000;
@@ -84,8 +86,9 @@ export class DiskPieceStore implements PieceStore {
   readonly #shared: TaskSurroundings;
   readonly #small: SmallSurroundings;
   readonly #tasks = new Map<TaskId, KeptTask>();
-  /** Tasks that may have been reserved more than they have written. */
-  readonly #unwritten = new Set<KeptTask>();
+  readonly #unwritten = new UnwrittenTasks<KeptTask>(
+    (task) => this.#tasks.get(task.description.taskId) === task,
+  );
   readonly #creating = new Map<TaskId, Promise<StoredTask | StoreRefusal>>();
   readonly #departures: Departures;
   readonly #listeners = new Set<(dropped: DroppedTask) => void>();
@@ -112,12 +115,13 @@ export class DiskPieceStore implements PieceStore {
     this.#departures = new Departures(log, (taskId) => this.#tasks.has(taskId));
     this.#pinned = new PinnedTasks(disk, dir.pinnedPath);
     const evicted = {
-      room: () => this.#roomNow(),
+      room: (lengthBytes: number) => this.#roomFor(lengthBytes),
+      freeBytes: () => this.#room.freeBytes(),
       idleTasks: () => this.#idleTasks(),
       evict: async (taskId: TaskId) => this.#evict(taskId),
     };
     this.#evictor = new Evictor(evicted, options.eviction ?? EVICTION_DEFAULT, options);
-    this.#room = new DiskRoom(disk, dir.contentPath, options.quotaBytes, log);
+    this.#room = new DiskRoom(disk, dir.contentPath, options.quotaBytes, { clock, log });
     this.#shared = {
       disk,
       files: new OpenTaskFiles(disk),
@@ -293,9 +297,17 @@ export class DiskPieceStore implements PieceStore {
     }
   }
 
-  #roomNow() {
-    const { floorBytes } = this.#room;
-    return { ...this.usage(), unwrittenBytes: this.#unwrittenBytes(), floorBytes };
+  #roomFor(lengthBytes: number): Room {
+    const { quotaBytes, floorBytes } = this.#room;
+    const keptBytes = floorBytes + this.#reservedBytes + lengthBytes;
+    const freeBytes = this.#room.freeBytes(keptBytes + this.#unwritten.lengthBytes);
+    return {
+      usedBytes: this.#usedBytes + this.#reservedBytes,
+      quotaBytes,
+      freeBytes,
+      unwrittenBytes: this.#reservedBytes + this.#unwritten.bytes(freeBytes - keptBytes),
+      floorBytes,
+    };
   }
 
   async #makeRoomOnDisk(taskId: TaskId, bytes: number): Promise<boolean> {
@@ -374,18 +386,6 @@ export class DiskPieceStore implements PieceStore {
       if (!task.isPinned && !this.#pinned.has(taskId))
         yield { taskId, reservedBytes: lengthBytes, usedAtMs: task.usedAtMs };
     }
-  }
-
-  #unwrittenBytes(): number {
-    let sum = this.#reservedBytes;
-    for (const task of this.#unwritten) {
-      const bytes = task.unwrittenBytes;
-      if (bytes === 0 || this.#tasks.get(task.description.taskId) !== task) {
-        this.#unwritten.delete(task);
-      }
-      sum += bytes;
-    }
-    return sum;
   }
 }
 
