@@ -92,7 +92,7 @@ export class DownloadService {
 
   /** @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then. */
   async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
-    const target = targetOf(request, rule, this.#options.sha256);
+    const target = this.#targetOf(request, rule);
     if (request.method === "HEAD") return this.#answerHead(request, target);
     return this.#answerGet(request, target);
   }
@@ -113,11 +113,16 @@ export class DownloadService {
 
   /** Like {@link answer} for GET, with the account of the download. */
   async download(request: ClientRequest, rule: Rule): Promise<AccountedAnswer> {
-    return this.#answerGet(request, targetOf(request, rule, this.#options.sha256));
+    return this.#answerGet(request, this.#targetOf(request, rule));
   }
 
   foretell(contents: readonly ForetoldContent[], traceparent: string): void {
     this.#foretold.foretell(contents, traceparent);
+  }
+
+  #targetOf(request: ClientRequest, rule: Rule): DownloadTarget {
+    const foretold = this.#foretold.targetAt(request.url, rule);
+    return targetOf(request, rule, this.#options.sha256, foretold);
   }
 
   async #answerGet(request: ClientRequest, target: DownloadTarget): Promise<AccountedAnswer> {

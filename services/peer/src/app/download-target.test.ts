@@ -16,3 +16,16 @@ test.each([
   expect(url.href).toBe(expected);
   expect(targetOf({ ...request, url }, rule, sha256).url.href).toBe(expected);
 });
+
+test("what a URL says is known from another's request for it, and the credentials are each one's own", () => {
+  const rule = ruleOf({ regex: ".*" });
+  const url = new URL(`http://origin.test/lfs/${"a".repeat(64)}?X-Amz-Signature=abc&part=1`);
+  const asked = (credential: string) => ({
+    url,
+    headers: [["Authorization", credential]] as const,
+  });
+  const known = targetOf(asked("mine"), rule, sha256);
+  const own = targetOf(asked("theirs"), rule, sha256);
+  expect(targetOf(asked("theirs"), rule, sha256, known)).toEqual(own);
+  expect(own.accessKey).not.toBe(known.accessKey);
+});

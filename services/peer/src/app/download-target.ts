@@ -25,10 +25,9 @@ import { redirectedUrl } from "./redirected-url.ts";
 /** Not sent with an opening request: ranges and conditions are answered here, from the content itself. */
 const OPENING_OMITS: ReadonlySet<string> = new Set(["range", "if-range", ...CONDITIONS]);
 
-/** What a client's request is about: which content, whose, and with what credentials. */
-export interface DownloadTarget {
+/** What a URL says by itself, by the rule that it matches: which content, and whose. */
+export interface NamedContent {
   readonly url: URL;
-  readonly rule: Rule;
   /** For events, logs and traces. */
   readonly shownUrl: string;
   readonly canonicalUrl: string;
@@ -37,42 +36,60 @@ export interface DownloadTarget {
   readonly anchor: Digest | undefined;
   /** The task of that content. */
   readonly anchoredTaskId: TaskId | undefined;
+}
+
+/** What a client's request is about: which content, whose, and with what credentials. */
+export interface DownloadTarget extends NamedContent {
+  readonly rule: Rule;
   /** Names who asks for what: the origin's yes to it may be remembered. Holds no secret itself. */
   readonly accessKey: string;
   /** The client's headers for an opening request. */
   readonly openingHeaders: HeaderList;
 }
 
+/** @param named what the same URL says by the same rule, when that is known already. */
 export function targetOf(
   request: Pick<ClientRequest, "url" | "headers">,
   rule: Rule,
   sha256: Sha256Hex,
+  named: NamedContent = namedBy(request.url, rule, sha256),
 ): DownloadTarget {
-  const url = redirectedUrl(request.url, rule);
-  const parts = partsOf(url);
-  const canonical = canonicalUrl(parts, rule);
+  const { url, shownUrl, canonicalUrl: canonical, sharingDomain, anchor, anchoredTaskId } = named;
   const credential = [
     url.username,
     url.password,
     // A signature is a credential: content that one signature opened is not open to another.
-    parts.search,
+    url.search,
     ...credentialsIn(request.headers),
   ];
-  const sharingDomain = sharingDomainOf(parts, rule);
-  const anchor = anchorFromUrl(parts);
   return {
     url,
     rule,
-    shownUrl: urlWithoutSecrets(parts).slice(0, TEXT_LENGTH_MAX),
+    shownUrl,
     canonicalUrl: canonical,
     sharingDomain,
     anchor,
-    anchoredTaskId:
-      anchor === undefined ? undefined : taskIdOf(sharingDomain, ["anchor", anchor], sha256),
+    anchoredTaskId,
     accessKey: sha256(
       [canonical, ...credential].map((field) => `${field.length}:${field}`).join(""),
     ),
     openingHeaders: withoutHeaders(request.headers, OPENING_OMITS),
+  };
+}
+
+function namedBy(asked: URL, rule: Rule, sha256: Sha256Hex): NamedContent {
+  const url = redirectedUrl(asked, rule);
+  const parts = partsOf(url);
+  const sharingDomain = sharingDomainOf(parts, rule);
+  const anchor = anchorFromUrl(parts);
+  return {
+    url,
+    shownUrl: urlWithoutSecrets(parts).slice(0, TEXT_LENGTH_MAX),
+    canonicalUrl: canonicalUrl(parts, rule),
+    sharingDomain,
+    anchor,
+    anchoredTaskId:
+      anchor === undefined ? undefined : taskIdOf(sharingDomain, ["anchor", anchor], sha256),
   };
 }
 
@@ -121,7 +138,7 @@ export function describe(
   return {
     kind: "task",
     description: {
-      taskId: taskIdOf(target.sharingDomain, key, sha256),
+      taskId: target.anchoredTaskId ?? taskIdOf(target.sharingDomain, key, sha256),
       url: target.shownUrl,
       sharingDomain: target.sharingDomain,
       anchor,

@@ -7,7 +7,7 @@ import {
   startSpan,
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
-import { targetOf } from "./download-target.ts";
+import { type NamedContent, targetOf } from "./download-target.ts";
 import type { ExpectedClient } from "./expected-client.ts";
 import {
   AheadBatch,
@@ -19,6 +19,7 @@ import { OriginAccess } from "./origin-access.ts";
 import type { ForetoldContent, OriginClient } from "./ports.ts";
 import { newRequestId } from "./request-id.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
+import type { Rule } from "../core/rules.ts";
 
 /**
  * Only content up to this length is asked for ahead of its client: one piece, for which a round trip to the scheduler
@@ -82,6 +83,8 @@ export class ForetoldDownloads {
   readonly #options: ForetoldOptions;
   /** In the order of the batches. */
   readonly #foretold = new Map<TaskId, Foretold>();
+  /** The same, by URL. */
+  readonly #byUrl = new Map<string, Foretold>();
   readonly #ahead: OriginAhead;
   /** Of batches whose first contents have been asked for: asks for the others now. */
   readonly #rests = new Set<() => void>();
@@ -112,12 +115,18 @@ export class ForetoldDownloads {
     this.#watch();
   }
 
+  /** What is foretold for a URL under a rule: what its name says need not be read from it again. */
+  targetAt(url: URL, rule: Rule): NamedContent | undefined {
+    const target = this.#byUrl.get(url.href)?.target;
+    return target?.rule === rule ? target : undefined;
+  }
+
   /** The client came: its request goes on under the id by which it was asked for. What is under way for it ends with `signal`. */
   claim(taskId: TaskId, signal: AbortSignal): Prepared | undefined {
     for (const expectRest of this.#rests) expectRest();
     const foretold = this.#foretold.get(taskId);
     if (foretold === undefined) return undefined;
-    this.#foretold.delete(taskId);
+    this.#forget(foretold);
     foretold.batch.cameAtMs = this.#options.clock.monotonic();
     endSpan(foretold.span);
     const reading = this.#ahead.release(foretold);
@@ -186,7 +195,13 @@ export class ForetoldDownloads {
     };
     const foretold: Foretold = { client, target, lengthBytes, span, ...place };
     this.#foretold.set(taskId, foretold);
+    this.#byUrl.set(target.url.href, foretold);
     return client;
+  }
+
+  #forget({ client, target }: Foretold): void {
+    this.#foretold.delete(client.taskId);
+    this.#byUrl.delete(target.url.href);
   }
 
   /** Gives up the clients that did not come. */
@@ -211,7 +226,7 @@ export class ForetoldDownloads {
     for (const [taskId, foretold] of this.#foretold) {
       const { client, span, batch } = foretold;
       if (lapseOf(batch) > nowMs) continue;
-      this.#foretold.delete(taskId);
+      this.#forget(foretold);
       batch.isRefused = true;
       this.#ahead.release(foretold)?.abort.abort("the client did not come");
       endSpan(span, { attributes: { [ATTRIBUTE.outcome]: "lapsed" } });

@@ -10,9 +10,10 @@ export class OriginDistance {
   readonly #msByOrigin = new Map<string, number>();
 
   note(url: URL, tookMs: number): void {
-    const known = this.#msByOrigin.get(url.origin) ?? tookMs;
-    this.#msByOrigin.delete(url.origin);
-    this.#msByOrigin.set(url.origin, Math.min(tookMs, known + (tookMs - known) * RISE));
+    const { origin } = url;
+    const known = this.#msByOrigin.get(origin) ?? tookMs;
+    this.#msByOrigin.delete(origin);
+    this.#msByOrigin.set(origin, Math.min(tookMs, known + (tookMs - known) * RISE));
     dropOldest(this.#msByOrigin, ORIGIN_COUNT_MAX);
   }
 

@@ -68,10 +68,10 @@ export function identifyingParams(
 ): readonly QueryParam[] {
   if (url.search === "") return NO_PARAMS;
   const params = queryParamsOf(url);
-  const names = new Set(params.map((param) => param.name.toLowerCase()));
   // Signed URLs come by the thousand, and most consist of what is always removed.
   const left = params.filter(({ name }) => !isAlwaysFiltered(name.toLowerCase()));
   if (left.length === 0) return left;
+  const names = new Set(params.map((param) => param.name.toLowerCase()));
   const added = new Set(alsoFiltered.map((name) => name.toLowerCase()));
   for (const { marks, also } of FILTERED_TOGETHER) {
     if (!marks.every((mark) => names.has(mark))) continue;

@@ -142,8 +142,8 @@ function objectsOf(body: Uint8Array): readonly OfferedObject[] {
 function offeredObject(object: z.infer<typeof objectSchema>): OfferedObject | undefined {
   const { href, header } = object.actions.download;
   const digest = parseDigest(`sha256:${object.oid}`);
-  if (digest === undefined || !URL.canParse(href)) return undefined;
-  const url = new URL(href);
+  const url = URL.parse(href);
+  if (digest === undefined || url === null) return undefined;
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
   const headers = withoutHeaders(endToEndHeaders(Object.entries(header ?? {})), FRAMING);
   return { digest, sizeBytes: object.size, href: url, headers };
