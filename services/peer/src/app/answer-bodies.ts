@@ -37,6 +37,14 @@ export function plannedBody(
       }
       return 0;
     },
+    takeWhole: () => {
+      if (segments.length > 1 || index > 0 || isEntered) return undefined;
+      const whole = reader.takeWhole();
+      if (whole === undefined) return undefined;
+      index = segments.length;
+      record.firstByte();
+      return whole;
+    },
   };
 }
 

@@ -233,6 +233,10 @@ export interface OriginClient {
 export interface PullBody {
   /** Fills `into` from its start. @returns bytes filled; 0 at the end. Rejects when the body cannot be completed. */
   read(into: Uint8Array): Promise<number>;
+  /**
+   * All of it, before anything was read, when it is in memory: it is handed over by that, and the body is at its end. Not to be changed.
+   */
+  takeWhole?(): Uint8Array | undefined;
 }
 
 /** How the delivery of an answer ended, as the adapter saw it. */

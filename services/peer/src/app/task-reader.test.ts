@@ -17,6 +17,11 @@ let stored: MemoryStoredTask;
 let confirmed: boolean[];
 
 beforeEach(async () => {
+  stored = await storedInPiecesOf(PIECE_BYTES);
+  confirmed = [];
+});
+
+async function storedInPiecesOf(pieceLengthBytes: number): Promise<MemoryStoredTask> {
   const taskId = parseTaskId("a".repeat(64));
   if (taskId === undefined) throw new Error("the task id is malformed");
   const store = new MemoryPieceStore();
@@ -26,7 +31,7 @@ beforeEach(async () => {
     sharingDomain: "http://origin.test",
     anchor: undefined,
     lengthBytes: CONTENT.length,
-    pieceLengthBytes: PIECE_BYTES,
+    pieceLengthBytes,
     etag: '"1"',
     lastModified: "",
     contentType: "",
@@ -34,9 +39,8 @@ beforeEach(async () => {
   });
   const created = store.get(taskId);
   if (created === undefined) throw new Error("the store took no task");
-  stored = created;
-  confirmed = [];
-});
+  return created;
+}
 
 async function hold(bytes: Buffer, pieceIndex: number): Promise<void> {
   await stored.write(bytes, pieceIndex * PIECE_BYTES);
@@ -109,5 +113,27 @@ describe("the last bytes of a content with an anchor", () => {
     await stored.markVerified();
     expect(await next(reader())).toBe("abcdefghijklmnop");
     expect(confirmed).toEqual([]);
+  });
+});
+
+describe("a content in memory", () => {
+  test("is taken as a whole once it is verified", async () => {
+    stored = await storedInPiecesOf(CONTENT.length);
+    const client = reader();
+    await hold(CONTENT, 0);
+    expect(client.takeWhole()).toBeUndefined();
+    await stored.markVerified();
+    expect(Buffer.from(client.takeWhole() ?? []).toString()).toBe(CONTENT.toString());
+    expect(client.delivered.localPeer).toBe(CONTENT.length);
+    expect(await next(client)).toBe("");
+  });
+
+  test("is not taken as a whole by a client that has some of it", async () => {
+    stored = await storedInPiecesOf(CONTENT.length);
+    const client = reader();
+    await hold(CONTENT, 0);
+    await stored.markVerified();
+    await next(client);
+    expect(client.takeWhole()).toBeUndefined();
   });
 });

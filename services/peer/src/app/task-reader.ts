@@ -1,5 +1,5 @@
 import type { Bitmap } from "@lacewing/contracts/bitmap.ts";
-import { type ByteSpan, pieceAt } from "@lacewing/contracts/pieces.ts";
+import { type ByteSpan, pieceAt, pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { StorageFailure } from "./download-errors.ts";
 import type { StoredTask } from "./ports.ts";
@@ -150,6 +150,22 @@ export class TaskReader {
       this.delivered[traffic] += length;
       return length;
     }
+  }
+
+  /** The whole content, when the client wants just that, and it is verified and in memory: it counts as handed over. Not to be changed. */
+  takeWhole(): Uint8Array | undefined {
+    const { stored, failure } = this.#task;
+    const { lengthBytes } = stored.layout;
+    const [span, ...others] = this.spans;
+    const isWhole = span?.start === 0 && span.end === lengthBytes && others.length === 0;
+    if (!isWhole || this.#cursor > 0 || failure !== undefined) return undefined;
+    if (!stored.isVerified || !stored.held.isFull || pieceCountOf(stored.layout) > 1)
+      return undefined;
+    const whole = stored.inMemory?.();
+    if (whole === undefined) return undefined;
+    this.#cursor = lengthBytes;
+    this.delivered[this.#trafficOf(0)] += lengthBytes;
+    return whole;
   }
 
   detach(isComplete: boolean): void {

@@ -60,6 +60,14 @@ test("a small body that comes in parts is there as a whole before it is shown", 
   expect(Buffer.from(body.whole ?? []).toString()).toBe("small content");
 });
 
+test("a small body that is in memory is taken from there", async () => {
+  const whole = Buffer.from("small content");
+  const read = async () => Promise.reject(new Error("there is nothing to read"));
+  const body = await begun({ read, takeWhole: () => whole }, 13, TIMEOUT_MS, () => {});
+  expect(body.whole).toBe(whole);
+  expect(await textOf(body, 10)).toBe("");
+});
+
 test("a small body that falters is shown as it comes, without a byte lost", async () => {
   const more = Promise.withResolvers<undefined>();
   const parts = bodyOf("small content", 5);

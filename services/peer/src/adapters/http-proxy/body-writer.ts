@@ -144,6 +144,8 @@ export async function begun(
   abort: (reason: PortError) => void,
 ): Promise<BegunBody> {
   const isSmall = bodyLength !== undefined && bodyLength <= WHOLE_BYTES_MAX;
+  const whole = isSmall ? body.takeWhole?.() : undefined;
+  if (whole !== undefined) return { whole, read: async () => 0 };
   // One byte more: a body that goes on beyond its length is not whole.
   const first = Buffer.allocUnsafe(isSmall ? bodyLength + 1 : FIRST_BYTES_MAX);
   let length = await inTime(body.read(first), timeoutMs, () => {
@@ -214,22 +216,18 @@ class Rest {
 }
 
 /** What `work` comes to, or what `late` says when it takes longer than `ms`. */
-async function inTime<T>(work: Promise<T>, ms: number, late: () => T): Promise<T> {
-  const overdue = Promise.withResolvers<T>();
-  const timer = setTimeout(() => {
-    try {
-      overdue.resolve(late());
-    } catch (error) {
-      overdue.reject(error);
-    }
-  }, ms);
-  // Whoever loses the race has nobody to tell.
-  work.catch(() => {});
-  try {
-    return await Promise.race([work, overdue.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+function inTime<T>(work: Promise<T>, ms: number, late: () => T): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      try {
+        resolve(late());
+      } catch (error) {
+        reject(error);
+      }
+    }, ms);
+    // Whoever loses the race has nobody to tell.
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
 }
 
 /** Counts writes that the kernel has not taken yet and wakes the one who waits for room, or for the end of the connection. */
