@@ -2,7 +2,7 @@ import { trace } from "@opentelemetry/api";
 import { pino, type Logger } from "pino";
 import { LineBatch } from "./line-batch.ts";
 import { LogFile } from "./log-file.ts";
-import { redacted, setOwn } from "./redaction.ts";
+import { addRedacted } from "./redaction.ts";
 
 /** Typed facts beside the event name. Units stand in the names: `costMs`, `lengthBytes`. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -114,12 +114,7 @@ export function fieldsForLog(
   line: Record<string, unknown> = {},
 ): Record<string, unknown> {
   if (fields === undefined) return line;
-  const safe = redacted(fields);
-  if (typeof safe !== "object" || safe === null) return line;
-  for (const [key, value] of Object.entries(safe)) {
-    setOwn(line, OWN_KEYS.has(key) ? `field_${key}` : key, value);
-  }
-  return line;
+  return addRedacted(line, fields, (key) => (OWN_KEYS.has(key) ? `field_${key}` : key));
 }
 
 function activeTraceIds(): Record<string, string> {

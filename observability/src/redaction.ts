@@ -121,17 +121,40 @@ function copyOf(value: object, depth: number, above: object[]): unknown {
     const kept = items.slice(0, ENTRY_COUNT_MAX).map((item) => redactedAt(item, depth + 1, above));
     return items.length > kept.length ? [...kept, `[${items.length - kept.length} more]`] : kept;
   }
-  const copy: Record<string, unknown> = {};
+  return addEntries({}, value, depth, above);
+}
+
+/**
+ * Adds the entries of an object, each as {@link redacted} shows it.
+ *
+ * @param keyOf under which key an entry is added; default: its own.
+ * @returns `to`.
+ */
+export function addRedacted(
+  to: Record<string, unknown>,
+  from: object,
+  keyOf: (key: string) => string,
+): Record<string, unknown> {
+  return addEntries(to, from, 0, [from], keyOf);
+}
+
+function addEntries(
+  to: Record<string, unknown>,
+  from: object,
+  depth: number,
+  above: object[],
+  keyOf?: (key: string) => string,
+): Record<string, unknown> {
   let count = 0;
-  for (const [key, entry] of entriesOf(value)) {
+  for (const [key, entry] of entriesOf(from)) {
     if (++count > ENTRY_COUNT_MAX) break;
-    setOwn(copy, key, redactedUnder(key, entry, depth + 1, above));
+    setOwn(to, keyOf?.(key) ?? key, redactedUnder(key, entry, depth + 1, above));
   }
-  return copy;
+  return to;
 }
 
 /** Whatever the key is: `__proto__` is one like any other. */
-export function setOwn(object: Record<string, unknown>, key: string, value: unknown): void {
+function setOwn(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key !== "__proto__") object[key] = value;
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true });
 }

@@ -113,9 +113,9 @@ export function traceparentOf(span: Span): string | undefined {
   return `00-${ids.traceId}-${ids.spanId}-${isSampled ? "01" : "00"}`;
 }
 
-/** Version `ff` is forbidden; later versions may append fields after another dash. */
+/** Version `ff` and ids of zeros are forbidden; later versions may append fields after another dash. */
 const TRACEPARENT_GRAMMAR =
-  /^(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+  /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 
 /**
  * The remote parent that a `traceparent` header names. A missing or malformed one gives a context without parent: the next
@@ -126,13 +126,8 @@ export function contextFromTraceparent(traceparent: string | undefined): Context
   const [, version, traceId, spanId, flags, extension] = match ?? [];
   if (traceId === undefined || spanId === undefined || flags === undefined) return ROOT_CONTEXT;
   if (version === "00" && extension !== undefined) return ROOT_CONTEXT;
-  const ids = {
-    traceId,
-    spanId,
-    traceFlags: Number.parseInt(flags, 16) & TraceFlags.SAMPLED,
-    isRemote: true,
-  };
-  return isSpanContextValid(ids) ? trace.setSpanContext(ROOT_CONTEXT, ids) : ROOT_CONTEXT;
+  const traceFlags = Number.parseInt(flags, 16) & TraceFlags.SAMPLED;
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true });
 }
 
 /** Adds the span to the headers of a NATS message (`headers()` of `@nats-io/transport-node`). */

@@ -47,6 +47,7 @@ export interface DownloadBeginning {
 export class DownloadRecord {
   readonly span: Span;
   readonly traceparent: string;
+  readonly traceId: string;
   /** Bytes this request made the host fetch. */
   readonly fetched: TrafficBytes = noBytes();
   /** Bytes handed to the client. */
@@ -74,6 +75,7 @@ export class DownloadRecord {
     this.#startedAtMs = Math.round(services.clock.now());
     this.span = beginning.tally === undefined ? spanOf(beginning) : NO_SPAN;
     this.traceparent = traceparentOf(this.span) ?? "";
+    this.traceId = traceIdOf(this.span) ?? "";
     if (beginning.tally === undefined) {
       services.link.downloadBegan(this.#fact("interrupted", ""));
     }
@@ -81,10 +83,6 @@ export class DownloadRecord {
 
   get requestId(): RequestId {
     return this.#beginning.requestId;
-  }
-
-  get traceId(): string {
-    return traceIdOf(this.span) ?? "";
   }
 
   /** The first body byte is on its way to the client. */

@@ -102,19 +102,17 @@ export function headerItems(headers: HeaderList, lowerName: string): readonly st
 
 /** The list without fields of these lower-case names. */
 export function withoutHeaders(headers: HeaderList, lowerNames: ReadonlySet<string>): HeaderList {
-  return headers.filter(([name]) => !lowerNames.has(name.toLowerCase()));
+  return headers.filter((header) => !lowerNames.has(header[0].toLowerCase()));
 }
 
 /** What is left for the next hop: RFC 9110 section 7.6.1 and everything called `Proxy-…`. */
 export function endToEndHeaders(headers: HeaderList): HeaderList {
-  const named = new Set(
-    headerItems(headers, "connection")
-      .map((option) => option.toLowerCase())
-      .filter((option) => !NEVER_CONNECTION_OPTIONS.has(option)),
-  );
-  return headers.filter(([name]) => {
-    const lower = name.toLowerCase();
-    return !HOP_BY_HOP.has(lower) && !lower.startsWith("proxy-") && !named.has(lower);
+  const options = headerItems(headers, "connection").map((option) => option.toLowerCase());
+  const named = new Set(options);
+  return headers.filter((header) => {
+    const lower = header[0].toLowerCase();
+    if (HOP_BY_HOP.has(lower) || lower.startsWith("proxy-")) return false;
+    return !named.has(lower) || NEVER_CONNECTION_OPTIONS.has(lower);
   });
 }
 
@@ -146,5 +144,7 @@ export function headersOfFlat(flat: readonly string[]): HeaderList {
 
 /** The list as names and values in turn. */
 export function flatOfHeaders(headers: HeaderList): string[] {
-  return headers.flatMap(([name, value]) => [name, value]);
+  const flat: string[] = [];
+  for (const [name, value] of headers) flat.push(name, value);
+  return flat;
 }

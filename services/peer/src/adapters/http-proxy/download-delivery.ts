@@ -150,6 +150,8 @@ async function deliver(
   }
 }
 
+const FRAMING: ReadonlySet<string> = new Set(["content-length"]);
+
 /** The answer's headers with the framing that {@link DownloadAnswer.bodyLength} says, whatever they said before. */
 function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderList {
   const own = withVia(endToEndHeaders(answer.headers), "1.1", exchange.viaName);
@@ -157,7 +159,7 @@ function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderLi
   const isBodiless = answer.status === 204 || answer.status === 304;
   // A HEAD and a 304 tell the length of what a GET would bring (RFC 9110 section 8.6).
   if (isBodiless || (isHead && headerOf(own, "content-length") !== undefined)) return own;
-  const unframed = withoutHeaders(own, new Set(["content-length"]));
+  const unframed = withoutHeaders(own, FRAMING);
   const bodyLength = answer.body === undefined && !isHead ? 0 : answer.bodyLength;
   return bodyLength === undefined
     ? unframed

@@ -1,6 +1,13 @@
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import { hasVisited, headerItems, headerValues, type HeaderList } from "../../core/http-headers.ts";
+import {
+  hasVisited,
+  headerItems,
+  headerOf,
+  headerValues,
+  type HeaderList,
+  withoutHeaders,
+} from "../../core/http-headers.ts";
 
 /** Why a request is refused before anything is done for it. */
 export interface RequestProblem {
@@ -170,12 +177,12 @@ export function sandboxed(
   url: URL,
 ): HeaderList {
   if (!isByPrefix(rawTarget)) return headers;
-  const kept = headers.flatMap<HeaderList[number]>(([name, value]) => {
-    const lower = name.toLowerCase();
-    if (SET_HERE.has(lower)) return [];
-    return lower === "location" ? [[name, prefixedLocation(value, url)]] : [[name, value]];
-  });
-  return [...kept, ...SANDBOX];
+  const kept = withoutHeaders(headers, SET_HERE);
+  if (headerOf(kept, "location") === undefined) return [...kept, ...SANDBOX];
+  const led = kept.map<HeaderList[number]>(([name, value]) =>
+    name.toLowerCase() === "location" ? [name, prefixedLocation(value, url)] : [name, value],
+  );
+  return [...led, ...SANDBOX];
 }
 
 const SET_HERE: ReadonlySet<string> = new Set([
