@@ -115,7 +115,8 @@ export class LeaseIndex {
     const blockNumber = Math.floor(number / BLOCK_LEASES);
     let block = blocks.get(blockNumber);
     if (block === undefined) {
-      block = { leases: Array.from({ length: BLOCK_LEASES }), count: 0, overdueAtMs: Infinity };
+      // No longer than its lease with the highest number: of small tasks one after the other each has a block to itself.
+      block = { leases: [], count: 0, overdueAtMs: Infinity };
       blocks.set(blockNumber, block);
     }
     return block;
