@@ -1,3 +1,4 @@
+import { compileLate } from "./compiler.ts";
 import { messageOf } from "./errors.ts";
 import { SettingsError } from "./settings.ts";
 
@@ -26,6 +27,7 @@ export const EXIT_CODE = { ok: 0, crashed: 1, wrongSettings: 64 } as const;
  * SIGINT or when the process that started it is gone (its IPC channel closes), so that no orphan is left behind.
  */
 export async function runService(start: () => Promise<RunningService>): Promise<void> {
+  compileLate();
   // A signal that arrives during start-up is remembered and obeyed as soon as there is something to stop.
   const stopRequested = new Promise<void>((resolve) => {
     process.once("SIGTERM", () => resolve());
