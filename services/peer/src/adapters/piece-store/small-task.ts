@@ -128,7 +128,11 @@ export class SmallStoredTask implements StoredTask {
     }
     // What was hashed is what stays.
     if (this.held.has(0)) return;
-    this.#bytes ??= Buffer.alloc(this.lengthBytes);
+    // Only what is not written over at once has to be cleared.
+    const isWhole = buffer.length === this.lengthBytes;
+    this.#bytes ??= isWhole
+      ? Buffer.allocUnsafeSlow(buffer.length)
+      : Buffer.alloc(this.lengthBytes);
     this.#bytes.set(buffer, offset);
   }
 
