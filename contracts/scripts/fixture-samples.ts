@@ -242,6 +242,7 @@ const assignmentSamples: Samples<KindOf<Assignment>> = {
         priority: 3,
       },
       delegateTo: { hostId: "seed-1", transferAddress: "10.0.0.9:65002" },
+      ahead: false,
     },
   },
   pending: {
@@ -256,6 +257,14 @@ const assignmentSamples: Samples<KindOf<Assignment>> = {
   recheck: { $case: "recheck", value: { taskId: TASK_ID, pieceIndexes: [3, 4] } },
   dropTask: { $case: "dropTask", value: { taskId: TASK_ID, reason: "poisoned" } },
   announceFull: { $case: "announceFull", value: { reason: "gap in the events" } },
+  pieceDigests: {
+    $case: "pieceDigests",
+    value: {
+      taskId: TASK_ID,
+      pieces: [{ start: 5, count: 2 }],
+      digests: new Uint8Array(64).fill(0xef),
+    },
+  },
 };
 
 const hostId = required(parseHostId("host-1"));

@@ -28,6 +28,7 @@ const claims: LeaseTokenClaims = {
   pieces: [{ start: 0, count: 4 }],
   expiresAtMs: NOW_MS + 10_000,
   degraded: false,
+  ahead: false,
 };
 
 describe("a lease token", () => {
@@ -47,6 +48,7 @@ describe("a lease token", () => {
       }),
       expiresAtMs: fc.integer({ min: NOW_MS, max: Number.MAX_SAFE_INTEGER }),
       degraded: fc.boolean(),
+      ahead: fc.boolean(),
     });
     fc.assert(
       fc.property(arbitraryClaims, (value) => {

@@ -89,6 +89,7 @@ export function aToken(
     pieces: [{ start: 0, count: Math.ceil(lengthBytes / pieceLengthBytes) }],
     expiresAtMs: Date.now() + 60_000,
     degraded: false,
+    ahead: false,
     ...overrides,
   };
   return signLeaseToken(claims, clusterHmac(CLUSTER_SECRET));

@@ -295,6 +295,8 @@ export class SchedulerLink {
         return this.#target?.recheck(kind.value);
       case "dropTask":
         return this.#target?.dropTask(kind.value);
+      case "pieceDigests":
+        return undefined;
       case "receipts":
         this.#resends.receipted(kind.value.downloadIds);
         return this.#journal.receipted(kind.value.downloadIds);

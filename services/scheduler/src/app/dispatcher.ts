@@ -142,6 +142,7 @@ export class Dispatcher {
       pieces,
       expiresAtMs,
       degraded: false,
+      ahead: false,
     };
     return {
       kind: {
@@ -165,6 +166,7 @@ export class Dispatcher {
           requestId: lease.requestId,
           task: task === undefined ? undefined : taskInfo(task),
           delegateTo: isFromOrigin ? delegateOf(this.#state, lease) : undefined,
+          ahead: false,
         },
       },
     };

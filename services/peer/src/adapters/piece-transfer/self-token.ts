@@ -25,6 +25,7 @@ export function signSelfToken(
     pieces: [{ start: 0, count: read.pieceCount }],
     expiresAtMs: Math.round(nowMs) + SELF_TOKEN_MS,
     degraded: true,
+    ahead: false,
   };
   return signLeaseToken(claims, clusterHmac(secret));
 }

@@ -31,6 +31,7 @@ export interface Assignment {
     | { $case: "recheck"; value: Recheck }
     | { $case: "dropTask"; value: DropTask }
     | { $case: "announceFull"; value: AnnounceFull }
+    | { $case: "pieceDigests"; value: PieceDigests }
     | undefined;
 }
 
@@ -60,7 +61,14 @@ export interface Lease {
     | TaskInfo
     | undefined;
   /** With origin leases: a seed host that the child may hand the means to read the origin, from host to host and never through here. */
-  delegateTo: SeedHost | undefined;
+  delegateTo:
+    | SeedHost
+    | undefined;
+  /**
+   * Some of its pieces are on their way to the parent only: it is asked for one after the other, and answers each when it holds it.
+   * Digests that are not known yet are zeros above and follow in `PieceDigests`.
+   */
+  ahead: boolean;
 }
 
 export interface SeedHost {
@@ -110,6 +118,14 @@ export interface Recheck {
 export interface DropTask {
   taskId: string;
   reason: string;
+}
+
+/** What pieces must have that leases of this host were granted for ahead of their first copy. */
+export interface PieceDigests {
+  taskId: string;
+  pieces: PieceRange[];
+  /** SHA-256 of each piece of `pieces` in order, 32 bytes each, concatenated. */
+  digests: Uint8Array;
 }
 
 /** The scheduler has a gap: announce everything you hold and every request that waits. */
@@ -236,6 +252,9 @@ export const Assignment: MessageFns<Assignment> = {
       case "announceFull":
         AnnounceFull.encode(message.kind.value, writer.uint32(130).fork()).join();
         break;
+      case "pieceDigests":
+        PieceDigests.encode(message.kind.value, writer.uint32(138).fork()).join();
+        break;
     }
     return writer;
   },
@@ -309,6 +328,14 @@ export const Assignment: MessageFns<Assignment> = {
             message.kind = { $case: "announceFull", value: AnnounceFull.decode(reader, reader.uint32()) };
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.kind = { $case: "pieceDigests", value: PieceDigests.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -369,6 +396,12 @@ export const Assignment: MessageFns<Assignment> = {
         }
         break;
       }
+      case "pieceDigests": {
+        if (object.kind?.value !== undefined && object.kind?.value !== null) {
+          message.kind = { $case: "pieceDigests", value: PieceDigests.fromPartial(object.kind.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -392,6 +425,7 @@ function createBaseLease(): Lease {
     requestId: "",
     task: undefined,
     delegateTo: undefined,
+    ahead: false,
   };
 }
 
@@ -444,6 +478,9 @@ export const Lease: MessageFns<Lease> = {
     }
     if (message.delegateTo !== undefined) {
       SeedHost.encode(message.delegateTo, writer.uint32(130).fork()).join();
+    }
+    if (message.ahead !== false) {
+      writer.uint32(136).bool(message.ahead);
     }
     return writer;
   },
@@ -589,6 +626,14 @@ export const Lease: MessageFns<Lease> = {
             message.delegateTo = SeedHost.decode(reader, reader.uint32());
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.ahead = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -624,6 +669,7 @@ export const Lease: MessageFns<Lease> = {
     message.delegateTo = (object.delegateTo !== undefined && object.delegateTo !== null)
       ? SeedHost.fromPartial(object.delegateTo)
       : undefined;
+    message.ahead = object.ahead ?? false;
     return message;
   },
 };
@@ -1203,6 +1249,85 @@ export const DropTask: MessageFns<DropTask> = {
     const message = createBaseDropTask();
     message.taskId = object.taskId ?? "";
     message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBasePieceDigests(): PieceDigests {
+  return { taskId: "", pieces: [], digests: new Uint8Array(0) };
+}
+
+export const PieceDigests: MessageFns<PieceDigests> = {
+  encode(message: PieceDigests, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    for (const v of message.pieces) {
+      PieceRange.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.digests.length !== 0) {
+      writer.uint32(26).bytes(message.digests);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PieceDigests {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePieceDigests();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pieces.push(PieceRange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digests = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PieceDigests>): PieceDigests {
+    return PieceDigests.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PieceDigests>): PieceDigests {
+    const message = createBasePieceDigests();
+    message.taskId = object.taskId ?? "";
+    message.pieces = object.pieces?.map((e) => PieceRange.fromPartial(e)) || [];
+    message.digests = object.digests ?? new Uint8Array(0);
     return message;
   },
 };

@@ -23,10 +23,21 @@ export interface LeaseTokenClaims {
   expiresAtMs: number;
   /** Signed by a host itself because no scheduler answered: served with the lowest priority. */
   degraded: boolean;
+  /** The parent may be asked before it holds a piece, and answers then. */
+  ahead: boolean;
 }
 
 function createBaseLeaseTokenClaims(): LeaseTokenClaims {
-  return { leaseId: "", taskId: "", childHostId: "", parentHostId: "", pieces: [], expiresAtMs: 0, degraded: false };
+  return {
+    leaseId: "",
+    taskId: "",
+    childHostId: "",
+    parentHostId: "",
+    pieces: [],
+    expiresAtMs: 0,
+    degraded: false,
+    ahead: false,
+  };
 }
 
 export const LeaseTokenClaims: MessageFns<LeaseTokenClaims> = {
@@ -51,6 +62,9 @@ export const LeaseTokenClaims: MessageFns<LeaseTokenClaims> = {
     }
     if (message.degraded !== false) {
       writer.uint32(56).bool(message.degraded);
+    }
+    if (message.ahead !== false) {
+      writer.uint32(64).bool(message.ahead);
     }
     return writer;
   },
@@ -124,6 +138,14 @@ export const LeaseTokenClaims: MessageFns<LeaseTokenClaims> = {
             message.degraded = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ahead = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -148,6 +170,7 @@ export const LeaseTokenClaims: MessageFns<LeaseTokenClaims> = {
     message.pieces = object.pieces?.map((e) => PieceRange.fromPartial(e)) || [];
     message.expiresAtMs = object.expiresAtMs ?? 0;
     message.degraded = object.degraded ?? false;
+    message.ahead = object.ahead ?? false;
     return message;
   },
 };
