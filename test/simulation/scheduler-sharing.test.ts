@@ -1,11 +1,14 @@
 import { expect, test } from "vitest";
 import { kindsOf, MIB, SchedulerWorld, TASK } from "../support/scheduler-world.ts";
 
+/** Of hosts that relay the stream is not shared: they get all of it from the host that reads it. */
+const NO_RELAY = { uploadSlots: 1 };
+
 test("a long stream from the origin is shared when many wait: its host keeps the next piece, the others read a part each", () => {
   const world = new SchedulerWorld();
   const hostIds = ["a", "b", "c", "d", "e"];
   for (const hostId of hostIds) {
-    world.announce(hostId);
+    world.announce(hostId, NO_RELAY);
     world.request(hostId);
   }
   world.decide();
@@ -33,7 +36,7 @@ test.each([
 ])("a stream from the origin goes on when %s", (_why, { originRanges, pieces }, hostCount) => {
   const world = new SchedulerWorld();
   for (let number = 0; number < hostCount; number++) {
-    world.announce(`host-${number}`);
+    world.announce(`host-${number}`, NO_RELAY);
     world.request(`host-${number}`);
   }
   world.decide();

@@ -27,6 +27,8 @@ function survival(dyingCount: number, survivor: number, prngSeed: number): Scena
     origin: { upBytesPerMs: RATE, downFromMs: undefined },
     hosts: Array.from({ length: dyingCount + 1 }, (_, number) =>
       hostOf(number, {
+        // Too few for relays, which would leave the opener its stream.
+        uploadSlots: 1,
         upBytesPerMs: RATE,
         downBytesPerMs: RATE,
         wants: [{ task: 0, atMs: number === OPENER ? 0 : OTHERS_MS }],

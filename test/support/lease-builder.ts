@@ -15,6 +15,7 @@ export function aLease(terms: Pick<Terms, "child"> & Partial<Terms>): Lease {
     candidateCount: 1,
     durationMs: 1,
     traceparent: "",
+    isAhead: false,
     ...terms,
   });
 }

@@ -25,6 +25,8 @@ type Kind = NonNullable<Event["kind"]>;
 /** As the real peer's: what it packs, and when it asks again after silence. */
 const PACK_MS = 25;
 const NEXT_WORD_MS = 1_000;
+/** A parent that is asked ahead of its own copy is asked again so often. */
+const ASK_AHEAD_MS = 5;
 const PROMISE_SLACK_MS = 300;
 const UPLOAD_SLOTS = 16;
 const PUBLISH_TIMEOUT_MS = 30_000;
@@ -232,6 +234,8 @@ export class SwarmHost {
 
   #take({ kind }: Assignment): void {
     if (kind?.$case === "announceFull") this.#announce(true);
+    if (kind?.$case === "leaseEnd")
+      this.#downloads.get(kind.value.taskId)?.liveLeaseIds.delete(kind.value.leaseId);
     if (kind?.$case !== "lease" && kind?.$case !== "pending") return;
     const download = this.#downloads.get(kind.value.taskId);
     if (download === undefined) return;
@@ -259,7 +263,12 @@ export class SwarmHost {
       this.#finish(download, lease, beganAtMs);
       return;
     }
+    if (!download.liveLeaseIds.has(lease.leaseId)) return;
     const parent = this.#swarm.hosts.get(lease.parentHostId);
+    if (lease.ahead && parent?.holds(task, piece) === false) {
+      this.#after(ASK_AHEAD_MS, () => this.#fetch(download, lease, pieces, beganAtMs));
+      return;
+    }
     const arrivesAtMs = parent?.sendPiece() ?? this.#swarm.origin.send();
     this.#after(Math.max(0, arrivesAtMs - performance.now()), () => {
       if (parent !== undefined && !parent.holds(task, piece)) {

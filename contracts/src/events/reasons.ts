@@ -57,6 +57,8 @@ export const REVOCATION_REASONS = [
   "parent_dropped",
   /** Nobody wants the pieces any more. */
   "unwanted",
+  /** It was granted ahead, and its child is far behind others. */
+  "lagging",
   /** The task was retired. */
   "task_retired",
   /** Others read a part of the origin's content too: the child ends with the piece that it has begun. */

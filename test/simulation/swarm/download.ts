@@ -17,6 +17,7 @@ import {
   RECENT_LEASES_MAX,
   SLOWEST_BYTES_PER_MS,
 } from "./deadlines.ts";
+import { PieceWaiters } from "./piece-waiters.ts";
 import { type Fetch, type Lease, newFetch } from "./fetch.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
@@ -45,6 +46,10 @@ export class Download {
   /** Pieces on their way, and fetches that wait for one that another brings. */
   readonly #carried = new Set<number>();
   readonly #waiting = new Set<Fetch>();
+  readonly #knownDigests = new Set<number>();
+  readonly #lateDigests = new PieceWaiters();
+  /** Children that were granted pieces ahead, and ask for one before it is here. */
+  readonly awaited = new PieceWaiters();
   readonly #recentLeaseIds = new Set<string>();
   readonly #knownParents = new Set<SimHost>();
   readonly #reader = new BlockedReader();
@@ -100,7 +105,16 @@ export class Download {
       this.#knownParents.add(parent);
       this.#preferParents();
     }
+    if (lease.isAhead) this.learn(lease.knownPieces);
     if (endpoint.isAlive) this.#begin(lease.leaseId, lease, parent, pieces, lease.durationMs);
+  }
+
+  /** What these pieces must have is known now. */
+  learn(pieces: readonly number[]): void {
+    for (const piece of pieces) {
+      this.#knownDigests.add(piece);
+      this.#lateDigests.wake(piece);
+    }
   }
 
   promised(ms: number): void {
@@ -162,6 +176,7 @@ export class Download {
     if (parent.endpoint.isStalled) return undefined;
     const slots = parent.spec.uploadSlots * (lease === undefined ? 0.5 : 1);
     if (parent.servingCount >= slots || parent.refuses()) return "busy";
+    if (lease?.isAhead === true) return undefined;
     const held = parent.downloads.get(this.copy.task)?.copy;
     const first = pieces.find((piece) => !this.copy.has(piece));
     return first === undefined || held?.has(first) === true ? undefined : "not_held";
@@ -183,6 +198,10 @@ export class Download {
     }
     const { parent } = fetch;
     const { network } = this.#world;
+    if (fetch.lease?.isAhead === true && parent?.holds(this.copy.task, piece) === false) {
+      parent.downloads.get(this.copy.task)?.awaited.add(piece, () => this.#goOn(fetch));
+      return;
+    }
     if (parent === undefined ? !this.#world.isOriginUp : !parent.holds(this.copy.task, piece)) {
       this.#fail(fetch, parent === undefined ? "origin_refused" : "not_held");
       return;
@@ -197,6 +216,24 @@ export class Download {
     fetch.job = network.carry(source, this.#host.endpoint, bytes, () => {
       fetch.job = undefined;
       if (fetch.isOver) this.#world.wastedBytes += bytes;
+      else this.#verify(fetch, piece, bytes);
+    });
+  }
+
+  /** What it waited for is there. */
+  #goOn(fetch: Fetch): void {
+    this.#world.queue.after(0, () => (fetch.isOver ? undefined : this.#next(fetch)));
+  }
+
+  #verify(fetch: Fetch, piece: number, bytes: number): void {
+    if (fetch.lease?.isAhead !== true || this.#knownDigests.has(piece)) {
+      this.#arrived(fetch, piece, bytes);
+      return;
+    }
+    fetch.isUnverified = true;
+    this.#lateDigests.add(piece, () => {
+      fetch.isUnverified = false;
+      if (fetch.isOver) this.#world.wastedBytes += bytes;
       else this.#arrived(fetch, piece, bytes);
     });
   }
@@ -206,8 +243,7 @@ export class Download {
     this.#carried.delete(piece);
     const waiting = [...this.#waiting];
     this.#waiting.clear();
-    const resume = (fetch: Fetch): void => (fetch.isOver ? undefined : this.#next(fetch));
-    for (const fetch of waiting) this.#world.queue.after(0, () => resume(fetch));
+    for (const fetch of waiting) this.#goOn(fetch);
   }
 
   #arrived(fetch: Fetch, piece: number, bytes: number): void {
@@ -228,6 +264,7 @@ export class Download {
       if (fetch.parent === undefined) this.originPieces.add(piece);
       this.#host.flushSoon();
     } else this.#world.wastedBytes += bytes;
+    this.awaited.wake(piece);
     if (this.copy.isFull) this.#host.completed(this);
     else this.#read();
     if (!fetch.isOver) this.#next(fetch);
@@ -295,8 +332,8 @@ export class Download {
     this.#recentLeaseIds.add(fetch.leaseId);
     dropOldest(this.#recentLeaseIds, RECENT_LEASES_MAX);
     for (const piece of fetch.pieces.slice(fetch.at)) this.#claim(piece, -1);
+    if (fetch.job !== undefined || fetch.isUnverified) this.#release(fetch.pieces[fetch.at] ?? -1);
     if (fetch.job !== undefined) {
-      this.#release(fetch.pieces[fetch.at] ?? -1);
       const { parent } = fetch;
       const total = this.bytesOf(fetch.pieces[fetch.at] ?? 0);
       if (fetch.job.remainingBytes > 0) {

@@ -21,6 +21,8 @@ export interface Fetch {
   /** It ends with the piece that it brings. */
   isEnding: boolean;
   isServed: boolean;
+  /** What it has brought waits for its digest. */
+  isUnverified: boolean;
   isOver: boolean;
 }
 
@@ -29,5 +31,12 @@ export function newFetch(
   of: Pick<Fetch, "leaseId" | "lease" | "parent" | "pieces" | "beganAtMs" | "patienceMs">,
 ): Fetch {
   const progress = { at: 0, bytes: 0, progressAtMs: of.beganAtMs, job: undefined };
-  return { ...of, ...progress, isEnding: false, isServed: false, isOver: false };
+  return {
+    ...of,
+    ...progress,
+    isEnding: false,
+    isServed: false,
+    isUnverified: false,
+    isOver: false,
+  };
 }

@@ -27,7 +27,12 @@ export type SimAssignment =
       readonly durationMs: number;
       readonly requestId: string;
       readonly lengthBytes: number;
+      /** Its parent may get pieces later than it is asked for them. */
+      readonly isAhead: boolean;
+      /** Pieces of it whose digests are known. */
+      readonly knownPieces: readonly number[];
     }
+  | { readonly kind: "digests"; readonly taskId: string; readonly pieces: readonly number[] }
   | { readonly kind: "pending"; readonly taskId: string; readonly nextByMs: number }
   | {
       readonly kind: "lease_end";

@@ -31,7 +31,7 @@ function leaseAgain(state: State): void {
   const first = firstUnfinished(state);
   if (first === undefined) return;
   const { decided, child, parent, pieces, isOpen, requestId, reason } = first;
-  const { candidateCount, durationMs, traceparent } = first;
+  const { candidateCount, durationMs, traceparent, isAhead } = first;
   const again = new Lease({
     number: 1_000_000 + first.number,
     decided,
@@ -44,6 +44,7 @@ function leaseAgain(state: State): void {
     candidateCount,
     durationMs,
     traceparent,
+    isAhead,
   });
   again.remainingCount = first.remainingCount;
   state.leases.add(again);

@@ -306,6 +306,10 @@ function applyEntry(state: State, entry: LogEntry): void {
   }
 }
 
+function isKnown(state: State, taskId: string, piece: number): boolean {
+  return state.tasks.get(taskId)?.digests?.has(piece) === true;
+}
+
 function assignmentOf(state: State, answer: Answer): SimAssignment | undefined {
   switch (answer.kind) {
     case "lease": {
@@ -325,8 +329,14 @@ function assignmentOf(state: State, answer: Answer): SimAssignment | undefined {
         durationMs,
         requestId,
         lengthBytes,
+        isAhead: lease.isAhead,
+        knownPieces: lease.isAhead
+          ? pieces.filter((piece) => isKnown(state, taskId, piece))
+          : pieces,
       };
     }
+    case "digests":
+      return { kind: "digests", taskId: answer.taskId, pieces: answer.pieceIndexes };
     case "pending":
       return { kind: "pending", taskId: answer.taskId, nextByMs: answer.nextByMs };
     case "lease_end":

@@ -268,6 +268,9 @@ export class SimHost {
       case "lease_end":
         download?.revoke(assignment.leaseId, assignment.reason);
         return;
+      case "digests":
+        download?.learn(assignment.pieces);
+        return;
       case "drop_task":
         this.#world.droppedTaskCount++;
         return;

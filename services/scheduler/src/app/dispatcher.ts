@@ -4,7 +4,7 @@ import {
   type TaskInfo,
 } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { parseHostId } from "@lacewing/contracts/ids.ts";
-import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { indexesOf, rangesOf } from "@lacewing/contracts/pieces.ts";
 import { HOST_SLICE } from "@lacewing/contracts/slices.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { Answer } from "../core/answer.ts";
@@ -120,11 +120,24 @@ export class Dispatcher {
         return {
           kind: { $case: "dropTask", value: { taskId: answer.taskId, reason: answer.reason } },
         };
+      case "digests":
+        return this.#digests(answer.taskId, answer.pieceIndexes);
       case "announce_full":
         return { kind: { $case: "announceFull", value: { reason: answer.reason } } };
       default:
         return answer satisfies never;
     }
+  }
+
+  #digests(taskId: string, pieceIndexes: readonly number[]): Assignment | undefined {
+    const known = this.#state.tasks.get(taskId)?.digests;
+    if (known === undefined) return undefined;
+    const value = {
+      taskId,
+      pieces: rangesOf(pieceIndexes),
+      digests: known.concatenated(pieceIndexes),
+    };
+    return { kind: { $case: "pieceDigests", value } };
   }
 
   #lease(lease: Lease): Assignment {
@@ -142,7 +155,7 @@ export class Dispatcher {
       pieces,
       expiresAtMs,
       degraded: false,
-      ahead: false,
+      ahead: lease.isAhead,
     };
     return {
       kind: {
@@ -166,7 +179,7 @@ export class Dispatcher {
           requestId: lease.requestId,
           task: task === undefined ? undefined : taskInfo(task),
           delegateTo: isFromOrigin ? delegateOf(this.#state, lease) : undefined,
-          ahead: false,
+          ahead: lease.isAhead,
         },
       },
     };

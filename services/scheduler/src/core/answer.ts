@@ -30,4 +30,10 @@ export type Answer =
       readonly taskId: string;
       readonly reason: string;
     }
+  | {
+      readonly kind: "digests";
+      readonly hostId: string;
+      readonly taskId: string;
+      readonly pieceIndexes: readonly number[];
+    }
   | { readonly kind: "announce_full"; readonly hostId: string; readonly reason: string };

@@ -27,7 +27,7 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
   if (lease.isOrphaned || child.host.state !== "alive") return "host_lost";
   if (parent !== undefined) {
     if (parent.state !== "alive") return "host_lost";
-    if (!parentHoldsRest(parent, lease)) return "parent_dropped";
+    if (!parentHasRest(parent, lease)) return "parent_dropped";
   }
   if (isUnwanted(task, lease)) return "unwanted";
   // Its parent may be as good as any: nobody is blamed for it.
@@ -35,9 +35,13 @@ function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationRe
   return nowMs > endsAtMs(lease) ? "expired" : undefined;
 }
 
-function parentHoldsRest(parent: Host, lease: Lease): boolean {
-  const held = parent.peers.get(lease.taskId)?.held;
-  return remainingOf(lease).every((piece) => held?.has(piece) === true);
+/** Whether the parent holds what is left of the lease, or gets it. */
+function parentHasRest(parent: Host, lease: Lease): boolean {
+  const peer = parent.peers.get(lease.taskId);
+  if (peer === undefined) return lease.remainingCount === 0;
+  return remainingOf(lease).every(
+    (piece) => peer.held.has(piece) || (lease.isAhead && peer.leased.has(piece)),
+  );
 }
 
 function isUnwanted(task: Task, lease: Lease): boolean {

@@ -7,6 +7,7 @@ import { rangesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
 import type { DecisionContext } from "./decision-context.ts";
 import { answerRequests } from "./decide-answers.ts";
+import { digestAnswers, laggingLeases } from "./decide-relays.ts";
 import { reviewedLeases } from "./decide-revocations.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { grantLease } from "./evolve-grant.ts";
@@ -105,7 +106,7 @@ function decideTask(turn: Turn, task: Task): void {
     state.work.hungryTaskIds.delete(task.taskId);
     return;
   }
-  for (const { lease, reason } of reviewedLeases(task, context.nowMs)) revoke(turn, lease, reason);
+  endLeases(turn, task);
   if (task.layout === undefined) grantOpenLease(turn, task);
   else {
     shareStream(turn, task);
@@ -115,6 +116,7 @@ function decideTask(turn: Turn, task: Task): void {
     const dueAtMs = pacedDueAtMs(task);
     if (dueAtMs < Infinity) state.work.pacedTasks.set(task, dueAtMs);
   }
+  for (const answer of digestAnswers(task)) turn.answers.push(answer);
   for (const answer of answerRequests(task, context.nowMs)) turn.answers.push(answer);
   if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);
   else state.work.hungryTaskIds.delete(task.taskId);
@@ -133,6 +135,15 @@ function taskCreated(task: Task): Decision {
       value: { taskId, url, sharingDomain, anchor, tag, application, priority },
     },
   };
+}
+
+/** Ends leases that have lost their reason, and then those that hang on them. */
+function endLeases(turn: Turn, task: Task): void {
+  const { nowMs } = turn.context;
+  for (const lease of laggingLeases(task, nowMs)) revoke(turn, lease, "lagging");
+  while (task.leasesToReview.size > 0) {
+    for (const { lease, reason } of reviewedLeases(task, nowMs)) revoke(turn, lease, reason);
+  }
 }
 
 function revoke(turn: Turn, lease: Lease, reason: string): void {

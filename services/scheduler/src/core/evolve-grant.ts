@@ -53,6 +53,7 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
     candidateCount: value.candidateCount,
     durationMs: value.durationMs,
     traceparent: value.traceparent,
+    isAhead: isAheadOf(value.pieces, parent),
   });
   addLease(state, child.task, lease);
   if (number >= (state.nextLeaseNumbers[slice] ?? 1)) state.nextLeaseNumbers[slice] = number + 1;
@@ -91,9 +92,19 @@ function mustFitPieces(
 }
 
 function misfitOf(piece: number, child: Peer, parent: Peer | undefined): string | undefined {
-  if (parent !== undefined && !parent.held.has(piece))
-    return `the parent does not hold piece ${piece}`;
+  if (parent !== undefined && !parent.held.has(piece) && !parent.leased.has(piece))
+    return `the parent neither holds nor gets piece ${piece}`;
   if (child.held.has(piece)) return `the child holds piece ${piece}`;
   if (child.leased.has(piece)) return `piece ${piece} is leased twice`;
   return undefined;
+}
+
+/** Whether the parent does not hold all of the pieces. */
+export function isAheadOf(pieces: readonly PieceRange[], parent: Peer | undefined): boolean {
+  if (parent === undefined) return false;
+  for (const { start, count } of pieces) {
+    for (let piece = start; piece < start + count; piece++)
+      if (!parent.held.has(piece)) return true;
+  }
+  return false;
 }

@@ -52,6 +52,7 @@ export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs
     if (peer.held.count === added.length) task.holderIds.add(host.hostId);
     for (const piece of added) peer.retryFirst?.delete(piece);
   }
+  if (task.firstPieceAtMs === 0 && added.length > 0) task.firstPieceAtMs = atMs;
   holdInSwarm(task, peer, added, atMs);
   // Those that end with these pieces are among them still.
   const { leases } = peer;
@@ -126,6 +127,7 @@ function learnDigests(state: State, task: Task, host: Host, value: PiecesAvailab
     const learned = task.digests?.learn(pieceIndex, sha256);
     if (learned === "learned") {
       task.swarm?.learn(pieceIndex);
+      if (task.aheadLeaseCount > 0) task.untoldDigests.push(pieceIndex);
       touchTask(state, task);
     }
     hasConflict ||= learned === "conflict";
@@ -187,6 +189,8 @@ function blame(
       suspect(state, parentHostId, atMs);
       return;
     case "not_held":
+      // It was to get the pieces, and did not: that is no word about what it holds.
+      if (lease?.isAhead === true) return;
       avoidParent(peer, parentHostId, atMs, "failed");
       if (parent === undefined) return;
       forgetPieces(state, task, parent, value.pieceIndexes);
@@ -205,7 +209,8 @@ function blame(
       return;
     case "stalled":
     case "short":
-      if (parentHostId !== "") {
+      if (lease?.isAhead === true) avoidParent(peer, parentHostId, atMs, "busy");
+      else if (parentHostId !== "") {
         avoidParent(peer, parentHostId, atMs, reason === "stalled" ? "hung" : "failed");
         halveSlots(state, parentHostId);
       } else refuseOrigin(peer, lease, atMs);

@@ -47,6 +47,7 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
     return;
   }
   task.layout = { lengthBytes: value.lengthBytes, pieceLengthBytes: value.pieceLengthBytes };
+  task.describedAtMs = atMs;
   const pieceCount = pieceCountOf(task.layout);
   task.digests = new PieceDigests(pieceCount);
   task.pieces = new PieceTable(pieceCount);

@@ -30,6 +30,8 @@ const FAST_RATIO = 1.3;
 export function noteRate(task: Task, lease: Lease, atMs: number): void {
   const host = lease.parent;
   if (host !== undefined) host.slotShare = Math.min(1, host.slotShare + SLOT_SHARE_STEP);
+  // Most of its time it waited for what its parent had not got yet.
+  if (lease.isAhead) return;
   if (lease.bytes < RATED_BYTES_MIN || lease.transferMs === 0) return;
   if (host !== undefined) notePace(task, host, lease, atMs);
   else if (task.swarm !== undefined) {

@@ -17,6 +17,7 @@ type LeaseTerms = Pick<
   | "candidateCount"
   | "durationMs"
   | "traceparent"
+  | "isAhead"
 >;
 
 /**
@@ -52,6 +53,8 @@ export class Lease {
   isFromIdleParent = false;
   /** Whether it was expected to take a part of its child's link only: from another zone, or a slow host or origin. */
   isFromAfar = false;
+  /** Whether some of its pieces were on their way to its parent only when it was granted; see `matching/relays.ts`. */
+  readonly isAhead: boolean;
   /** How often its child was told again, as nothing was heard of it. */
   repeatCount = 0;
   /** In the swarm of the task: the zone into which it brings pieces from another; -1 when it does not. */
@@ -76,6 +79,7 @@ export class Lease {
     this.decided = terms.decided;
     this.requestId = terms.requestId;
     this.durationMs = terms.durationMs;
+    this.isAhead = terms.isAhead;
     this.isOpen = terms.isOpen;
     this.reason = terms.reason;
     this.candidateCount = terms.candidateCount;

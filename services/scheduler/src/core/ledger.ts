@@ -124,6 +124,8 @@ export function addLease(state: State, task: Task, lease: Lease): void {
     parent.serving = withLease(parent.serving, lease);
     lease.isTiny = isTinyContent(task);
     if (lease.isTiny) parent.tinyLeaseCount++;
+    if (lease.isAhead) parent.aheadLeaseCount++;
+    if (lease.isAhead) task.aheadLeaseCount++;
   }
   if (lease.isOpen && task.layout === undefined) task.openLeaseId = lease.leaseId;
   lease.isFromAfar = comesFromAfar(lease);
@@ -158,6 +160,7 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   // Its requests have no lease of their own any more, unless another comes in the next turn.
   if (child.firstRequest !== undefined && !isServed(child, lease.requestId)) askFor(child);
   syncLease(task, lease, rest, -1);
+  if (child.host.aheadLeaseCount > 0 && rest.length > 0) reviewRelayed(child);
   if (task.openLeaseId !== undefined || task.streamLeaseId !== undefined)
     forgetOriginLease(task, lease.leaseId);
   noteEndedLease(state, lease);
@@ -165,7 +168,15 @@ export function endLease(state: State, lease: Lease, outcome: string, atMs: numb
   if (parent === undefined) return;
   parent.serving = withoutLease(parent.serving, lease);
   if (lease.isTiny) parent.tinyLeaseCount--;
+  if (lease.isAhead) parent.aheadLeaseCount--;
+  if (lease.isAhead) task.aheadLeaseCount--;
   offerSlot(state, parent);
+}
+
+/** What the child was to pass on may not come. */
+function reviewRelayed({ host, task }: Peer): void {
+  for (const lease of host.serving)
+    if (lease.isAhead && lease.task === task) task.leasesToReview.add(lease);
 }
 
 function forgetOriginLease(task: Task, leaseId: string): void {

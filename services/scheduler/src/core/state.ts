@@ -9,6 +9,7 @@ import { LEASE_DEPTH_MIN } from "./limits.ts";
 import type { PieceDigests } from "./digests.ts";
 import type { Pace } from "./pace.ts";
 import { type PieceSet, PieceTable } from "./piece-sets.ts";
+import type { Relays } from "./matching/relays.ts";
 import type { Swarm } from "./swarm/swarm.ts";
 import type { SlotWaiters } from "./slot-waiters.ts";
 import { newTouched, type Touched } from "./touched.ts";
@@ -88,8 +89,9 @@ export interface Host {
   readonly requests: FewMap<string>;
   /** Live leases from it, in the order in which they were granted. */
   serving: readonly Lease[];
-  /** Of these, the ones that take no upload slot. */
+  /** Of these, the ones that take no upload slot: of small contents; and granted ahead, as what they send is part of a plan. */
   tinyLeaseCount: number;
+  aheadLeaseCount: number;
 }
 
 export type TaskState = "active" | "verified" | "retired";
@@ -150,6 +152,14 @@ export interface Task {
   isOriginShared: boolean;
   /** How long a lease takes besides its transfer, smoothed, milliseconds. */
   controlMs: number;
+  /** When it was described, and when the first piece after that was told of; 0 before. Not projected either. */
+  describedAtMs: number;
+  firstPieceAtMs: number;
+  /** Who passes its pieces on to whom ahead of their first copy; and pieces whose digest is not told yet to those who wait for it. */
+  relays: Relays | undefined;
+  /** Live leases that were granted ahead. */
+  aheadLeaseCount: number;
+  untoldDigests: number[];
   /** Index for matching, from the first decision on; see `swarm/sync.ts`. */
   swarm: Swarm | undefined;
 }
@@ -252,6 +262,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     slotWaiter: undefined,
     slotWaiters: undefined,
     tinyLeaseCount: 0,
+    aheadLeaseCount: 0,
     uploadSlots: 0,
     slotShare: 1,
     bytesPerMs: 0,
@@ -312,6 +323,11 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     hasOriginRanges: false,
     isOriginShared: false,
     controlMs: 0,
+    describedAtMs: 0,
+    firstPieceAtMs: 0,
+    relays: undefined,
+    aheadLeaseCount: 0,
+    untoldDigests: [],
     swarm: undefined,
   };
 }

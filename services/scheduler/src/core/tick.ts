@@ -1,4 +1,5 @@
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
+import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
@@ -12,7 +13,7 @@ import { must } from "./invariant.ts";
 import { endsAtMs } from "./leases.ts";
 import { askFor, markDirty, noteProgress } from "./ledger.ts";
 import { endSilences, missAnnounce } from "./silence.ts";
-import type { State } from "./state.ts";
+import type { State, Task } from "./state.ts";
 import { repeatUnheard } from "./unheard.ts";
 
 /**
@@ -121,6 +122,7 @@ export function listenAgain(state: State, nowMs: number): void {
     markDirty(state, task);
   }
   for (const task of state.tasks.values()) {
+    if (task.aheadLeaseCount > 0) tellDigestsAgain(task);
     if (task.needyIds.size === 0 && task.isCreated) continue;
     markDirty(state, task);
     for (const hostId of task.needyIds) {
@@ -129,4 +131,12 @@ export function listenAgain(state: State, nowMs: number): void {
       askFor(peer);
     }
   }
+}
+
+/** Children may not have been told of digests that became known meanwhile. */
+function tellDigestsAgain({ digests, layout, untoldDigests }: Task): void {
+  const pieceCount = layout === undefined ? 0 : pieceCountOf(layout);
+  untoldDigests.length = 0;
+  for (let piece = 0; piece < pieceCount; piece++)
+    if (digests?.has(piece) === true) untoldDigests.push(piece);
 }

@@ -28,6 +28,10 @@ test.each([
     "rescue starved 1.5s of 2 candidates",
     "from another zone, because it had waited 1.5 s without a lease",
   ],
+  [
+    "relay 1/2: ahead of the parent's own copy",
+    "part 1 of 2 of what a crowd relays: each piece as soon as the parent has it itself",
+  ],
   ["origin open: content not described yet", "nobody had described the content yet"],
   ["origin rep=0: no copy held or in flight", "no copy was held or on its way"],
   ["origin: no copy held or in flight", "no copy was held or on its way"],

@@ -30,6 +30,11 @@ const WORDS: readonly (readonly [form: RegExp, tell: (parts: readonly string[]) 
     /^rescue starved ([\d.]+)s/,
     ([seconds = ""]) => `from another zone, because it had waited ${seconds} s without a lease`,
   ],
+  [
+    /^relay (\d+)\/(\d+): ahead of/,
+    ([part = "", parts = ""]) =>
+      `part ${part} of ${parts} of what a crowd relays: each piece as soon as the parent has it itself`,
+  ],
   [/^origin open: content not described yet$/, () => "nobody had described the content yet"],
   [/^origin(?: rep=0)?: no copy held or in flight$/, () => "no copy was held or on its way"],
   [

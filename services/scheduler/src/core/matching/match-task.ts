@@ -2,6 +2,7 @@ import { ACTIVITY } from "../swarm/swarm.ts";
 import { serveTo } from "./downloads.ts";
 import { canServe, wakeDueSources } from "./pacing.ts";
 import { readOrigin, releaseFromOrigin } from "./origin.ts";
+import { relay } from "./relays.ts";
 import { serveFrom } from "./uploads.ts";
 import type { MatchView } from "./view.ts";
 
@@ -16,6 +17,7 @@ const RETRIED_MAX = 512;
  */
 export function matchTask(view: MatchView): void {
   const { swarm } = view;
+  relay(view);
   retryIdle(view);
   wakeDueSources(view);
   while (swarm.ready.length > 0 || swarm.fresh.length > 0) {

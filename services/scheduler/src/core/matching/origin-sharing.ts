@@ -29,6 +29,8 @@ export interface SharedStream {
 export function sharedStream(state: State, task: Task, nowMs: number): SharedStream | undefined {
   const lease = state.leases.get(task.streamLeaseId ?? "");
   if (lease === undefined || !task.hasOriginRanges) return undefined;
+  // Others get it from its host, all of it.
+  if (task.relays?.isOver === false) return undefined;
   if (task.needyIds.size <= OTHERS_MIN || !isControlQuick(task)) return undefined;
   const { child } = lease;
   const kept = keptPieces(task, lease);

@@ -75,7 +75,8 @@ export function hasFreeSlot(host: Host, task: Task, policy: Policy): boolean {
   if (isTinyContent(task)) {
     return host.uploadSlots > 0 && host.tinyLeaseCount < TINY_LEASES_PER_HOST_MAX;
   }
-  return host.serving.length - host.tinyLeaseCount < slotsOf(host, task, policy);
+  const { serving, tinyLeaseCount, aheadLeaseCount } = host;
+  return serving.length - tinyLeaseCount - aheadLeaseCount < slotsOf(host, task, policy);
 }
 
 /** Whether the host delivers at a small part of the usual pace. */

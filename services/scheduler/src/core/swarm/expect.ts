@@ -9,6 +9,8 @@ import type { Swarm } from "./swarm.ts";
 export function expectLease(task: Task, swarm: Swarm, lease: Lease): void {
   const { timetable } = swarm;
   const { parent, child, grantedAtMs } = lease;
+  // It takes what its link has left, for as long as it lasts.
+  if (lease.isAhead) return;
   // A grant travels for about half of what a lease takes besides its transfer.
   const beginsAtMs = grantedAtMs + task.controlMs / 2;
   const bytesPerMs =

@@ -1,0 +1,157 @@
+import type { Peer, Task } from "../state.ts";
+import { isSource, wantsOf } from "../swarm/sync.ts";
+import type { MatchView } from "./view.ts";
+
+/**
+ * Relays. Where many hosts want a content of which one host is reading the first copy, pieces need not be granted one by one: the content is
+ * cut into stripes, every second piece each, and over all hosts lies a tree for each stripe with the first reader at its root. A host passes
+ * one stripe on to two others and none of the other stripe, so that its link out is as full as its link in, and all are full from end to
+ * end. Each host is granted its two stripes at once, *ahead*: its parents are asked before they have the pieces. So no grant travels
+ * between two generations of a piece, and clients read in order as fast as the first reader does.
+ *
+ * It goes by hosts that are alike. Whoever lags behind the others gets the rest of the stripe as everybody else does, and when many
+ * lag there are no relays any more.
+ */
+
+/** Every such piece is of one stripe; and so many others does a host pass one stripe on to. */
+export const RELAY_STRIPES = 2;
+/** Whoever has more of it already is served as usual. */
+const MEMBER_PIECES_MAX = 4;
+/** Fewer others are served sooner without. */
+const MEMBERS_MIN = 4;
+/**
+ * More hosts relay only where a grant takes about as long as a piece. Else the rarest pieces, granted one by one, are as fast, and one slow host
+ * among many costs them less.
+ */
+const NEAR_MEMBERS_MAX = 16;
+const FAR_PIECES = 0.75;
+/**
+ * Pieces of its stripe that a child may lack though its parent is known to hold them: one is under way to it, and one to the other child. Where
+ * reports and digests travel for long there are more.
+ */
+const GAP_PIECES = 3;
+/** A content of fewer pieces has come before relays pay. */
+const PIECES_MIN = 16;
+/** When the first reader holds more they are not begun: all that would have to go through its link first. */
+const BEGUN_PIECES_MAX = 16;
+/** Pieces of one lease: its token names each. */
+const LEASE_PIECES_MAX = 512;
+/** Leases that a host serves ahead, of all its tasks together: they share its link without any turns. */
+const AHEAD_LEASES_MAX = 6;
+
+/** The relays of one task. Of no consequence to a replay: what they lead to is in the leases. */
+export interface Relays {
+  readonly members: ReadonlySet<Peer>;
+  /** Grants that have not been made yet, parents before children. */
+  readonly planned: { readonly child: Peer; readonly parent: Peer; readonly stripe: number }[];
+  /** More pieces that a child lacks and its parent holds show that one of them is slow. */
+  readonly gapMax: number;
+  releasedCount: number;
+  reviewedAtMs: number;
+  isOver: boolean;
+}
+
+/** Plans relays when they are of use, and makes the planned grants. */
+export function relay(view: MatchView): void {
+  const { task } = view;
+  task.relays ??= planRelays(view);
+  const { relays } = task;
+  if (relays === undefined || relays.isOver) return;
+  let made = 0;
+  for (const { child, parent, stripe } of relays.planned) {
+    if (view.isTurnFull()) break;
+    made++;
+    const pieces = stripePieces(child, parent, stripe, view.swarm.pieceCount);
+    if (pieces.length === 0) continue;
+    const reason = `relay ${stripe + 1}/${RELAY_STRIPES}: ahead of the parent's own copy`;
+    view.grant(child, { parent, pieces, reason, candidateCount: 1, requestId: "" });
+  }
+  relays.planned.splice(0, made);
+}
+
+function planRelays(view: MatchView): Relays | undefined {
+  const { task, swarm, state } = view;
+  const stream = state.leases.get(task.streamLeaseId ?? "");
+  if (stream === undefined || task.isOriginShared || task.needyIds.size <= MEMBERS_MIN)
+    return undefined;
+  const root = stream.child;
+  const heldCount = root.held.count;
+  // Something of it has come: how long grants travel, and pieces take, is known.
+  if (heldCount === 0 || heldCount > BEGUN_PIECES_MAX) return undefined;
+  if (swarm.pieceCount < PIECES_MIN || swarm.zones.length > 1 || !canRelay(root)) return undefined;
+  const control = piecesOfControl(task, stream.grantedAtMs);
+  if (task.needyIds.size > NEAR_MEMBERS_MAX && control < FAR_PIECES) return undefined;
+  const members = membersOf(task, root);
+  if (members.length < MEMBERS_MIN) return undefined;
+  shuffle(members, view.random);
+  return {
+    members: new Set(members),
+    planned: treesOver(members, root),
+    gapMax: GAP_PIECES + Math.ceil(control / RELAY_STRIPES),
+    releasedCount: 0,
+    reviewedAtMs: view.nowMs,
+    isOver: false,
+  };
+}
+
+/** Who wants all of it and has next to nothing. */
+function membersOf(task: Task, root: Peer): Peer[] {
+  const members: Peer[] = [];
+  for (const hostId of task.needyIds) {
+    const peer = task.peers.get(hostId);
+    if (peer === undefined || peer === root || !canRelay(peer)) continue;
+    if (peer.held.count <= MEMBER_PIECES_MAX && wantsOf(task, peer) === "all") members.push(peer);
+  }
+  return members;
+}
+
+function canRelay(peer: Peer): boolean {
+  const { host } = peer;
+  const isFree =
+    host.uploadSlots >= RELAY_STRIPES && host.aheadLeaseCount + RELAY_STRIPES <= AHEAD_LEASES_MAX;
+  return isFree && isSource(peer) && !host.isSilent && !host.hasMissedAnnounce;
+}
+
+/** Pieces that come while a grant and the word of what came of it travel: as with the first lease and its first piece. */
+function piecesOfControl({ describedAtMs, firstPieceAtMs }: Task, grantedAtMs: number): number {
+  const pieceMs = Math.max(1, firstPieceAtMs - describedAtMs);
+  return (describedAtMs - grantedAtMs) / pieceMs;
+}
+
+/** For each stripe a binary tree: those that pass the stripe on, from the root down, then those that pass the other one on. */
+function treesOver(members: readonly Peer[], root: Peer): Relays["planned"] {
+  const planned: Relays["planned"] = [];
+  const innerCount = Math.floor(members.length / RELAY_STRIPES);
+  for (let stripe = 0; stripe < RELAY_STRIPES; stripe++) {
+    const first = stripe * innerCount;
+    const inner = members.slice(first, first + innerCount);
+    const order = [...inner, ...members.slice(first + innerCount), ...members.slice(0, first)];
+    for (const [at, child] of order.entries()) {
+      const parent = at === 0 ? root : order[Math.floor((at - 1) / RELAY_STRIPES)];
+      if (parent !== undefined) planned.push({ child, parent, stripe });
+    }
+  }
+  return planned;
+}
+
+/** What the child lacks of a stripe and the parent has, or gets. */
+function stripePieces(child: Peer, parent: Peer, stripe: number, pieceCount: number): number[] {
+  const pieces: number[] = [];
+  for (
+    let piece = stripe;
+    piece < pieceCount && pieces.length < LEASE_PIECES_MAX;
+    piece += RELAY_STRIPES
+  ) {
+    if (child.held.has(piece) || child.leased.has(piece)) continue;
+    if (parent.held.has(piece) || parent.leased.has(piece)) pieces.push(piece);
+  }
+  return pieces;
+}
+
+function shuffle(list: Peer[], random: () => number): void {
+  for (let at = list.length - 1; at > 0; at--) {
+    const other = Math.floor(random() * (at + 1));
+    const [a, b] = [list[at], list[other]];
+    if (a !== undefined && b !== undefined) [list[at], list[other]] = [b, a];
+  }
+}
