@@ -6,12 +6,13 @@ import { leaseMisfit } from "../core/lease-fit.ts";
 import { AnswerWatch } from "./answer-watch.ts";
 import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { ContentCheck } from "./content-check.ts";
-import { DownloadFailure, NOBODY_WAITS, StorageFailure } from "./download-errors.ts";
+import { NOBODY_WAITS } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
 import { type EndedFetch, type FetchOrder, isForClients, trafficOf } from "./fetch-order.ts";
 import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
+import { FetchFailures } from "./fetch-failures.ts";
 import type { FetchSource } from "./lease-fetch.ts";
 import { Heirs } from "./heirs.ts";
 import { KnownParents } from "./known-parents.ts";
@@ -38,6 +39,7 @@ export class TaskDownload implements ReadableTask {
   readonly #requests: AttachedRequests;
   readonly #knownParents = new KnownParents();
   readonly #originPatience: OriginPatience;
+  readonly #failures: FetchFailures;
   readonly #endedLeases = new EndedLeases();
   readonly #check: ContentCheck;
   readonly #heirs: Heirs;
@@ -54,6 +56,16 @@ export class TaskDownload implements ReadableTask {
     this.#heirs = new Heirs(this, this.#requests, services);
     this.#unpin = stored.pin();
     this.#originPatience = new OriginPatience(services.clock, services.random);
+    this.#failures = new FetchFailures(
+      {
+        stored,
+        requests: this.#requests,
+        knownParents: this.#knownParents,
+        originPatience: this.#originPatience,
+        fail: (error) => this.fail(error),
+      },
+      services,
+    );
     this.#board = new FetchBoard(stored, services, {
       received: (order, bytes) => this.#received(order, bytes),
       held: (pieceIndex, order) => this.#pieceHeld(pieceIndex, order),
@@ -260,7 +272,7 @@ export class TaskDownload implements ReadableTask {
     let ended: EndedFetch;
     try {
       ended = await this.#board.run(order);
-      if (!ended.end.ok) await this.#settleFailure(ended, ended.end);
+      if (!ended.end.ok) await this.#failures.settle(ended, ended.end);
     } finally {
       this.#board.remove(order.leaseId);
     }
@@ -294,39 +306,6 @@ export class TaskDownload implements ReadableTask {
     this.#progress.notify();
     this.#heirs.settle();
     this.#checkWhenComplete();
-  }
-
-  /** A failed origin is asked again, later each time and not for ever; a failed parent not without a new lease. */
-  async #settleFailure({ order, hasAdvanced }: EndedFetch, end: FailedFetch): Promise<void> {
-    if (end.reason === "cancelled") return;
-    const { source } = order;
-    const parent = source.kind === "parent" ? source.hostId : "origin";
-    const { taskId: task } = this.stored.description;
-    const { reason, detail } = end;
-    this.#services.log.warn("fetch failed", { task, lease: order.leaseId, parent, reason, detail });
-    if (reason === "storage") {
-      this.fail(new StorageFailure(detail));
-      return;
-    }
-    if (source.kind === "parent") {
-      this.#knownParents.forget(parent);
-      return;
-    }
-    if (reason === "origin_changed") {
-      // What is here is of a content that the origin no longer has, or of a length that it lied about.
-      this.fail(new DownloadFailure(`the content changed at the origin: ${detail}`));
-      this.#services.forget(task);
-      return;
-    }
-    if (hasAdvanced) this.#originPatience.succeeded();
-    const { retryAfterMs = 0 } = end;
-    if (retryAfterMs > 0) this.#services.link.originRests(task, detail, retryAfterMs);
-    const failed = { access: source.access, bytes: end.bytes, retryAfterMs };
-    if (await this.#originPatience.failed(failed, this.#requests.accesses)) return;
-    const { failureCount } = this.#originPatience;
-    const again = retryAfterMs === 0 ? "" : ` and asks to be left alone for ${retryAfterMs} ms`;
-    const text = `the origin failed ${failureCount} times in a row${again}: ${detail}`;
-    this.fail(new DownloadFailure(text));
   }
 
   #reportFailure(
