@@ -28,6 +28,7 @@ import {
   TransferError,
   type TransferSink,
 } from "@lacewing/peer/app/ports.ts";
+import { PieceArrivals } from "@lacewing/peer/app/piece-arrivals.ts";
 import { PoisonedTasks } from "@lacewing/peer/app/poisoned-tasks.ts";
 import { SchedulerLink } from "@lacewing/peer/app/scheduler-link.ts";
 import { TaskRegistry } from "@lacewing/peer/app/task-registry.ts";
@@ -164,6 +165,7 @@ export class PeerWorld {
   readonly journal = new MemoryFactJournal();
   readonly origin = new ScriptedOrigin();
   readonly pieceClient = new MemoryPieceClient();
+  readonly arrivals = new PieceArrivals();
   readonly link: SchedulerLink;
   readonly registry: TaskRegistry;
   readonly downloads: DownloadService;
@@ -211,13 +213,13 @@ export class PeerWorld {
       clock,
       log,
     });
-    const poisoned = new PoisonedTasks(clock);
-    this.poisoned = poisoned;
-    const { link, pieceClient, tracer } = this;
+    this.poisoned = new PoisonedTasks(clock);
+    const { link, pieceClient, tracer, poisoned } = this;
     const { delegate } = options;
     const services = {
       link,
       pieceClient,
+      arrivals: this.arrivals,
       clock,
       log,
       tracer,

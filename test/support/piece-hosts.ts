@@ -15,6 +15,7 @@ import {
   type PieceServerOptions,
   startPieceServer,
 } from "@lacewing/peer/adapters/piece-transfer/piece-server.ts";
+import { PieceArrivals } from "@lacewing/peer/app/piece-arrivals.ts";
 import type {
   ParentRead,
   StoredTask,
@@ -46,12 +47,14 @@ export async function startParent(overrides: Partial<PieceServerOptions> = {}) {
     log,
     hashWorkers: 1,
   });
+  const arrivals = new PieceArrivals();
   let sentBytes = 0;
   const server = await startPieceServer({
     listen: { host: "127.0.0.1", port: 0 },
     hostId: PARENT_HOST,
     clusterSecret: CLUSTER_SECRET,
     store,
+    arrivals,
     clock: systemClock,
     log,
     isReady: () => true,
@@ -63,6 +66,7 @@ export async function startParent(overrides: Partial<PieceServerOptions> = {}) {
     dir,
     log,
     store,
+    arrivals,
     server,
     get sentBytes() {
       return sentBytes;

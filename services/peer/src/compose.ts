@@ -31,6 +31,7 @@ import { EventOutbox } from "./app/event-outbox.ts";
 import { HitTally } from "./app/hit-tally.ts";
 import { paceOf } from "./app/pace.ts";
 import { FetchTracer } from "./app/fetch-tracer.ts";
+import { PieceArrivals } from "./app/piece-arrivals.ts";
 import { PoisonedTasks } from "./app/poisoned-tasks.ts";
 import type { PieceClient, StoredTask } from "./app/ports.ts";
 import { SchedulerLink } from "./app/scheduler-link.ts";
@@ -74,11 +75,13 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     eviction: evictionOf(settings),
     scrubRate: settings.LACEWING_PEER_SCRUB_RATE,
   });
+  const arrivals = new PieceArrivals();
   const pieceServer = await startPieceServer({
     listen: settings.LACEWING_PEER_TRANSFER_ADDRESS,
     hostId,
     clusterSecret,
     store,
+    arrivals,
     clock,
     log,
     isReady: () => true,
@@ -88,7 +91,7 @@ async function openStorage({ settings, file, hostId, log, clock }: PeerSurroundi
     delegations: door,
     pace: paceOf(settings.LACEWING_PEER_UPLOAD_BYTES_PER_SECOND, clock),
   });
-  return { dataDir, clusterSecret, store, pieceServer, door };
+  return { dataDir, clusterSecret, store, arrivals, pieceServer, door };
 }
 
 /** Takes what other hosts delegate to this one, when it is a seed host that may. @returns how to end that. */
@@ -198,7 +201,7 @@ async function openLink(
 /** What all downloads of this host share. */
 function sharedServices(
   surroundings: PeerSurroundings,
-  clusterSecret: Secret,
+  { clusterSecret, arrivals }: Awaited<ReturnType<typeof openStorage>>,
   link: SchedulerLink,
   pieceClient: PieceClient,
 ) {
@@ -206,6 +209,7 @@ function sharedServices(
   return {
     link,
     pieceClient,
+    arrivals,
     clock,
     log,
     random,
@@ -234,7 +238,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
   const { store, pieceServer } = storage;
   const { link, close: closeLink } = await openLink(surroundings, storage);
   const pieceClient = createPieceClient();
-  const services = sharedServices(surroundings, storage.clusterSecret, link, pieceClient);
+  const services = sharedServices(surroundings, storage, link, pieceClient);
   const registry = new TaskRegistry(store, services);
   const closeDelegations = openDelegations(surroundings, storage, registry);
   link.start(registry);

@@ -6,6 +6,7 @@ import type { AttachedRequest } from "./attached-requests.ts";
 import type { Background } from "./background.ts";
 import type { FetchTracer } from "./fetch-tracer.ts";
 import type { Paces } from "./pace.ts";
+import type { PieceArrivals } from "./piece-arrivals.ts";
 import type { PieceClient, StoredTask } from "./ports.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { SchedulerLink } from "./scheduler-link.ts";
@@ -14,6 +15,8 @@ import type { SchedulerLink } from "./scheduler-link.ts";
 export interface DownloadServices {
   readonly link: SchedulerLink;
   readonly pieceClient: PieceClient;
+  /** Told of every piece that comes to be held. */
+  readonly arrivals: PieceArrivals;
   readonly clock: Clock;
   readonly log: Log;
   readonly tracer: FetchTracer;

@@ -302,7 +302,9 @@ export class TaskDownload implements ReadableTask {
   #pieceHeld(pieceIndex: number, order: FetchOrder): void {
     const isFromOrigin = order.source.kind === "origin";
     if (isFromOrigin) this.#originPatience.succeeded();
-    this.#services.link.pieceHeld(this.stored.description.taskId, pieceIndex, isFromOrigin);
+    const { taskId } = this.stored.description;
+    this.#services.link.pieceHeld(taskId, pieceIndex, isFromOrigin);
+    this.#services.arrivals.arrived(taskId);
     this.#progress.notify();
     this.#heirs.settle();
     this.#checkWhenComplete();

@@ -11,6 +11,7 @@ import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { type SocketAddress, SettingsError } from "@lacewing/runtime/settings.ts";
 import type { Pace } from "../../app/pace.ts";
+import type { PieceArrivals } from "../../app/piece-arrivals.ts";
 import type { PieceStore, StoredTask } from "../../app/ports.ts";
 import { leaseCovers } from "../../core/piece-http-lease.ts";
 import { formatContentRange, parsePieceRange } from "../../core/piece-http-range.ts";
@@ -19,6 +20,7 @@ import { BufferPool } from "../buffer-pool.ts";
 import { answerBulk, readBulkRequest } from "./bulk-answer.ts";
 import type { DelegationDoor } from "./delegation-door.ts";
 import { LEASE_HEADER, LeaseCheck } from "./lease-check.ts";
+import { ParkedReads } from "./parked-reads.ts";
 import { sendBody, SLOW_READER_MS } from "./piece-answer.ts";
 import { ServeSpans } from "./serve-spans.ts";
 
@@ -27,6 +29,8 @@ export interface PieceServerOptions {
   readonly hostId: HostId;
   readonly clusterSecret: Secret;
   readonly store: PieceStore;
+  /** Tells of every piece that comes to be held while the server runs. */
+  readonly arrivals: PieceArrivals;
   readonly clock: Clock;
   readonly log: Log;
   /** Whether the service can do its work; `/readyz` answers 200 or 503. */
@@ -39,6 +43,9 @@ export interface PieceServerOptions {
   readonly uploadSlotCount?: number;
   /** See {@link SLOW_READER_MS}. */
   readonly slowReaderMs?: number;
+  /** See {@link ParkedReads}. */
+  readonly parkMsMax?: number;
+  readonly parkedCountMax?: number;
   /** Takes delegations of other hosts; `undefined`: none are taken here. */
   readonly delegations?: DelegationDoor | undefined;
   /** Asked before content is sent; default: as fast as it goes. */
@@ -50,6 +57,8 @@ export interface PieceServer {
   readonly address: string;
   /** Answers with content that run now. */
   readonly uploadCount: number;
+  /** Reads ahead that wait for their piece now. */
+  readonly parkedCount: number;
   close(): Promise<void>;
 }
 
@@ -107,7 +116,11 @@ export async function startPieceServer(options: PieceServerOptions): Promise<Pie
     get uploadCount() {
       return service.uploadCount;
     },
+    get parkedCount() {
+      return service.parkedCount;
+    },
     close: async () => {
+      service.endWaits();
       await closeServer(server);
       service.close();
     },
@@ -119,6 +132,7 @@ class PieceService {
   readonly #options: PieceServerOptions;
   readonly #leases: LeaseCheck;
   readonly #spans: ServeSpans;
+  readonly #parked: ParkedReads;
   readonly #pool = new BufferPool();
   readonly #log: Log;
 
@@ -126,7 +140,17 @@ class PieceService {
     this.#options = options;
     this.#leases = new LeaseCheck(options.clusterSecret, options.hostId);
     this.#spans = new ServeSpans(options.hostId, options.clock);
+    this.#parked = new ParkedReads(options);
     this.#log = options.log.child({ part: "piece_server" });
+  }
+
+  get parkedCount(): number {
+    return this.#parked.count;
+  }
+
+  /** Nothing waits here for a piece any more. */
+  endWaits(): void {
+    this.#parked.close();
   }
 
   close(): void {
@@ -217,9 +241,14 @@ class PieceService {
     if (typeof token !== "string") return refuse(response, "lease_missing");
     const claims = this.#leases.check(token, taskId, this.#options.clock.now());
     if (typeof claims === "string") return refuse(response, `lease_${claims}`);
+    const span = parsePieceRange(request.headers.range);
+    if (claims.ahead && span !== undefined) {
+      await this.#parked.until(() => this.#isReady(taskId, span, claims), taskId, response);
+      if (response.destroyed) return;
+      if (this.#parked.isClosed) response.shouldKeepAlive = false;
+    }
     const task = this.#options.store.get(taskId);
     if (task === undefined) return refuse(response, "not_held");
-    const span = parsePieceRange(request.headers.range);
     if (span === undefined || span.end > task.layout.lengthBytes) {
       const contentRange = { "content-range": `bytes */${task.layout.lengthBytes}` };
       return refuse(response, "range_not_satisfiable", contentRange);
@@ -238,6 +267,15 @@ class PieceService {
       unpin();
       this.uploadCount--;
     }
+  }
+
+  /** Whether waiting would change nothing: the piece is held, or is none that a read ahead may wait for. */
+  #isReady(taskId: TaskId, span: ByteSpan, claims: LeaseTokenClaims): boolean {
+    const task = this.#options.store.get(taskId);
+    if (task === undefined) return false;
+    const pieces = piecesCovering(task.layout, span);
+    const isOne = pieces.end - pieces.start === 1 && span.end <= task.layout.lengthBytes;
+    return !isOne || !leaseCovers(claims.pieces, pieces) || task.held.has(pieces.start);
   }
 
   async #answerContent(
