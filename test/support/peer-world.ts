@@ -23,10 +23,7 @@ import { FetchTracer } from "@lacewing/peer/app/fetch-tracer.ts";
 import {
   type ClientRequest,
   type DownloadAnswer,
-  type ParentRead,
   type PieceClient,
-  TransferError,
-  type TransferSink,
 } from "@lacewing/peer/app/ports.ts";
 import { PieceArrivals } from "@lacewing/peer/app/piece-arrivals.ts";
 import { PoisonedTasks } from "@lacewing/peer/app/poisoned-tasks.ts";
@@ -37,6 +34,7 @@ import { ruleOf, type RuleSpec } from "@lacewing/peer/core/rules.ts";
 import { type Clock, systemClock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import { MemoryFactJournal } from "./memory-fact-journal.ts";
+import { MemoryPieceClient } from "./memory-piece-client.ts";
 import { MemoryPieceStore } from "./memory-piece-store.ts";
 import { ScriptedOrigin } from "./scripted-origin.ts";
 import { waitFor } from "./wait-for.ts";
@@ -114,31 +112,6 @@ export class MemoryControlPlane implements ControlPlane {
   }
 }
 
-/** Parents by address, each with a content of its own. */
-export class MemoryPieceClient implements PieceClient {
-  readonly parents = new Map<string, Uint8Array>();
-  readonly reads: ParentRead[] = [];
-  /** Asked before each chunk: may wait, or throw what becomes of the read. */
-  beforeChunk: (request: ParentRead, signal: AbortSignal) => Promise<void> | void = () => {};
-
-  async read(request: ParentRead, sink: TransferSink, signal: AbortSignal): Promise<void> {
-    this.reads.push(request);
-    const content = this.parents.get(request.address);
-    if (content === undefined) throw new TransferError("unreachable", request.address);
-    const { start, end } = request.span;
-    for (let at = start; at < end; at += PIECE_BYTES / 4) {
-      await new Promise(setImmediate);
-      await this.beforeChunk(request, signal);
-      signal.throwIfAborted();
-      const to = Math.min(end, at + PIECE_BYTES / 4);
-      await sink.write(content.subarray(at, to), at);
-      sink.written(to);
-    }
-  }
-
-  close(): void {}
-}
-
 /** What a client got. */
 export interface Delivery {
   readonly answer: DownloadAnswer;
@@ -183,12 +156,14 @@ export class PeerWorld {
       readonly isHurried?: boolean;
       readonly clock?: Clock;
       readonly delegate?: DownloadServices["delegate"];
+      /** Reads from parents in place of {@link PeerWorld.pieceClient}. */
+      readonly pieceClient?: PieceClient;
     } = {},
   ) {
     this.store = new MemoryPieceStore(options);
     const { controlPlane, log, store, journal } = this;
     const hurry = options.isHurried === true ? 20 : 1;
-    const time = options.clock ?? systemClock;
+    const { delegate, clock: time = systemClock } = options;
     const clock: Clock = {
       ...time,
       sleep: async (ms, signal) => {
@@ -214,11 +189,10 @@ export class PeerWorld {
       log,
     });
     this.poisoned = new PoisonedTasks(clock);
-    const { link, pieceClient, tracer, poisoned } = this;
-    const { delegate } = options;
+    const { link, tracer, poisoned } = this;
     const services = {
       link,
-      pieceClient,
+      pieceClient: options.pieceClient ?? this.pieceClient,
       arrivals: this.arrivals,
       clock,
       log,
@@ -332,10 +306,7 @@ export class PeerWorld {
     pieceIndexes: readonly number[],
   ): void {
     const layout = layoutOf(parent.truth);
-    const digests = pieceIndexes.map((index) => {
-      const { start, end } = pieceSpan(layout, index);
-      return createHash("sha256").update(parent.truth.subarray(start, end)).digest();
-    });
+    const digests = pieceIndexes.map((index) => digestOfPiece(parent.truth, index));
     this.grant({
       leaseId: parent.leaseId ?? `0-1-${randomUUID().slice(0, 8)}`,
       taskId: request.taskId,
@@ -348,6 +319,38 @@ export class PeerWorld {
       pieceLengthBytes: layout.pieceLengthBytes,
       token: "token",
     });
+  }
+
+  /** Grants pieces of a parent that may not hold them yet, with the digests of `known` ones. */
+  grantAhead(
+    { taskId, requestId }: Pick<TaskRequested, "taskId" | "requestId">,
+    parent: { readonly hostId: string; readonly address?: string; readonly token?: string },
+    content: Uint8Array,
+    pieces: { readonly granted: readonly number[]; readonly known?: readonly number[] },
+  ): void {
+    const { granted, known = [] } = pieces;
+    const digests = granted.map((index) =>
+      known.includes(index) ? digestOfPiece(content, index) : Buffer.alloc(32),
+    );
+    this.grant({
+      leaseId: `0-1-${randomUUID().slice(0, 8)}`,
+      taskId,
+      requestId,
+      parentHostId: parent.hostId,
+      parentAddress: parent.address ?? parent.hostId,
+      pieces: rangesOf(granted),
+      pieceDigests: Buffer.concat(digests),
+      ...layoutOf(content),
+      token: parent.token ?? "token",
+      ahead: true,
+    });
+  }
+
+  /** Says what pieces of a content must have. */
+  sayDigests(taskId: string, content: Uint8Array, pieceIndexes: readonly number[]): void {
+    const digests = Buffer.concat(pieceIndexes.map((index) => digestOfPiece(content, index)));
+    const value = { taskId, pieces: rangesOf(pieceIndexes), digests };
+    this.controlPlane.assign({ $case: "pieceDigests", value });
   }
 
   /** The first request that waits at this host. */
@@ -370,6 +373,11 @@ export class PeerWorld {
 
 export function layoutOf(content: Uint8Array): PieceLayout {
   return { lengthBytes: content.length, pieceLengthBytes: PIECE_BYTES };
+}
+
+function digestOfPiece(content: Uint8Array, pieceIndex: number): Buffer {
+  const { start, end } = pieceSpan(layoutOf(content), pieceIndex);
+  return createHash("sha256").update(content.subarray(start, end)).digest();
 }
 
 /** The path under which content is anchored by its own digest. */

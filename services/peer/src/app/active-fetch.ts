@@ -14,7 +14,7 @@ export interface ActiveFetch {
   /** What it reads, or will read, at present. */
   readonly stretches: Set<Stretch>;
   /** Reads beside each other. One that fails ends the others. */
-  reads: Promise<void>[];
+  reads: Promise<unknown>[];
   bytes: number;
   failed: FetchEnd | undefined;
   /** A reader of a far part is being given a read of its own; or the origin would not have it. */

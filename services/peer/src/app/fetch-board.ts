@@ -7,6 +7,7 @@ import {
   type EndedFetch,
   type FetchOrder,
   fruitless,
+  isAhead,
   trafficOf,
 } from "./fetch-order.ts";
 import { type ActiveFetch, newFetch } from "./active-fetch.ts";
@@ -19,6 +20,7 @@ import { PiecePatience } from "./piece-patience.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
 import { patienceMs, silenceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
+import { readsInTurn } from "./reads-in-turn.ts";
 import { NEAR_MS_MAX, Stretch } from "./stretch.ts";
 import type { Traffic } from "./task-reader.ts";
 
@@ -206,7 +208,8 @@ export class FetchBoard {
     let end: FetchEnd | undefined;
     while (end === undefined) {
       const missing = order.pieces.filter((index) => !this.#stored.held.has(index));
-      const runs = runsToFetch(missing, (index) => this.#claims.has(index));
+      const isClaimed = (index: number): boolean => this.#claims.has(index);
+      const runs = runsToFetch(missing, isClaimed, isAhead(order) ? 1 : Infinity);
       if (missing.length === 0) end = { ok: true, bytes: 0 };
       else if (fetch.abort.signal.aborted) end = cancelled(fetch.abort.signal.reason);
       else if (runs.length > 0) {
@@ -264,21 +267,26 @@ export class FetchBoard {
   /** Reads stretches one after the other, beside whatever the fetch reads already. */
   #begin(fetch: ActiveFetch, stretches: readonly Stretch[], how: ReadHow): void {
     for (const stretch of stretches) fetch.stretches.add(stretch);
-    const read = async (): Promise<void> => {
-      for (const stretch of stretches) {
-        // All of it may have been given away.
-        const end = stretch.run.count === 0 ? undefined : await this.#read(fetch, stretch, how);
-        fetch.bytes += end?.bytes ?? 0;
-        if (end?.ok !== false) continue;
-        fetch.failed ??= end;
-        fetch.abort.abort(new TransferError(end.reason, end.detail, undefined, end.retryAfterMs));
-        return;
-      }
+    const read = async (stretch: Stretch, arrived: () => void): Promise<FetchEnd> => {
+      const { start, count } = stretch.run;
+      // All of it may have been given away; a piece that was asked for long after it was promised may have come from elsewhere.
+      if (count === 0 || (isAhead(fetch.order) && this.#stored.held.has(start)))
+        return { ok: true, bytes: 0 };
+      const end = await this.#read(fetch, stretch, { ...how, arrived });
+      fetch.bytes += end.bytes;
+      if (end.ok) return end;
+      fetch.failed ??= end;
+      fetch.abort.abort(new TransferError(end.reason, end.detail, undefined, end.retryAfterMs));
+      return end;
     };
-    fetch.reads.push(read());
+    fetch.reads.push(readsInTurn(stretches, read));
   }
 
-  async #read(fetch: ActiveFetch, stretch: Stretch, how: ReadHow): Promise<FetchEnd> {
+  async #read(
+    fetch: ActiveFetch,
+    stretch: Stretch,
+    { arrived, ...how }: ReadHow & { readonly arrived: () => void },
+  ): Promise<FetchEnd> {
     const { order } = fetch;
     const { layout } = this.#stored;
     const isFromOrigin = how.source.kind === "origin";
@@ -298,8 +306,10 @@ export class FetchBoard {
         paces: this.#services.paces,
         watch: this.#watch,
         silenceMs: isFromOrigin ? undefined : silenceMs(order.lease?.durationMs ?? 0),
+        ahead: isAhead(order) ? { digestMsMax: waitMs } : undefined,
         signal: fetch.abort.signal,
         events: {
+          arrived: isAhead(order) ? arrived : () => undefined,
           received: (bytes) => this.#events.received(order, bytes),
           giveWay: () => this.#events.giveWay(),
           writing: (count) => patience?.writing(count),

@@ -28,6 +28,11 @@ export function trafficOf(source: FetchSource): Traffic {
   return source.kind === "origin" ? "backToSource" : "remotePeer";
 }
 
+/** Whether the parent is asked for pieces that may be on their way to it only. */
+export function isAhead({ lease, source }: FetchOrder): boolean {
+  return lease?.ahead === true && source.kind === "parent";
+}
+
 /** Not what a seed host was given to keep a copy of its own. */
 export function isForClients(order: FetchOrder): boolean {
   return order.lease === undefined || order.lease.requestId !== "";

@@ -1,34 +1,48 @@
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
+import { DIGEST_BYTES } from "../core/named-digests.ts";
+import type { ExpectedDigests } from "./expected-digests.ts";
 import type { FetchSource } from "./lease-fetch.ts";
-
-/** Length of a SHA-256. */
-const DIGEST_BYTES = 32;
 
 type ParentSource = Extract<FetchSource, { kind: "parent" }>;
 
 interface KnownParent {
   readonly address: string;
-  readonly digests: Map<number, Uint8Array>;
+  /** What leases named. */
+  readonly pieces: Set<number>;
 }
 
-/** The hosts that served a task before, and the piece digests that came with their leases: of use when the scheduler is silent. */
+/** The hosts that served a task before: of use when the scheduler is silent. */
 export class KnownParents {
   readonly #parents = new Map<string, KnownParent>();
+  readonly #expected: ExpectedDigests;
+
+  /** @param expected of the task; learns what comes with leases. */
+  constructor(expected: ExpectedDigests) {
+    this.#expected = expected;
+  }
 
   /** The source that a parent's lease names; remembered. */
   sourceOf(lease: Lease): ParentSource {
     const { parentHostId: hostId, parentAddress: address, token } = lease;
-    const digests = new Map<number, Uint8Array>();
+    const named = new Map<number, Uint8Array>();
     let at = 0;
     for (const index of indexesOf(lease.pieces)) {
-      digests.set(index, lease.pieceDigests.subarray(at, at + DIGEST_BYTES));
+      named.set(index, lease.pieceDigests.subarray(at, at + DIGEST_BYTES));
       at += DIGEST_BYTES;
     }
-    const all = this.#parents.get(hostId)?.digests ?? new Map<number, Uint8Array>();
-    for (const [index, digest] of digests) all.set(index, digest);
-    this.#parents.set(hostId, { address, digests: all });
-    return { kind: "parent", hostId, address, token, digests };
+    this.#expected.learn(named);
+    const pieces = this.#parents.get(hostId)?.pieces ?? new Set<number>();
+    for (const index of named.keys()) pieces.add(index);
+    this.#parents.set(hostId, { address, pieces });
+    // What a lease ahead does not name yet comes later, by itself or with another lease.
+    return {
+      kind: "parent",
+      hostId,
+      address,
+      token,
+      digests: lease.ahead ? this.#expected : named,
+    };
   }
 
   forget(hostId: string): void {
@@ -40,8 +54,9 @@ export class KnownParents {
     pieces: readonly number[],
     signToken: (hostId: string) => string,
   ): { readonly source: ParentSource; readonly pieces: readonly number[] } | undefined {
-    for (const [hostId, { address, digests }] of this.#parents) {
-      const known = pieces.filter((index) => digests.has(index));
+    const digests = this.#expected;
+    for (const [hostId, { address, pieces: named }] of this.#parents) {
+      const known = pieces.filter((index) => named.has(index) && digests.get(index) !== undefined);
       if (known.length === 0) continue;
       return {
         source: { kind: "parent", hostId, address, digests, token: signToken(hostId) },

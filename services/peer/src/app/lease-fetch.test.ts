@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { MemoryPieceStore } from "../../../../test/support/memory-piece-store.ts";
 // @boundaries-ignore tests share builders that no service ships
-import { MemoryPieceClient } from "../../../../test/support/peer-world.ts";
+import { MemoryPieceClient } from "../../../../test/support/memory-piece-client.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { ScriptedOrigin } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
@@ -20,6 +20,7 @@ const NO_EVENTS: FetchEvents = {
   partial: () => {},
   giveWay: () => undefined,
   writing: () => {},
+  arrived: () => {},
 };
 
 test("a fetch that failed is over only when its last write is: no late bytes land on those of the next source", async () => {

@@ -2,8 +2,10 @@ import type { PieceRange } from "@lacewing/contracts/gen/lacewing/decisions/v1/d
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import { type ByteSpan, pieceSpan } from "@lacewing/contracts/pieces.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
+import type { PieceDigests } from "./expected-digests.ts";
 import { followingAbort } from "./following-abort.ts";
 import { runSpan } from "../core/fetch-plan.ts";
+import { LateDigests } from "./late-digests.ts";
 import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
 import type { Paces } from "./pace.ts";
 import type { PaceWatch } from "./pace-watch.ts";
@@ -22,8 +24,8 @@ export type FetchSource =
       readonly hostId: string;
       readonly address: string;
       readonly token: string;
-      /** SHA-256 by piece: a parent's bytes count only when they agree. */
-      readonly digests: ReadonlyMap<number, Uint8Array>;
+      /** Some of a lease ahead come later. */
+      readonly digests: PieceDigests;
     };
 
 /** What a fetch tells while it runs. */
@@ -36,8 +38,10 @@ export interface FetchEvents {
   partial(pieceIndex: number, endOffset: number): void;
   /** Asked before bytes are written: how long to wait for others first. */
   giveWay(): Promise<void> | undefined;
-  /** How many writes wait for their turn or are under way: so long it is not the source that is behind. */
+  /** How many writes wait for their turn or are under way, or pieces for their digest: so long it is not the source that is behind. */
   writing(count: number): void;
+  /** The source has sent everything; what is left is our own writing, and digests that are late. */
+  arrived(): void;
 }
 
 export type FetchEnd =
@@ -52,9 +56,6 @@ export type FetchEnd =
       /** How long the origin asks to be left alone, when it does. */
       readonly retryAfterMs?: number;
     };
-
-/** Length of a SHA-256. */
-const DIGEST_BYTES = 32;
 
 /** A piece's bytes do not have its digest. */
 class WrongPiece extends TransferError {
@@ -81,6 +82,8 @@ export async function runFetch(options: {
   readonly watch: PaceWatch;
   /** A parent that says nothing for this long is given up. */
   readonly silenceMs?: number | undefined;
+  /** Pieces are on their way to the parent only; one whose bytes are here waits so long for its digest, when that comes later. */
+  readonly ahead?: { readonly digestMsMax: number } | undefined;
   readonly traceparent: string;
   readonly events: FetchEvents;
   readonly signal: AbortSignal;
@@ -108,6 +111,11 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
   const { signal } = wrong;
   const commits: Promise<void>[] = [];
   const writes = new Set<Promise<void>>();
+  const tellWriting = (): void => events.writing(writes.size + (late?.awaitedCount ?? 0));
+  const late =
+    source.kind === "parent"
+      ? new LateDigests(source.digests, options.ahead?.digestMsMax ?? 0, signal, tellWriting)
+      : undefined;
   const watched = options.watch.begin(
     source.kind === "parent" ? source.hostId : "",
     () => writes.size > 0,
@@ -121,10 +129,8 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
   let next = run.start;
   let writtenEnd = span.start;
   const commit = async (pieceIndex: number): Promise<void> => {
-    const expected = source.kind === "parent" ? source.digests.get(pieceIndex) : undefined;
-    if (source.kind === "parent" && expected?.length !== DIGEST_BYTES) {
-      throw new TransferError("malformed", `the lease names no digest for piece ${pieceIndex}`);
-    }
+    const named = late?.of(pieceIndex);
+    const expected = named instanceof Promise ? await named : named;
     const result = await task.commitPiece(pieceIndex, expected);
     if (result.ok) events.held(pieceIndex);
     else wrong.abort(new WrongPiece(pieceIndex));
@@ -133,10 +139,10 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     write: (buffer, offset) => {
       const writing = writeInTurn(options, signal, { buffer, offset });
       writes.add(writing);
-      events.writing(writes.size);
+      tellWriting();
       const ended = (): void => {
         writes.delete(writing);
-        events.writing(writes.size);
+        tellWriting();
       };
       writing.then(ended, ended);
       return writing;
@@ -157,6 +163,7 @@ async function readRun(options: Parameters<typeof runFetch>[0]): Promise<void> {
     if (source.kind === "origin" && span.start > pieceSpan(task.layout, run.start).start)
       events.partial(run.start, span.start);
     await transfer({ ...options, signal }, span, sink, received);
+    events.arrived();
   } finally {
     watched.stop();
     // What has arrived in full is kept, however the read ended. And no write may outlive the claim on its piece: it would
@@ -201,8 +208,10 @@ async function transfer(
   }
   const { address, token } = source;
   const { taskId } = description;
+  const { traceparent } = options;
+  const isAhead = options.ahead !== undefined;
   const isWhole = span.start === 0 && span.end === layout.lengthBytes;
-  const read = { address, taskId, span, isWhole, token, traceparent: options.traceparent };
+  const read = { address, taskId, span, isWhole, isAhead, token, traceparent };
   await options.pieceClient.read(read, sink, signal);
 }
 

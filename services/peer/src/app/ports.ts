@@ -164,6 +164,8 @@ export interface ParentRead {
   readonly span: ByteSpan;
   /** Whether the span is all of the content. */
   readonly isWhole: boolean;
+  /** The parent may have to wait for what is asked: nothing else may wait with it. */
+  readonly isAhead?: boolean;
   readonly token: string;
   readonly traceparent: string;
 }

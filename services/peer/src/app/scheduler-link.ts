@@ -5,6 +5,7 @@ import type {
   Lease,
   LeaseEnd,
   Pending,
+  PieceDigests,
   Recheck,
 } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type {
@@ -34,6 +35,7 @@ export interface AssignmentTarget {
   leaseEnd(end: LeaseEnd): void;
   recheck(recheck: Recheck): void;
   dropTask(drop: DropTask): void;
+  pieceDigests(named: PieceDigests): void;
   liveLeaseIds(): readonly string[];
   liveRequests(): Iterable<{ readonly request: TaskRequested; readonly traceparent: string }>;
   /** Breaks everything off. Resolves when it is accounted for. */
@@ -296,7 +298,7 @@ export class SchedulerLink {
       case "dropTask":
         return this.#target?.dropTask(kind.value);
       case "pieceDigests":
-        return undefined;
+        return this.#target?.pieceDigests(kind.value);
       case "receipts":
         this.#resends.receipted(kind.value.downloadIds);
         return this.#journal.receipted(kind.value.downloadIds);

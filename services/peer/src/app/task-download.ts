@@ -8,6 +8,7 @@ import { type AttachedRequest, AttachedRequests } from "./attached-requests.ts";
 import { ContentCheck } from "./content-check.ts";
 import { NOBODY_WAITS } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
+import { ExpectedDigests } from "./expected-digests.ts";
 import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
 import { type EndedFetch, type FetchOrder, isForClients, trafficOf } from "./fetch-order.ts";
@@ -37,7 +38,8 @@ export class TaskDownload implements ReadableTask {
   readonly #board: FetchBoard;
   readonly #watch: AnswerWatch;
   readonly #requests: AttachedRequests;
-  readonly #knownParents = new KnownParents();
+  readonly #expected: ExpectedDigests;
+  readonly #knownParents: KnownParents;
   readonly #originPatience: OriginPatience;
   readonly #failures: FetchFailures;
   readonly #endedLeases = new EndedLeases();
@@ -55,6 +57,8 @@ export class TaskDownload implements ReadableTask {
     this.#requests = new AttachedRequests(stored);
     this.#heirs = new Heirs(this, this.#requests, services);
     this.#unpin = stored.pin();
+    this.#expected = new ExpectedDigests(stored.held.size);
+    this.#knownParents = new KnownParents(this.#expected);
     this.#originPatience = new OriginPatience(services.clock, services.random);
     this.#failures = new FetchFailures(
       {
@@ -155,6 +159,11 @@ export class TaskDownload implements ReadableTask {
   promised(ms: number): void {
     this.#requests.dropOpenAnswers();
     this.#watch.promised(ms);
+  }
+
+  /** The scheduler said what pieces must have. */
+  learn(digests: Iterable<readonly [number, Uint8Array]>): void {
+    this.#expected.learn(digests);
   }
 
   /** Carries out a lease. */

@@ -5,6 +5,7 @@ import type {
   Lease,
   LeaseEnd,
   Pending,
+  PieceDigests,
   Recheck,
 } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
@@ -22,6 +23,8 @@ import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
 import { leasedDescription } from "./leased-description.ts";
 import { answerTo, type FirstAnswer, newOpening, type Opening } from "./opening.ts";
 import { ParkedLeases } from "./parked-leases.ts";
+import { recheckPieces } from "./recheck.ts";
+import { RecentDigests } from "./recent-digests.ts";
 import { TaskDownload } from "./task-download.ts";
 import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
 
@@ -42,12 +45,14 @@ export class TaskRegistry implements AssignmentTarget {
   /** Requests that are being opened: leases for them wait until their client is attached. */
   readonly #openings = new Map<string, Opening>();
   readonly #parked = new ParkedLeases();
+  readonly #recentDigests: RecentDigests;
   readonly #unhurried: UnhurriedLeases;
   #isStopped = false;
 
   constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
     this.#store = store;
     this.#services = { ...services, forget: (taskId) => this.#forget(taskId) };
+    this.#recentDigests = new RecentDigests(store, services);
     this.#unhurried = new UnhurriedLeases(services.clock, (taskId, lease) =>
       this.#inBackground(lease, this.#acceptForItself(taskId, lease)),
     );
@@ -156,6 +161,7 @@ export class TaskRegistry implements AssignmentTarget {
       if (this.#downloads.get(taskId) === download) this.#downloads.delete(taskId);
     });
     this.#downloads.set(taskId, download);
+    download.learn(this.#recentDigests.of(taskId));
     return download;
   }
 
@@ -237,15 +243,7 @@ export class TaskRegistry implements AssignmentTarget {
   recheck(recheck: Recheck): void {
     const taskId = parseTaskId(recheck.taskId);
     const stored = taskId === undefined ? undefined : this.#store.get(taskId);
-    if (stored === undefined) return;
-    const report = async (): Promise<void> => {
-      const damaged = await stored.recheck(recheck.pieceIndexes);
-      this.#services.log.warn("pieces checked again", {
-        task: recheck.taskId,
-        damagedCount: damaged.length,
-      });
-    };
-    report().catch((error: unknown) => this.#services.log.error("recheck failed", { error }));
+    if (stored !== undefined) recheckPieces(stored, recheck.pieceIndexes, this.#services.log);
   }
 
   dropTask(drop: DropTask): void {
@@ -265,6 +263,11 @@ export class TaskRegistry implements AssignmentTarget {
     this.#unhurried.drop(taskId);
     this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));
     this.#forget(taskId);
+  }
+
+  pieceDigests(said: PieceDigests): void {
+    const heard = this.#recentDigests.hear(said);
+    if (heard !== undefined) this.#downloads.get(heard.taskId)?.learn(heard.digests);
   }
 
   liveLeaseIds(): readonly string[] {
@@ -381,6 +384,7 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   #forget(taskId: TaskId): void {
+    this.#recentDigests.forget(taskId);
     this.#store.remove(taskId).catch((error: unknown) => {
       this.#services.log.error("task could not be removed", {
         task: taskId,

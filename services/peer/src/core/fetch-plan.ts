@@ -9,17 +9,20 @@ import {
 } from "@lacewing/contracts/pieces.ts";
 
 /**
- * The runs of neighbouring pieces that are left of `pieces` (ascending) after `isTaken` is asked; each run is one read.
+ * The runs of neighbouring pieces, `runPieceCountMax` at most, that are left of `pieces` (ascending) after `isTaken` is asked; each
+ * run is one read.
  */
 export function runsToFetch(
   pieces: Iterable<number>,
   isTaken: (pieceIndex: number) => boolean,
+  runPieceCountMax = Infinity,
 ): PieceRange[] {
   const runs: PieceRange[] = [];
   for (const index of pieces) {
     if (isTaken(index)) continue;
     const last = runs.at(-1);
-    if (last !== undefined && last.start + last.count === index) last.count++;
+    const isNext = last !== undefined && last.start + last.count === index;
+    if (isNext && last.count < runPieceCountMax) last.count++;
     else runs.push({ start: index, count: 1 });
   }
   return runs;

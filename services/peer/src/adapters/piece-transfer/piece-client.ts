@@ -51,10 +51,10 @@ export function createPieceClient(limits: Partial<PieceClientLimits> = {}): Piec
   return {
     read: async (request, sink, signal) => {
       signal.throwIfAborted();
-      const { span, isWhole } = request;
+      const { span, isWhole, isAhead = false } = request;
       if (span.end <= span.start) return;
       mustBeHeaderText(request);
-      const isSmall = isWhole && span.end <= BULK_CONTENT_BYTES_MAX;
+      const isSmall = isWhole && !isAhead && span.end <= BULK_CONTENT_BYTES_MAX;
       await (isSmall ? bulk.read(request, sink, signal) : readAlone(pool, request, sink, signal));
     },
     close: () => {
