@@ -80,6 +80,30 @@ describe("a read ahead of its piece", () => {
     expect(read.isRight()).toBe(true);
   });
 
+  test("waits for a small content alone, not in one exchange with others", async () => {
+    await using parent = await startParent();
+    using pieces = startPieceClient();
+    const small = content.subarray(0, 1000);
+    const tasks = await Promise.all(
+      ["a", "b"].map(async (name) => created(parent, aTask(name, small.length))),
+    );
+    const reads = tasks.map(async (task) => {
+      const { bytes, sink } = memorySink(0, small.length);
+      const token = aToken(task, { ahead: true });
+      const read = aRead(parent.server.address, task, undefined, token);
+      await pieces.read({ ...read, isAhead: true }, sink, never);
+      return bytes.equals(small);
+    });
+    const all = Promise.all(reads);
+    all.catch(() => undefined);
+    await isParked(parent, 2);
+    for (const task of tasks) {
+      await fillTask(task, small);
+      parent.arrivals.arrived(task.description.taskId);
+    }
+    expect(await all).toEqual([true, true]);
+  });
+
   test("is answered at once where the piece is held already", async () => {
     await using parent = await startParent();
     const task = await created(parent, description);

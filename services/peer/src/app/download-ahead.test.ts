@@ -138,6 +138,21 @@ describe("a lease ahead", () => {
   });
 });
 
+test("what was said of a content that is dropped is not believed of the next one under its name", async () => {
+  world.onRequest((request) => world.grantAhead(request, PARENT, content, { granted: ALL }));
+  const client = world.client(url);
+  await waitFor("all requests", () => world.pieceClient.reads.length === 4, { intervalMs: 2 });
+  const { taskId } = world.waiting;
+  world.sayDigests(taskId, Buffer.alloc(content.length), [3]);
+  world.controlPlane.assign({ $case: "dropTask", value: { taskId, reason: "retired" } });
+  expect(String((await client.done).error)).toMatch(/dropped/);
+  const next = world.client(url);
+  await waitFor("all again", () => world.pieceClient.reads.length === 8, { intervalMs: 2 });
+  world.sayDigests(taskId, content, ALL);
+  expect((await next.done).bytes.equals(content)).toBe(true);
+  expect(world.origin.sentBytes).toBe(0);
+});
+
 test("digests that make no sense are ignored, and what follows is understood", async () => {
   world.onRequest((request) => world.grantAhead(request, PARENT, content, { granted: ALL }));
   const client = world.client(url);
