@@ -30,6 +30,8 @@ const FAR_PIECES = 0.75;
  * reports and digests travel for long there are more.
  */
 const GAP_PIECES = 3;
+/** And as many more as come in this time: reports are packed, and a host has other things to do now and then. */
+const GAP_MS = 250;
 /** A content of fewer pieces has come before relays pay. */
 const PIECES_MIN = 16;
 /** When the first reader holds more they are not begun: all that would have to go through its link first. */
@@ -87,7 +89,7 @@ function planRelays(view: MatchView): Relays | undefined {
   return {
     members: new Set(members),
     planned: treesOver(members, root),
-    gapMax: GAP_PIECES + Math.ceil(control / RELAY_STRIPES),
+    gapMax: GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task)) / RELAY_STRIPES),
     releasedCount: 0,
     reviewedAtMs: view.nowMs,
     isOver: false,
@@ -113,9 +115,13 @@ function canRelay(peer: Peer): boolean {
 }
 
 /** Pieces that come while a grant and the word of what came of it travel: as with the first lease and its first piece. */
-function piecesOfControl({ describedAtMs, firstPieceAtMs }: Task, grantedAtMs: number): number {
-  const pieceMs = Math.max(1, firstPieceAtMs - describedAtMs);
-  return (describedAtMs - grantedAtMs) / pieceMs;
+function piecesOfControl(task: Task, grantedAtMs: number): number {
+  return (task.describedAtMs - grantedAtMs) / pieceMsOf(task);
+}
+
+/** What the first reader's first piece took. */
+function pieceMsOf({ describedAtMs, firstPieceAtMs }: Task): number {
+  return Math.max(1, firstPieceAtMs - describedAtMs);
 }
 
 /** For each stripe a binary tree: those that pass the stripe on, from the root down, then those that pass the other one on. */
