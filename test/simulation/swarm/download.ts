@@ -1,11 +1,9 @@
-import type {
-  LeaseEnded,
-  PiecesFailed,
-} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { LeaseEnded } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
 import { BlockedReader } from "@lacewing/peer/core/blocked-reader.ts";
 import { dropOldest } from "@lacewing/peer/core/drop-oldest.ts";
 import { Alarm } from "./alarm.ts";
+import { Claims } from "./claims.ts";
 import type { Copy } from "./copy.ts";
 import {
   ALONE_PIECES_MAX,
@@ -19,6 +17,7 @@ import {
 } from "./deadlines.ts";
 import { PieceWaiters } from "./piece-waiters.ts";
 import { type Fetch, type Lease, newFetch } from "./fetch.ts";
+import { failedPieces } from "./messages.ts";
 import type { SimHost } from "./sim-host.ts";
 import type { World } from "./world.ts";
 
@@ -42,7 +41,7 @@ export class Download {
   readonly #world: World;
   readonly #host: SimHost;
   readonly #fetches = new Map<string, Fetch>();
-  readonly #claims: Uint8Array;
+  readonly #claims: Claims;
   /** Pieces on their way, and fetches that wait for one that another brings. */
   readonly #carried = new Set<number>();
   readonly #waiting = new Set<Fetch>();
@@ -71,7 +70,7 @@ export class Download {
     this.taskId = task.taskId;
     this.pieceBytes = task.pieceBytes;
     this.lastPieceBytes = task.lengthBytes - (copy.pieceCount - 1) * task.pieceBytes;
-    this.#claims = new Uint8Array(copy.pieceCount);
+    this.#claims = new Claims(copy);
   }
 
   get liveLeaseIds(): readonly string[] {
@@ -89,7 +88,9 @@ export class Download {
     if (this.#fetches.has(lease.leaseId) || this.#recentLeaseIds.has(lease.leaseId)) return;
     const { endpoint } = this.#host;
     if (lease.requestId !== "" && this.requestId === undefined) {
-      this.#report(lease.leaseId, lease.parentHostId, lease.pieces, "cancelled", 0, 0);
+      const { leaseId, parentHostId, pieces } = lease;
+      const nothing = { bytes: 0, durationMs: 0 };
+      this.#report({ leaseId, parentHostId, pieces, reason: "cancelled", ...nothing });
       return;
     }
     if (lease.isOpen && !this.isDescribed) {
@@ -153,7 +154,7 @@ export class Download {
     const patienceMs = Math.max(durationMs, BEGIN_MS + this.pieceBytes / SLOWEST_BYTES_PER_MS);
     const fetch = newFetch({ leaseId, lease, parent, pieces, patienceMs, beganAtMs: nowMs });
     this.#fetches.set(leaseId, fetch);
-    for (const piece of pieces) this.#claim(piece, 1);
+    for (const piece of pieces) this.#claims.change(piece, 1);
     this.#patience.ringBy(nowMs + patienceMs);
     this.#world.queue.after(2 * this.#world.scenario.network.latencyMs, () => this.#connect(fetch));
   }
@@ -189,7 +190,7 @@ export class Download {
     }
     let piece = fetch.pieces[fetch.at];
     while (piece !== undefined && this.copy.has(piece)) {
-      this.#claim(piece, -1);
+      this.#claims.change(piece, -1);
       piece = fetch.pieces[++fetch.at];
     }
     if (piece === undefined) {
@@ -215,8 +216,7 @@ export class Download {
     const source = parent?.endpoint ?? network.origin;
     fetch.job = network.carry(source, this.#host.endpoint, bytes, () => {
       fetch.job = undefined;
-      if (fetch.isOver) this.#world.wastedBytes += bytes;
-      else this.#verify(fetch, piece, bytes);
+      this.#verify(fetch, piece, bytes);
     });
   }
 
@@ -226,16 +226,14 @@ export class Download {
   }
 
   #verify(fetch: Fetch, piece: number, bytes: number): void {
-    if (fetch.lease?.isAhead !== true || this.#knownDigests.has(piece)) {
-      this.#arrived(fetch, piece, bytes);
-      return;
-    }
-    fetch.isUnverified = true;
-    this.#lateDigests.add(piece, () => {
+    const take = (): void => {
       fetch.isUnverified = false;
       if (fetch.isOver) this.#world.wastedBytes += bytes;
       else this.#arrived(fetch, piece, bytes);
-    });
+    };
+    fetch.isUnverified = fetch.lease?.isAhead === true && !this.#knownDigests.has(piece);
+    if (fetch.isUnverified) this.#lateDigests.add(piece, take);
+    else take();
   }
 
   /** Somebody brings the piece no longer: who waited for that looks again. */
@@ -257,7 +255,7 @@ export class Download {
     fetch.bytes += bytes;
     fetch.progressAtMs = nowMs;
     fetch.at++;
-    this.#claim(piece, -1);
+    this.#claims.change(piece, -1);
     if (this.copy.add(piece, nowMs)) {
       this.#world.pieceHeld(this.copy, piece);
       this.isDirty = true;
@@ -273,7 +271,7 @@ export class Download {
   /** The client reads on, as far as it can. */
   #read(): void {
     const { cursor } = this.copy;
-    if (this.requestId === undefined || this.#claims[cursor] !== 0) return;
+    if (this.requestId === undefined || this.#claims.has(cursor)) return;
     if (this.#reader.waits(cursor, this.#world.queue.nowMs)) this.#host.readerBlocked(this);
   }
 
@@ -293,37 +291,21 @@ export class Download {
     if (reason !== "cancelled" && fetch.parent !== undefined)
       this.#knownParents.delete(fetch.parent);
     if (fetch.lease !== undefined) {
+      const { leaseId, bytes, lease, beganAtMs } = fetch;
+      const { parentHostId } = lease;
+      const durationMs = this.#world.queue.nowMs - beganAtMs;
       const missing = fetch.pieces.filter((piece) => !this.copy.has(piece));
-      const durationMs = this.#world.queue.nowMs - fetch.beganAtMs;
       const pieces = wrongPiece === undefined ? missing : [wrongPiece];
-      const { parentHostId } = fetch.lease;
-      this.#report(fetch.leaseId, parentHostId, pieces, reason, fetch.bytes, durationMs);
+      this.#report({ leaseId, parentHostId, pieces, reason, bytes, durationMs });
     }
-    this.#world.failureCounts.set(reason, (this.#world.failureCounts.get(reason) ?? 0) + 1);
+    const { failureCounts } = this.#world;
+    failureCounts.set(reason, (failureCounts.get(reason) ?? 0) + 1);
     const isAloneAtOrigin = fetch.lease === undefined && fetch.parent === undefined;
     this.#expectBy(isAloneAtOrigin ? ORIGIN_REST_MS : NEXT_WORD_MS);
   }
 
-  #report(
-    leaseId: string,
-    parentHostId: string,
-    pieceIndexes: readonly number[],
-    reason: FailureReason,
-    bytes: number,
-    durationMs: number,
-  ): void {
-    const value: PiecesFailed = {
-      taskId: this.taskId,
-      leaseId,
-      parentHostId,
-      pieceIndexes: [...pieceIndexes],
-      reason,
-      detail: "",
-      bytes,
-      durationMs,
-      retryAfterMs: 0,
-    };
-    this.#host.say([{ $case: "piecesFailed", value }]);
+  #report(failed: Parameters<typeof failedPieces>[1]): void {
+    this.#host.say([{ $case: "piecesFailed", value: failedPieces(this.taskId, failed) }]);
   }
 
   #stop(fetch: Fetch): void {
@@ -331,7 +313,7 @@ export class Download {
     this.#fetches.delete(fetch.leaseId);
     this.#recentLeaseIds.add(fetch.leaseId);
     dropOldest(this.#recentLeaseIds, RECENT_LEASES_MAX);
-    for (const piece of fetch.pieces.slice(fetch.at)) this.#claim(piece, -1);
+    for (const piece of fetch.pieces.slice(fetch.at)) this.#claims.change(piece, -1);
     if (fetch.job !== undefined || fetch.isUnverified) this.#release(fetch.pieces[fetch.at] ?? -1);
     if (fetch.job !== undefined) {
       const { parent } = fetch;
@@ -384,7 +366,7 @@ export class Download {
 
   /** The scheduler's word is overdue: it is asked once more, then the host goes on alone. */
   #look(): void {
-    if (this.requestId === undefined || this.#missing().length === 0) return;
+    if (this.requestId === undefined || this.#claims.missing().length === 0) return;
     if (!this.#hasAskedAgain) {
       this.#hasAskedAgain = true;
       this.#host.request(this, this.requestId);
@@ -397,7 +379,7 @@ export class Download {
 
   #goOnAlone(): void {
     this.#world.aloneCount++;
-    const missing = this.#missing();
+    const missing = this.#claims.missing();
     const leaseId = `alone-${++this.#aloneCount}`;
     for (const parent of this.#knownParents) {
       const pieces = missing.filter((piece) => parent.holds(this.copy.task, piece));
@@ -408,19 +390,6 @@ export class Download {
     if (this.#host.spec.canReadOrigin && this.#world.isOriginUp)
       this.#begin(leaseId, undefined, undefined, missing, 0);
     else this.#expectBy(ORIGIN_REST_MS);
-  }
-
-  #claim(piece: number, change: 1 | -1): void {
-    this.#claims[piece] = (this.#claims[piece] ?? 0) + change;
-  }
-
-  /** Pieces that are neither held nor being fetched. */
-  #missing(): number[] {
-    const missing: number[] = [];
-    for (let piece = 0; piece < this.copy.pieceCount; piece++) {
-      if (!this.copy.has(piece) && this.#claims[piece] === 0) missing.push(piece);
-    }
-    return missing;
   }
 
   bytesOf(piece: number): number {

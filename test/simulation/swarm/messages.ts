@@ -1,4 +1,5 @@
-import type { Event } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type { FailureReason } from "@lacewing/contracts/events/reasons.ts";
+import type { Event, PiecesFailed } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 
 /** What a host publishes: events of one slice, or about itself. */
 export interface HostMessage {
@@ -53,4 +54,20 @@ export function digestOf(piece: number): Uint8Array {
   new DataView(digest.buffer).setUint32(4, piece);
   digests.set(piece, digest);
   return digest;
+}
+
+/** What a host says of pieces that did not arrive. */
+export function failedPieces(
+  taskId: string,
+  failed: {
+    readonly leaseId: string;
+    readonly parentHostId: string;
+    readonly pieces: readonly number[];
+    readonly reason: FailureReason;
+    readonly bytes: number;
+    readonly durationMs: number;
+  },
+): PiecesFailed {
+  const { pieces, ...rest } = failed;
+  return { taskId, ...rest, pieceIndexes: [...pieces], detail: "", retryAfterMs: 0 };
 }
