@@ -8,7 +8,11 @@ const PIECE_BYTES = 4 * MIB;
 const OPENER = "host-0";
 
 /** Hosts that want a content at the same time; the first reads it from the origin, and has its first piece. */
-function crowd(hostCount: number, announced: { uploadSlots?: number; idc?: string } = {}) {
+function crowd(
+  hostCount: number,
+  announced: { uploadSlots?: number; idc?: string } = {},
+  originRanges = false,
+) {
   const world = new SchedulerWorld();
   for (let number = 0; number < hostCount; number++) {
     world.announce(`host-${number}`, number === 1 ? announced : {});
@@ -16,7 +20,8 @@ function crowd(hostCount: number, announced: { uploadSlots?: number; idc?: strin
     world.decide();
   }
   world.advance(1);
-  world.describe(OPENER, { lengthBytes: PIECE_COUNT * PIECE_BYTES, pieceLengthBytes: PIECE_BYTES });
+  const layout = { lengthBytes: PIECE_COUNT * PIECE_BYTES, pieceLengthBytes: PIECE_BYTES };
+  world.describe(OPENER, { ...layout, originRanges });
   world.decide();
   world.advance(100);
   world.hold(OPENER, [0]);
@@ -80,23 +85,83 @@ test("a scheduler that listens again tells all digests that it knows", () => {
 });
 
 test("who does not take what its parent has loses the lease, and so does everybody who gets the pieces through it", () => {
-  const { world } = crowd(20);
+  const { world } = crowd(16);
   const [slow] = relayed(world).filter(({ parentHostId }) => parentHostId === OPENER);
   const stripe = (slow?.pieces[0]?.start ?? 0) % 2;
   const through = relayed(world).filter(({ pieces }) => (pieces[0]?.start ?? 0) % 2 === stripe);
   const others = relayed(world).filter((lease) => !through.includes(lease));
-  world.hold(
-    OPENER,
-    Array.from({ length: 12 }, (_, piece) => piece),
-  );
-  for (const { childHostId } of others) world.hold(childHostId, [1 - stripe, 3 - stripe]);
-  const ended = world.advance(200).filter(({ kind }) => kind === "lease_end");
+  const some = Array.from({ length: 20 }, (_, piece) => piece);
+  world.advance(200);
+  world.hold(OPENER, some);
+  world.decide();
+  for (const { childHostId } of others)
+    world.hold(
+      childHostId,
+      some.filter((piece) => piece % 2 !== stripe),
+    );
+  world.advance(200);
+  // Digests that were told just now nobody can have used.
+  const early = through.filter(({ outcome }) => outcome !== "live");
+  const ended = world.advance(400).filter(({ kind }) => kind === "lease_end");
 
+  expect(through).toHaveLength(15);
+  expect(early).toEqual([]);
   // All of one stripe, and with that most of everything: then nobody relays any more.
   expect(through.map(({ outcome }) => outcome)).toEqual(through.map(() => "lagging"));
   expect(ended.length).toBeGreaterThanOrEqual(through.length);
   expect(relayed(world)).toEqual([]);
   expect(world.grants.at(-1)?.reason).not.toContain("relay");
+});
+
+test("a digest that is missing still is told again every second", () => {
+  const { world } = crowd(6);
+  world.hold(OPENER, [0, 1]);
+  world.decide();
+  const again = world.advance(1_000).filter(({ kind }) => kind === "digests");
+
+  expect(again.map(({ hostId }) => hostId).toSorted()).toEqual(
+    [1, 2, 3, 4, 5].map((n) => `host-${n}`),
+  );
+  expect(again[0]).toMatchObject({ pieceIndexes: [0, 1] });
+});
+
+test("an origin that gives each reader less than hosts send is shared after all", () => {
+  const { world } = crowd(6, {}, true);
+  for (let piece = 1; piece < 16; piece++) {
+    world.hold(
+      OPENER,
+      Array.from({ length: piece + 1 }, (_, index) => index),
+    );
+    world.decide();
+    for (let number = 1; number < 6; number++)
+      world.hold(
+        `host-${number}`,
+        Array.from({ length: piece + 1 }, (_, index) => index),
+      );
+    for (let step = 0; step < 4; step++) world.advance(200);
+  }
+
+  expect(relayed(world)).toEqual([]);
+  expect(world.state.tasks.get(TASK)?.relays?.isOver).toBe(true);
+});
+
+test("nobody is blamed when the first reader gets next to nothing and leases ahead run out", () => {
+  const { world } = crowd(9);
+  const opener = world.state.hosts.get(OPENER);
+  const leases = relayed(world);
+  for (let second = 0; second < 45; second += 5) {
+    world.advance(5_000);
+    for (let number = 0; number < 9; number++) world.request(`host-${number}`);
+    // Its own lease lives on.
+    if (second === 20) world.hold(OPENER, [0, 1]);
+  }
+
+  expect(leases.some(({ outcome }) => outcome === "expired")).toBe(true);
+  expect(relayed(world)).toEqual([]);
+  expect(opener?.slotShare).toBe(1);
+  const peers = [...(world.state.tasks.get(TASK)?.peers.values() ?? [])];
+  expect(peers.flatMap(({ avoided }) => [...(avoided?.keys() ?? [])])).toEqual([]);
+  expect(peers.some(({ host }) => host.isSilent)).toBe(false);
 });
 
 test("what does not come any more is not waited for: the lease of a parent's parent ends, and with it all that hang on it", () => {

@@ -23,8 +23,8 @@ const FLOORS = [
   { name: "s8", efficiencyMin: 0.93, originMax: 1.001, zoneMax: 1.001 },
   { name: "s9-2%", efficiencyMin: 0.84, originMax: 1.001, zoneMax: 1.001 },
   { name: "s9-10%", efficiencyMin: 0.86, originMax: 1.001, zoneMax: 1.001 },
-  { name: "s10-1", efficiencyMin: 0.9, originMax: 1.001, zoneMax: 1.001 },
-  { name: "s10-5", efficiencyMin: 0.84, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s10-1", efficiencyMin: 0.88, originMax: 1.001, zoneMax: 1.001 },
+  { name: "s10-5", efficiencyMin: 0.79, originMax: 1.001, zoneMax: 1.001 },
   { name: "s10-lossy", efficiencyMin: 0.8, originMax: 1.02, zoneMax: 1.02 },
 ] as const;
 

@@ -18,6 +18,7 @@ import type { Paces } from "./pace.ts";
 import { PaceWatch } from "./pace-watch.ts";
 import { PiecePatience } from "./piece-patience.ts";
 import { type PieceClient, type StoredTask, TransferError } from "./ports.ts";
+import { DIGEST_MS_MAX } from "./late-digests.ts";
 import { patienceMs, silenceMs } from "../core/lease-fit.ts";
 import { Progress } from "./progress.ts";
 import { readsInTurn } from "./reads-in-turn.ts";
@@ -306,7 +307,7 @@ export class FetchBoard {
         paces: this.#services.paces,
         watch: this.#watch,
         silenceMs: isFromOrigin ? undefined : silenceMs(order.lease?.durationMs ?? 0),
-        ahead: isAhead(order) ? { digestMsMax: waitMs } : undefined,
+        ahead: isAhead(order) ? { digestMsMax: Math.min(waitMs, DIGEST_MS_MAX) } : undefined,
         signal: fetch.abort.signal,
         events: {
           arrived: isAhead(order) ? arrived : () => undefined,

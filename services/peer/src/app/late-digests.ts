@@ -3,6 +3,9 @@ import type { PieceDigests } from "./expected-digests.ts";
 import { followingAbort } from "./following-abort.ts";
 import { TransferError } from "./ports.ts";
 
+/** A digest is waited for no longer: a scheduler that lives says it again every second, and without one a host goes on alone. */
+export const DIGEST_MS_MAX = 10_000;
+
 /** What the pieces of one read of a parent must have, where some of it may come after the bytes. */
 export class LateDigests {
   readonly #digests: PieceDigests;

@@ -14,6 +14,7 @@ import type { State, Task } from "../core/state.ts";
 import {
   ASSIGNMENT_MESSAGE_BYTES_MAX,
   RECEIPTS_PER_MESSAGE_MAX,
+  AHEAD_TOKEN_GRACE_MS,
   TOKEN_GRACE_MS,
 } from "./limits.ts";
 import type { AssignmentSender, DownloadRow, LeaseSigner } from "./ports.ts";
@@ -146,7 +147,8 @@ export class Dispatcher {
     const isFromOrigin = lease.parentHostId === "";
     const { leaseId, taskId, childHostId, parentHostId, durationMs, reason } = lease;
     const pieces = [...lease.pieces];
-    const expiresAtMs = Math.round(this.#ports.clock.now()) + durationMs + TOKEN_GRACE_MS;
+    const graceMs = lease.isAhead ? AHEAD_TOKEN_GRACE_MS : TOKEN_GRACE_MS;
+    const expiresAtMs = Math.round(this.#ports.clock.now()) + durationMs + graceMs;
     const claims = {
       leaseId,
       taskId,

@@ -21,6 +21,8 @@ export const RETRY_BACKOFF = { firstMs: 50, maxMs: 2_000 } as const;
 export const FENCE_ATTEMPTS_MAX = 20;
 /** A token outlives its lease by this much: the child may work through a queue, and clocks differ. */
 export const TOKEN_GRACE_MS = 10 * 60_000;
+/** Likewise of a lease ahead, under which hundreds of pieces are asked for one after another. */
+export const AHEAD_TOKEN_GRACE_MS = 12 * 60 * 60_000;
 /** How often time itself is looked at: leases that ran out, answers that are due. */
 export const TICK_MS = 500;
 /** A tick that comes so late shows that the process stood still, or has far too much to do. */

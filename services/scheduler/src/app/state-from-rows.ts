@@ -4,8 +4,8 @@ import { addLease, addRequest, hostFor, peerFor, setKind, updateNeed } from "../
 import { newState, newTask, type Request, type State } from "../core/state.ts";
 import { leaseNumberOf } from "../core/lease-index.ts";
 import { PieceTable } from "../core/piece-sets.ts";
-import { isAheadOf } from "../core/evolve-grant.ts";
 import { Lease } from "../core/lease.ts";
+import { RELAY_REASON } from "../core/matching/relays.ts";
 import { takeTouched } from "../core/touched.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type {
@@ -127,20 +127,19 @@ function addLiveLease(state: State, row: LeaseRow): void {
   const parent = row.parentHostId === "" ? undefined : hostFor(state, row.parentHostId, "", 0);
   const number = leaseNumberOf(row.leaseId);
   if (!Number.isSafeInteger(number)) return;
-  const pieces = parsePieces(row.pieces);
   const lease = new Lease({
     number,
     decided: { slice: row.slice, epoch: row.epoch, decidedAtMs: row.grantedAtMs },
     child,
     parent,
-    pieces,
+    pieces: parsePieces(row.pieces),
     isOpen: row.isOpen,
     requestId: row.requestId,
     reason: row.reason,
     candidateCount: row.candidateCount,
     durationMs: row.durationMs,
     traceparent: row.traceparent,
-    isAhead: isAheadOf(pieces, parent?.peers.get(task.taskId)),
+    isAhead: row.reason.startsWith(RELAY_REASON),
   });
   lease.bytes = row.bytes;
   lease.transferMs = row.transferMs;

@@ -1,6 +1,6 @@
 import type { Answer } from "./answer.ts";
 import type { Lease } from "./lease.ts";
-import { RELAY_STRIPES } from "./matching/relays.ts";
+import { RELAY_STRIPES, type Relays } from "./matching/relays.ts";
 import type { Task } from "./state.ts";
 
 /** When so many of the leases have been ended, hosts are not alike: nobody relays any more. */
@@ -8,10 +8,23 @@ const RELEASED_SHARE_MAX = 0.1;
 /** How often they are looked at, and how much later for each member: it takes less than a hundredth of the time. */
 const REVIEW_MS = 100;
 const REVIEW_MS_PER_MEMBER = 0.1;
+/** A piece is missed where its digest was told so long ago. */
+const TOLD_MS = 250;
+/** So many times as many as relay want the content by now: they need more than the link of one first reader. */
+const GROWN_FACTOR = 3;
+/**
+ * Children of the first reader that had all it has, of so many looks at them: its links, and so those of others, could carry more than the origin
+ * gives one reader. Several readers may be given more.
+ */
+const CAUGHT_UP_SHARE_MAX = 0.8;
+const LOOKS_MIN = 40;
+/** A digest that is known and missing still is told again so often: the first word of it may be lost. */
+const RETELL_MS = 1_000;
 
 /**
  * Leases of relays that are to be ended, because the parent sends too slowly or the child takes too slowly: with it go those of everybody
- * who gets the stripe through that child. The rest of the stripe comes as everything else does. When many are ended, all are.
+ * who gets the stripe through that child. The rest of the stripe comes as everything else does. When many are ended, all are; likewise when
+ * relays have turned out to be of no use.
  */
 export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   const { relays } = task;
@@ -25,43 +38,76 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
     for (const lease of leases) {
       if (!lease.isAhead) continue;
       ahead.push(lease);
-      if (gapOf(lease, relays.gapMax) > relays.gapMax) lagging.add(lease);
+      if (gapOf(lease, relays, nowMs - TOLD_MS) > relays.gapMax) lagging.add(lease);
+      if (lease.parent === relays.root.host) noteFirst(relays, gapOf(lease, relays, nowMs));
     }
   }
   // Grows while it is walked.
   for (const lease of lagging) for (const next of passedOn(lease)) lagging.add(next);
   relays.releasedCount += lagging.size;
   const isMost = relays.releasedCount > RELEASED_SHARE_MAX * RELAY_STRIPES * relays.members.size;
-  relays.isOver = isMost || (ahead.length === 0 && relays.planned.length === 0);
-  return isMost ? ahead : [...lagging];
+  const isOver = isMost || isUseless(task, relays);
+  relays.isOver = isOver || (ahead.length === 0 && relays.planned.length === 0);
+  return isOver ? ahead : [...lagging];
 }
 
-/** Digests that have become known, for those who were granted the pieces ahead of it. */
-export function digestAnswers(task: Task): readonly Answer[] {
-  const { untoldDigests, taskId } = task;
-  if (untoldDigests.length === 0) return [];
+/** Digests that have become known, for those who were granted the pieces ahead of it; and again what may have been lost. */
+export function digestAnswers(task: Task, nowMs: number): readonly Answer[] {
+  if (task.aheadLeaseCount === 0) {
+    task.untoldDigests = [];
+    return [];
+  }
+  const { untoldDigests, relays, taskId } = task;
+  for (const piece of untoldDigests) relays?.toldAtMs.set(piece, nowMs);
+  const isAgain = nowMs - task.digestsRetoldAtMs >= RETELL_MS;
+  if (untoldDigests.length === 0 && !isAgain) return [];
   task.untoldDigests = [];
+  if (isAgain) task.digestsRetoldAtMs = nowMs;
   const answers: Answer[] = [];
-  if (task.aheadLeaseCount === 0) return answers;
   for (const { hostId, held, leases } of task.peers.values()) {
-    if (!leases.some(({ isAhead }) => isAhead)) continue;
-    const pieceIndexes = untoldDigests.filter((piece) => !held.has(piece));
-    if (pieceIndexes.length > 0) answers.push({ kind: "digests", hostId, taskId, pieceIndexes });
+    const ahead = leases.filter(({ isAhead }) => isAhead);
+    if (ahead.length === 0) continue;
+    const missed = isAgain ? ahead.flatMap((lease) => nextKnown(lease)) : [];
+    const pieces = new Set([...untoldDigests, ...missed].filter((piece) => !held.has(piece)));
+    if (pieces.size > 0)
+      answers.push({ kind: "digests", hostId, taskId, pieceIndexes: [...pieces] });
   }
   return answers;
 }
 
-/** How many pieces in a row the parent holds of what comes next under the lease; counted no further than it matters. */
-function gapOf({ parent, child, task, pieces, remainingCount }: Lease, gapMax: number): number {
+/** The first piece that is to come under the lease, when its digest is known. */
+function nextKnown({ pieces, child, task }: Lease): readonly number[] {
+  const next = pieces.find(({ start }) => child.leased.has(start))?.start;
+  return next !== undefined && task.digests?.has(next) === true ? [next] : [];
+}
+
+/**
+ * How many pieces the parent holds of what comes next under the lease, of those whose digests were told by then; counted no further than
+ * it matters.
+ */
+function gapOf({ parent, child, task, pieces }: Lease, relays: Relays, toldByMs: number): number {
   const held = parent?.peers.get(task.taskId)?.held;
-  // One piece each, and they come in order.
-  const next = Math.max(0, pieces.length - remainingCount);
   let gap = 0;
-  for (const { start } of pieces.slice(next, next + gapMax + 1)) {
-    if (held?.has(start) !== true || child.held.has(start)) return gap;
+  for (const { start } of pieces) {
+    if (!child.leased.has(start)) continue;
+    const toldAtMs = relays.toldAtMs.get(start) ?? 0;
+    if (held?.has(start) !== true || toldAtMs > toldByMs || gap > relays.gapMax) return gap;
     gap++;
   }
   return gap;
+}
+
+function noteFirst(relays: Relays, gap: number): void {
+  relays.lookedCount++;
+  if (gap === 0) relays.caughtUpCount++;
+}
+
+/** Whether several readers of the origin would serve everybody sooner. */
+function isUseless({ needyIds, hasOriginRanges }: Task, relays: Relays): boolean {
+  if (!hasOriginRanges || relays.root.held.isFull) return false;
+  if (needyIds.size > GROWN_FACTOR * relays.members.size) return true;
+  const { lookedCount, caughtUpCount } = relays;
+  return lookedCount >= LOOKS_MIN && caughtUpCount > CAUGHT_UP_SHARE_MAX * lookedCount;
 }
 
 /** Leases under which the child of a lease passes its stripe on. */

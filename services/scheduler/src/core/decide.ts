@@ -19,6 +19,7 @@ import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
 import { sharedStream } from "./matching/origin-sharing.ts";
 import { originReader } from "./matching/origin.ts";
+import { RELAY_REASON } from "./matching/relays.ts";
 import { pacedDueAtMs } from "./matching/pacing.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import { quietReadsOf } from "./matching/quiet-reads.ts";
@@ -116,7 +117,7 @@ function decideTask(turn: Turn, task: Task): void {
     const dueAtMs = pacedDueAtMs(task);
     if (dueAtMs < Infinity) state.work.pacedTasks.set(task, dueAtMs);
   }
-  for (const answer of digestAnswers(task)) turn.answers.push(answer);
+  for (const answer of digestAnswers(task, context.nowMs)) turn.answers.push(answer);
   for (const answer of answerRequests(task, context.nowMs)) turn.answers.push(answer);
   if (isHungry(task)) state.work.hungryTaskIds.add(task.taskId);
   else state.work.hungryTaskIds.delete(task.taskId);
@@ -221,6 +222,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   const leaseId = leaseIdOf(turn.decided, number);
   const request = match.requestId === "" ? peer.firstRequest : peer.requests.get(match.requestId);
   const { parent } = match;
+  const isAhead = match.reason.startsWith(RELAY_REASON);
   const value: LeaseGranted = {
     leaseId,
     taskId: task.taskId,
@@ -228,7 +230,8 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
     parentHostId: parent?.hostId ?? "",
     pieces: piecesOf(match),
     open: match.pieces.length === 0,
-    durationMs: leaseDurationMs(task.layout, parent?.host.bytesPerMs),
+    // The parent's pace says nothing about pieces that it has not got yet.
+    durationMs: leaseDurationMs(task.layout, isAhead ? 0 : parent?.host.bytesPerMs),
     reason: match.reason,
     candidateCount: match.candidateCount,
     requestId: request?.requestId ?? match.requestId,
@@ -257,6 +260,7 @@ function noteUpload(task: Task, parent: Peer, pieceCount: number): void {
 /** Whether time alone may bring the task something to do: somebody waits for pieces or for an answer. */
 function isHungry(task: Task): boolean {
   if (task.swarm === undefined) return task.needyIds.size > 0;
+  if (task.aheadLeaseCount > 0) return true;
   return task.swarm.needy.sizeOf(0) > 0 || task.promised.size > 0;
 }
 

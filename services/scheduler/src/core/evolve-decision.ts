@@ -47,7 +47,8 @@ export function evolveDecision(state: State, decision: Decision, context: Decisi
       const lease = must(state.leases.get(value.leaseId), `live lease ${value.leaseId}`);
       endLease(state, lease, value.reason, context.decidedAtMs);
       if (value.reason === "shared") lease.child.task.isOriginShared = true;
-      if (value.reason !== "expired") return;
+      // What was granted ahead may be late because of somebody further up, or of the origin.
+      if (value.reason !== "expired" || lease.isAhead) return;
       if (lease.parentHostId !== "")
         avoidParent(lease.child, lease.parentHostId, context.decidedAtMs, "hung");
       if (isChildSilent(lease, context.decidedAtMs)) noteSilence(state, lease, context.decidedAtMs);

@@ -7,6 +7,7 @@ import type { DecisionContext } from "./decision-context.ts";
 import { InvariantViolation, must, mustHold } from "./invariant.ts";
 import { addLease } from "./ledger.ts";
 import { Lease, leaseIdOf } from "./lease.ts";
+import { RELAY_REASON } from "./matching/relays.ts";
 import type { Peer, State } from "./state.ts";
 import { leaseNumberOf } from "./lease-index.ts";
 
@@ -53,7 +54,7 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
     candidateCount: value.candidateCount,
     durationMs: value.durationMs,
     traceparent: value.traceparent,
-    isAhead: isAheadOf(value.pieces, parent),
+    isAhead: value.reason.startsWith(RELAY_REASON),
   });
   addLease(state, child.task, lease);
   if (number >= (state.nextLeaseNumbers[slice] ?? 1)) state.nextLeaseNumbers[slice] = number + 1;
@@ -72,7 +73,8 @@ function mustFit({ value, child, parent }: Grant): void {
     throw new InvariantViolation(`lease ${leaseId} is neither open nor of pieces`);
   if (value.open && (task.layout !== undefined || task.openLeaseId !== undefined))
     throw new InvariantViolation(`a second open lease ${leaseId}`);
-  for (const range of value.pieces) mustFitPieces(leaseId, range, child, parent);
+  const isAhead = value.reason.startsWith(RELAY_REASON);
+  for (const range of value.pieces) mustFitPieces(leaseId, range, child, parent, isAhead);
 }
 
 function mustFitPieces(
@@ -80,31 +82,29 @@ function mustFitPieces(
   { start, count }: PieceRange,
   child: Peer,
   parent: Peer | undefined,
+  isAhead: boolean,
 ): void {
   const { layout } = child.task;
   const pieceCount = layout === undefined ? 0 : pieceCountOf(layout);
   if (start + count > pieceCount)
     throw new InvariantViolation(`lease ${leaseId}: a piece beyond the last, ${pieceCount - 1}`);
   for (let piece = start; piece < start + count; piece++) {
-    const misfit = misfitOf(piece, child, parent);
+    const misfit = misfitOf(piece, child, parent, isAhead);
     if (misfit !== undefined) throw new InvariantViolation(`lease ${leaseId}: ${misfit}`);
   }
 }
 
-function misfitOf(piece: number, child: Peer, parent: Peer | undefined): string | undefined {
-  if (parent !== undefined && !parent.held.has(piece) && !parent.leased.has(piece))
-    return `the parent neither holds nor gets piece ${piece}`;
+function misfitOf(
+  piece: number,
+  child: Peer,
+  parent: Peer | undefined,
+  isAhead: boolean,
+): string | undefined {
+  if (parent !== undefined && !parent.held.has(piece)) {
+    if (!isAhead) return `the parent does not hold piece ${piece}`;
+    if (!parent.leased.has(piece)) return `the parent neither holds nor gets piece ${piece}`;
+  }
   if (child.held.has(piece)) return `the child holds piece ${piece}`;
   if (child.leased.has(piece)) return `piece ${piece} is leased twice`;
   return undefined;
-}
-
-/** Whether the parent does not hold all of the pieces. */
-export function isAheadOf(pieces: readonly PieceRange[], parent: Peer | undefined): boolean {
-  if (parent === undefined) return false;
-  for (const { start, count } of pieces) {
-    for (let piece = start; piece < start + count; piece++)
-      if (!parent.held.has(piece)) return true;
-  }
-  return false;
 }

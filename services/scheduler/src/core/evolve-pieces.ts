@@ -198,7 +198,7 @@ function blame(
       return;
     case "busy":
       avoidParent(peer, parentHostId, atMs, "busy");
-      halveSlots(state, parentHostId);
+      if (lease?.isAhead !== true) halveSlots(state, parentHostId);
       return;
     case "malformed":
       // Who breaks the protocol will break it again.

@@ -53,7 +53,7 @@ export class Lease {
   isFromIdleParent = false;
   /** Whether it was expected to take a part of its child's link only: from another zone, or a slow host or origin. */
   isFromAfar = false;
-  /** Whether some of its pieces were on their way to its parent only when it was granted; see `matching/relays.ts`. */
+  /** Whether its parent may have been getting its pieces itself when it was granted; see `matching/relays.ts`. */
   readonly isAhead: boolean;
   /** How often its child was told again, as nothing was heard of it. */
   repeatCount = 0;

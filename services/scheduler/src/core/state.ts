@@ -155,11 +155,12 @@ export interface Task {
   /** When it was described, and when the first piece after that was told of; 0 before. Not projected either. */
   describedAtMs: number;
   firstPieceAtMs: number;
-  /** Who passes its pieces on to whom ahead of their first copy; and pieces whose digest is not told yet to those who wait for it. */
+  /** Who passes its pieces on to whom ahead of their first copy; and pieces whose digest is not told yet to those who wait for it, and when such were told again. */
   relays: Relays | undefined;
   /** Live leases that were granted ahead. */
   aheadLeaseCount: number;
   untoldDigests: number[];
+  digestsRetoldAtMs: number;
   /** Index for matching, from the first decision on; see `swarm/sync.ts`. */
   swarm: Swarm | undefined;
 }
@@ -328,6 +329,7 @@ export function newTask(taskId: string, slice: number, atMs: number): Task {
     relays: undefined,
     aheadLeaseCount: 0,
     untoldDigests: [],
+    digestsRetoldAtMs: 0,
     swarm: undefined,
   };
 }

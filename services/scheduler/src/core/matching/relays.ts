@@ -13,6 +13,8 @@ import type { MatchView } from "./view.ts";
  * lag there are no relays any more.
  */
 
+/** How the reasons of such leases begin. */
+export const RELAY_REASON = "relay ";
 /** Every such piece is of one stripe; and so many others does a host pass one stripe on to. */
 export const RELAY_STRIPES = 2;
 /** Whoever has more of it already is served as usual. */
@@ -34,8 +36,10 @@ const GAP_PIECES = 3;
 const GAP_MS = 250;
 /** A content of fewer pieces has come before relays pay. */
 const PIECES_MIN = 16;
+/** Where a piece takes longer, a parent that is asked for the next one of a stripe would not have it in the time in which it has to answer. */
+const PIECE_MS_MAX = 2_000;
 /** When the first reader holds more they are not begun: all that would have to go through its link first. */
-const BEGUN_PIECES_MAX = 16;
+const BEGUN_PIECES_MAX = 32;
 /** Pieces of one lease: its token names each. */
 const LEASE_PIECES_MAX = 512;
 /** Leases that a host serves ahead, of all its tasks together: they share its link without any turns. */
@@ -46,6 +50,13 @@ export interface Relays {
   readonly members: ReadonlySet<Peer>;
   /** Grants that have not been made yet, parents before children. */
   readonly planned: { readonly child: Peer; readonly parent: Peer; readonly stripe: number }[];
+  /** The first reader. */
+  readonly root: Peer;
+  /** When digests were told to all, by piece. */
+  readonly toldAtMs: Map<number, number>;
+  /** How often children of the first reader were looked at, and had all that it has. */
+  lookedCount: number;
+  caughtUpCount: number;
   /** More pieces that a child lacks and its parent holds show that one of them is slow. */
   readonly gapMax: number;
   releasedCount: number;
@@ -63,9 +74,12 @@ export function relay(view: MatchView): void {
   for (const { child, parent, stripe } of relays.planned) {
     if (view.isTurnFull()) break;
     made++;
+    // Some time may have passed since it was planned.
+    const isThere = task.peers.get(child.hostId) === child && child.requests.size > 0;
+    if ((!isThere && !child.isSeeding) || !isSource(parent)) continue;
     const pieces = stripePieces(child, parent, stripe, view.swarm.pieceCount);
     if (pieces.length === 0) continue;
-    const reason = `relay ${stripe + 1}/${RELAY_STRIPES}: ahead of the parent's own copy`;
+    const reason = `${RELAY_REASON}${stripe + 1}/${RELAY_STRIPES}: ahead of the parent's own copy`;
     view.grant(child, { parent, pieces, reason, candidateCount: 1, requestId: "" });
   }
   relays.planned.splice(0, made);
@@ -81,15 +95,25 @@ function planRelays(view: MatchView): Relays | undefined {
   // Something of it has come: how long grants travel, and pieces take, is known.
   if (heldCount === 0 || heldCount > BEGUN_PIECES_MAX) return undefined;
   if (swarm.pieceCount < PIECES_MIN || swarm.zones.length > 1 || !canRelay(root)) return undefined;
-  const control = piecesOfControl(task, stream.grantedAtMs);
-  if (task.needyIds.size > NEAR_MEMBERS_MAX && control < FAR_PIECES) return undefined;
+  if (pieceMsOf(task) > PIECE_MS_MAX) return undefined;
+  // The first lease took as long as a grant takes, and as the origin took to answer; those that ended say how much was which.
+  const control =
+    Math.max(task.controlMs, task.describedAtMs - stream.grantedAtMs) / pieceMsOf(task);
+  const isMany = task.needyIds.size > NEAR_MEMBERS_MAX;
+  if (isMany && task.controlMs < FAR_PIECES * pieceMsOf(task)) return undefined;
   const members = membersOf(task, root);
   if (members.length < MEMBERS_MIN) return undefined;
   shuffle(members, view.random);
   return {
+    root,
     members: new Set(members),
+    toldAtMs: new Map(),
+    lookedCount: 0,
+    caughtUpCount: 0,
     planned: treesOver(members, root),
-    gapMax: GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task)) / RELAY_STRIPES),
+    // What the first reader has now its children catch up with late, or never.
+    gapMax:
+      GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES),
     releasedCount: 0,
     reviewedAtMs: view.nowMs,
     isOver: false,
@@ -109,18 +133,13 @@ function membersOf(task: Task, root: Peer): Peer[] {
 
 function canRelay(peer: Peer): boolean {
   const { host } = peer;
-  const isFree =
-    host.uploadSlots >= RELAY_STRIPES && host.aheadLeaseCount + RELAY_STRIPES <= AHEAD_LEASES_MAX;
+  const slots = Math.min(AHEAD_LEASES_MAX, host.uploadSlots);
+  const isFree = host.aheadLeaseCount + RELAY_STRIPES <= slots;
   return isFree && isSource(peer) && !host.isSilent && !host.hasMissedAnnounce;
 }
 
-/** Pieces that come while a grant and the word of what came of it travel: as with the first lease and its first piece. */
-function piecesOfControl(task: Task, grantedAtMs: number): number {
-  return (task.describedAtMs - grantedAtMs) / pieceMsOf(task);
-}
-
 /** What the first reader's first piece took. */
-function pieceMsOf({ describedAtMs, firstPieceAtMs }: Task): number {
+export function pieceMsOf({ describedAtMs, firstPieceAtMs }: Task): number {
   return Math.max(1, firstPieceAtMs - describedAtMs);
 }
 

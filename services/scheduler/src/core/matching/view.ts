@@ -76,7 +76,9 @@ export function hasFreeSlot(host: Host, task: Task, policy: Policy): boolean {
     return host.uploadSlots > 0 && host.tinyLeaseCount < TINY_LEASES_PER_HOST_MAX;
   }
   const { serving, tinyLeaseCount, aheadLeaseCount } = host;
-  return serving.length - tinyLeaseCount - aheadLeaseCount < slotsOf(host, task, policy);
+  // What was granted ahead is part of a plan, but takes slots of the host all the same.
+  const slots = Math.min(slotsOf(host, task, policy), host.uploadSlots - aheadLeaseCount);
+  return serving.length - tinyLeaseCount - aheadLeaseCount < slots;
 }
 
 /** Whether the host delivers at a small part of the usual pace. */

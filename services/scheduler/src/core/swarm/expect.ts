@@ -36,7 +36,7 @@ export function noteLeaseOver(swarm: Swarm, lease: Lease, atMs: number): void {
   if (parent === undefined || source < 0) return;
   let restBytes = 0;
   for (const other of parent.serving) {
-    if (other !== lease) restBytes += bytesOf(other);
+    if (other !== lease && !other.isAhead) restBytes += bytesOf(other);
   }
   const bytesPerMs = parent.bytesPerMs === 0 ? swarm.usualBytesPerMs : parent.bytesPerMs;
   const restMs = restBytes === 0 ? 0 : restBytes / bytesPerMs;
@@ -56,7 +56,7 @@ export function noteSent(task: Task, lease: Lease, parent: Host): void {
   const endedAtMs = lease.grantedAtMs + travelMs + lease.transferMs;
   let sentAtMs = endedAtMs;
   for (const other of parent.serving) {
-    if (other === lease) continue;
+    if (other === lease || other.isAhead) continue;
     const beganAtMs = other.grantedAtMs + travelMs;
     const sharedMs = Math.max(0, endedAtMs - beganAtMs);
     // All of it: what of it has come meanwhile is in the half.
