@@ -5,7 +5,7 @@ import { newState, newTask, type Request, type State } from "../core/state.ts";
 import { leaseNumberOf } from "../core/lease-index.ts";
 import { PieceTable } from "../core/piece-sets.ts";
 import { Lease } from "../core/lease.ts";
-import { RELAY_REASON } from "../core/matching/relays.ts";
+import { isGrantedAhead } from "../core/matching/relays.ts";
 import { takeTouched } from "../core/touched.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import type {
@@ -139,7 +139,7 @@ function addLiveLease(state: State, row: LeaseRow): void {
     candidateCount: row.candidateCount,
     durationMs: row.durationMs,
     traceparent: row.traceparent,
-    isAhead: row.reason.startsWith(RELAY_REASON),
+    isAhead: isGrantedAhead(row.reason),
   });
   lease.bytes = row.bytes;
   lease.transferMs = row.transferMs;

@@ -19,7 +19,7 @@ import { must } from "./invariant.ts";
 import { matchTask } from "./matching/match-task.ts";
 import { sharedStream } from "./matching/origin-sharing.ts";
 import { originReader } from "./matching/origin.ts";
-import { RELAY_REASON } from "./matching/relays.ts";
+import { isGrantedAhead } from "./matching/relays.ts";
 import { pacedDueAtMs } from "./matching/pacing.ts";
 import { policyFor, weightOf } from "./matching/policy.ts";
 import { quietReadsOf } from "./matching/quiet-reads.ts";
@@ -222,7 +222,7 @@ function grant(turn: Turn, task: Task, peer: Peer, match: Match): void {
   const leaseId = leaseIdOf(turn.decided, number);
   const request = match.requestId === "" ? peer.firstRequest : peer.requests.get(match.requestId);
   const { parent } = match;
-  const isAhead = match.reason.startsWith(RELAY_REASON);
+  const isAhead = isGrantedAhead(match.reason);
   const value: LeaseGranted = {
     leaseId,
     taskId: task.taskId,

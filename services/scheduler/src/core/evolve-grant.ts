@@ -7,7 +7,7 @@ import type { DecisionContext } from "./decision-context.ts";
 import { InvariantViolation, must, mustHold } from "./invariant.ts";
 import { addLease } from "./ledger.ts";
 import { Lease, leaseIdOf } from "./lease.ts";
-import { RELAY_REASON } from "./matching/relays.ts";
+import { isGrantedAhead } from "./matching/relays.ts";
 import type { Peer, State } from "./state.ts";
 import { leaseNumberOf } from "./lease-index.ts";
 
@@ -39,7 +39,8 @@ export function grantOf(state: State, value: LeaseGranted, context: DecisionCont
 export function grantLease(state: State, grant: Grant, context: DecisionContext): Lease {
   const { value, number, child, parent } = grant;
   const { slice, epoch } = context;
-  mustFit(grant);
+  const isAhead = isGrantedAhead(value.reason);
+  mustFit(grant, isAhead);
   if (!Number.isSafeInteger(number) || state.leases.has(slice, epoch, number))
     throw new InvariantViolation(`lease ${value.leaseId} is granted twice, or is none`);
   const lease = new Lease({
@@ -54,7 +55,7 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
     candidateCount: value.candidateCount,
     durationMs: value.durationMs,
     traceparent: value.traceparent,
-    isAhead: value.reason.startsWith(RELAY_REASON),
+    isAhead,
   });
   addLease(state, child.task, lease);
   if (number >= (state.nextLeaseNumbers[slice] ?? 1)) state.nextLeaseNumbers[slice] = number + 1;
@@ -63,7 +64,7 @@ export function grantLease(state: State, grant: Grant, context: DecisionContext)
 
 // Asked of each grant: what is said of a misfit is made when there is one.
 
-function mustFit({ value, child, parent }: Grant): void {
+function mustFit({ value, child, parent }: Grant, isAhead: boolean): void {
   const { leaseId } = value;
   const { task } = child;
   if (!task.isCreated || task.state === "retired")
@@ -73,7 +74,6 @@ function mustFit({ value, child, parent }: Grant): void {
     throw new InvariantViolation(`lease ${leaseId} is neither open nor of pieces`);
   if (value.open && (task.layout !== undefined || task.openLeaseId !== undefined))
     throw new InvariantViolation(`a second open lease ${leaseId}`);
-  const isAhead = value.reason.startsWith(RELAY_REASON);
   for (const range of value.pieces) mustFitPieces(leaseId, range, child, parent, isAhead);
 }
 

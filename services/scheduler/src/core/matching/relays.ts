@@ -14,7 +14,7 @@ import type { MatchView } from "./view.ts";
  */
 
 /** How the reasons of such leases begin. */
-export const RELAY_REASON = "relay ";
+const RELAY_REASON = "relay ";
 /** Every such piece is of one stripe; and so many others does a host pass one stripe on to. */
 export const RELAY_STRIPES = 2;
 /** Whoever has more of it already is served as usual. */
@@ -62,6 +62,11 @@ export interface Relays {
   releasedCount: number;
   reviewedAtMs: number;
   isOver: boolean;
+}
+
+/** Whether a lease of this reason was granted ahead: the log and the table of leases say it by the reason. */
+export function isGrantedAhead(reason: string): boolean {
+  return reason.startsWith(RELAY_REASON);
 }
 
 /** Plans relays when they are of use, and makes the planned grants. */
