@@ -87,8 +87,8 @@ test("a host that is told to read ahead of its parent gets each piece when the p
   const { taskId } = second.world.waiting;
   second.world.sayDigests(taskId, content, [0]);
   await waitFor("the first piece", () => child.received() === MIB);
-  expect(first.heldCount()).toBe(2);
-  expect(second.heldCount()).toBe(1);
+  await waitFor("the parent to hold two pieces", () => first.heldCount() === 2);
+  await waitFor("the child to hold its first", () => second.heldCount() === 1);
   origin.open();
   await waitFor("the parent to hold everything", () => first.heldCount() === ALL.length);
   expect(child.received()).toBe(MIB);
