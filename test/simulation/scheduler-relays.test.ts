@@ -1,7 +1,7 @@
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import { expect, test } from "vitest";
 import { remainingOf } from "@lacewing/scheduler/core/leases.ts";
-import { kindsOf, MIB, SchedulerWorld, TASK } from "../support/scheduler-world.ts";
+import { applyEntry, kindsOf, MIB, SchedulerWorld, TASK } from "../support/scheduler-world.ts";
 
 const PIECE_COUNT = 32;
 const PIECE_BYTES = 4 * MIB;
@@ -111,6 +111,38 @@ test("who does not take what its parent has loses the lease, and so does everybo
   expect(ended.length).toBeGreaterThanOrEqual(through.length);
   expect(relayed(world)).toEqual([]);
   expect(world.grants.at(-1)?.reason).not.toContain("relay");
+});
+
+test("a scheduler that took over ends the leases of whoever lags, too", () => {
+  const { world: former } = crowd(16);
+  const some = Array.from({ length: 6 }, (_, piece) => piece);
+  for (let number = 0; number < 16; number++) former.hold(`host-${number}`, some);
+  former.decide();
+  former.hold(OPENER, [...some, 6, 7]);
+  const world = new SchedulerWorld();
+  for (const entry of former.log) applyEntry(world.state, entry);
+  world.nowMs = former.nowMs;
+  world.listenAgain();
+  world.decide();
+  const leases = relayed(world);
+  const slow = leases.find(({ parentHostId }) => parentHostId === OPENER)?.childHostId;
+  const all = Array.from({ length: PIECE_COUNT }, (_, piece) => piece);
+  world.advance(400);
+  // What came while nobody told digests is no lag.
+  const early = leases.filter(({ outcome }) => outcome !== "live");
+  world.hold(OPENER, all);
+  world.decide();
+  for (let number = 1; number < 16; number++)
+    if (`host-${number}` !== slow) world.hold(`host-${number}`, all);
+  world.advance(400);
+  world.advance(400);
+
+  expect(leases).toHaveLength(30);
+  expect(early).toEqual([]);
+  expect(leases.filter(({ childHostId }) => childHostId === slow)).toMatchObject([
+    { outcome: "lagging" },
+    { outcome: "lagging" },
+  ]);
 });
 
 test("a digest that is missing still is told again every second", () => {

@@ -1,6 +1,6 @@
 import type { Answer } from "./answer.ts";
 import type { Lease } from "./lease.ts";
-import { RELAY_STRIPES, type Relays } from "./matching/relays.ts";
+import { GAP_PIECES, RELAY_STRIPES, type Relays } from "./matching/relays.ts";
 import type { Task } from "./state.ts";
 
 /** When so many of the leases have been ended, hosts are not alike: nobody relays any more. */
@@ -18,6 +18,8 @@ const GROWN_FACTOR = 3;
  */
 const CAUGHT_UP_SHARE_MAX = 0.8;
 const LOOKS_MIN = 40;
+/** What a scheduler that took over lets pass besides: it does not know how long pieces, grants and reports take. */
+const RESTORED_GAP_PIECES = 8;
 /** A digest that is known and missing still is told again so often: the first word of it may be lost. */
 const RETELL_MS = 1_000;
 
@@ -27,6 +29,7 @@ const RETELL_MS = 1_000;
  * relays have turned out to be of no use.
  */
 export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
+  if (task.aheadLeaseCount > 0) task.relays ??= restoredRelays(task, nowMs);
   const { relays } = task;
   if (relays === undefined || relays.isOver) return [];
   const reviewMs = Math.max(REVIEW_MS, REVIEW_MS_PER_MEMBER * relays.members.size);
@@ -49,6 +52,35 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   const isOver = isMost || isUseless(task, relays);
   relays.isOver = isOver || (ahead.length === 0 && relays.planned.length === 0);
   return isOver ? ahead : [...lagging];
+}
+
+/**
+ * Relays that another scheduler has planned, as far as live leases say it: whoever lags holds up others here as there. What its children lack
+ * now is none of their doing: nobody told them digests for a while.
+ */
+function restoredRelays(task: Task, nowMs: number): Relays | undefined {
+  const ahead = [...task.peers.values()].flatMap(({ leases }) =>
+    leases.filter(({ isAhead }) => isAhead),
+  );
+  const members = new Set(ahead.map(({ child }) => child));
+  const parents = ahead.flatMap(({ parent }) => parent?.peers.get(task.taskId) ?? []);
+  const root = parents.find((peer) => !members.has(peer)) ?? parents[0];
+  if (root === undefined) return undefined;
+  const relays = {
+    root,
+    members,
+    toldAtMs: new Map<number, number>(),
+    planned: [],
+    lookedCount: 0,
+    caughtUpCount: 0,
+    gapMax: Infinity,
+    releasedCount: 0,
+    reviewedAtMs: nowMs,
+    isOver: false,
+  };
+  let gapMax = 0;
+  for (const lease of ahead) gapMax = Math.max(gapMax, gapOf(lease, relays, nowMs));
+  return { ...relays, gapMax: gapMax + GAP_PIECES + RESTORED_GAP_PIECES };
 }
 
 /** Digests that have become known, for those who were granted the pieces ahead of it; and again what may have been lost. */

@@ -31,7 +31,7 @@ const FAR_PIECES = 0.75;
  * Pieces of its stripe that a child may lack though its parent is known to hold them: one is under way to it, and one to the other child. Where
  * reports and digests travel for long there are more.
  */
-const GAP_PIECES = 3;
+export const GAP_PIECES = 3;
 /** And as many more as come in this time: reports are packed, and a host has other things to do now and then. */
 const GAP_MS = 250;
 /** A content of fewer pieces has come before relays pay. */
