@@ -172,6 +172,26 @@ describe("a read ahead of its piece", () => {
   });
 });
 
+test("no child waits for so much that nothing is left for others", async () => {
+  await using parent = await startParent({ parkedOfChildMax: 1 });
+  const task = await created(parent, description);
+  const first = askFor(parent, 1, { childHostId: "greedy" });
+  await isParked(parent);
+  const more = askFor(parent, 0, { childHostId: "greedy" });
+  await expect(more.done).rejects.toMatchObject({ reason: "not_held" });
+  const other = askFor(parent, 0, { childHostId: "modest" });
+  await isParked(parent, 2);
+  await hold(parent, task, 1);
+  await first.done;
+  await isParked(parent, 1);
+  const again = askFor(parent, 2, { childHostId: "greedy" });
+  await isParked(parent, 2);
+  await hold(parent, task, 0);
+  await hold(parent, task, 2);
+  await Promise.all([other.done, again.done]);
+  expect([first, other, again].map((read) => read.isRight())).toEqual([true, true, true]);
+});
+
 describe("a read that does not wait", () => {
   test("is one under a lease of what the parent holds", async () => {
     await using parent = await startParent();

@@ -6,6 +6,8 @@ import type { PieceArrivals } from "../../app/piece-arrivals.ts";
 export const PARK_MS_MAX = 8_000;
 /** Reads that wait at once, each with a connection and a timer; those beyond are refused at once. */
 export const PARKED_COUNT_MAX = 512;
+/** And so many of them of one child: it asks for one piece at a time under each of its leases. */
+export const PARKED_OF_CHILD_MAX = 32;
 
 export interface ParkedReadsOptions {
   readonly arrivals: PieceArrivals;
@@ -13,6 +15,18 @@ export interface ParkedReadsOptions {
   readonly parkMsMax?: number | undefined;
   /** See {@link PARKED_COUNT_MAX}. */
   readonly parkedCountMax?: number | undefined;
+  /** See {@link PARKED_OF_CHILD_MAX}. */
+  readonly parkedOfChildMax?: number | undefined;
+}
+
+/** What a child waits for. */
+export interface ParkedRead {
+  readonly taskId: TaskId;
+  readonly childHostId: string;
+  /** Its answer. */
+  readonly response: ServerResponse;
+  /** Whether waiting is over; asked again with every piece of the task that comes. */
+  readonly isReady: () => boolean;
 }
 
 /** Requests of children that were told to ask for a piece before it is here. */
@@ -20,14 +34,17 @@ export class ParkedReads {
   readonly #arrivals: PieceArrivals;
   readonly #parkMsMax: number;
   readonly #parkedCountMax: number;
+  readonly #parkedOfChildMax: number;
+  readonly #countsByChild = new Map<string, number>();
   /** How to end each wait without its piece. */
   readonly #parked = new Set<() => void>();
   #isClosed = false;
 
-  constructor({ arrivals, parkMsMax, parkedCountMax }: ParkedReadsOptions) {
-    this.#arrivals = arrivals;
-    this.#parkMsMax = parkMsMax ?? PARK_MS_MAX;
-    this.#parkedCountMax = parkedCountMax ?? PARKED_COUNT_MAX;
+  constructor(options: ParkedReadsOptions) {
+    this.#arrivals = options.arrivals;
+    this.#parkMsMax = options.parkMsMax ?? PARK_MS_MAX;
+    this.#parkedCountMax = options.parkedCountMax ?? PARKED_COUNT_MAX;
+    this.#parkedOfChildMax = options.parkedOfChildMax ?? PARKED_OF_CHILD_MAX;
   }
 
   get count(): number {
@@ -38,19 +55,17 @@ export class ParkedReads {
     return this.#isClosed;
   }
 
-  /**
-   * Resolves when `isReady`, which is asked again with every piece of the task that comes; or when there is no more waiting: it took
-   * too long, too many wait, the child is gone or the server closes.
-   */
-  async until(isReady: () => boolean, taskId: TaskId, response: ServerResponse): Promise<void> {
+  /** Resolves when the read is ready, or there is no more waiting: it took too long, too many wait, the child is gone or the server closes. */
+  async until({ isReady, taskId, childHostId, response }: ParkedRead): Promise<void> {
     if (isReady() || response.destroyed || this.#isClosed) return;
-    if (this.#parked.size >= this.#parkedCountMax) return;
+    const ofChild = this.#countsByChild.get(childHostId) ?? 0;
+    if (this.#parked.size >= this.#parkedCountMax || ofChild >= this.#parkedOfChildMax) return;
     await new Promise<void>((resolve) => {
       const end = (): void => {
         clearTimeout(timer);
         unlisten();
         response.off("close", end);
-        this.#parked.delete(end);
+        if (this.#parked.delete(end)) this.#count(childHostId, -1);
         resolve();
       };
       const timer = setTimeout(end, this.#parkMsMax);
@@ -59,6 +74,7 @@ export class ParkedReads {
       });
       response.on("close", end);
       this.#parked.add(end);
+      this.#count(childHostId, 1);
     });
   }
 
@@ -66,5 +82,11 @@ export class ParkedReads {
   close(): void {
     this.#isClosed = true;
     for (const end of this.#parked) end();
+  }
+
+  #count(childHostId: string, change: 1 | -1): void {
+    const count = (this.#countsByChild.get(childHostId) ?? 0) + change;
+    if (count > 0) this.#countsByChild.set(childHostId, count);
+    else this.#countsByChild.delete(childHostId);
   }
 }

@@ -46,6 +46,7 @@ export interface PieceServerOptions {
   /** See {@link ParkedReads}. */
   readonly parkMsMax?: number;
   readonly parkedCountMax?: number;
+  readonly parkedOfChildMax?: number;
   /** Takes delegations of other hosts; `undefined`: none are taken here. */
   readonly delegations?: DelegationDoor | undefined;
   /** Asked before content is sent; default: as fast as it goes. */
@@ -243,7 +244,8 @@ class PieceService {
     if (typeof claims === "string") return refuse(response, `lease_${claims}`);
     const span = parsePieceRange(request.headers.range);
     if (claims.ahead && span !== undefined) {
-      await this.#parked.until(() => this.#isReady(taskId, span, claims), taskId, response);
+      const isReady = (): boolean => this.#isReady(taskId, span, claims);
+      await this.#parked.until({ taskId, childHostId: claims.childHostId, response, isReady });
       if (response.destroyed) return;
       if (this.#parked.isClosed) response.shouldKeepAlive = false;
     }
