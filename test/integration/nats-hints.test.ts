@@ -37,3 +37,31 @@ test("the scheduler hears what holds a peer's reader up, and refuses what is no 
   expect(log.entries.filter(({ event }) => event === "hint refused")).toHaveLength(1);
   await connection.close();
 });
+
+test("a NATS user who may publish no hints is told of once, and everything else goes on", async () => {
+  await using nats = await startTestNats();
+  await nats.restart({ denied: "lw.v1.hint.>" });
+  const heard: ReaderHint[] = [];
+  const connection = await nats.connect();
+  listenForHints(connection, createMemoryLog(), (hint) => heard.push(hint));
+  await connection.flush();
+  const log = createMemoryLog();
+  const controlPlane = new NatsControlPlane({ url: nats.url, hostId: hostId("reader"), log });
+  await waitFor("the peer is connected", () => controlPlane.isConnected);
+  const refusals = () =>
+    log.entries.filter(({ event }) => event.startsWith("the scheduler cannot be told"));
+
+  controlPlane.readerBlocked(taskId, 7);
+  await waitFor("the refusal", () => refusals().length > 0);
+  controlPlane.readerBlocked(taskId, 8);
+  controlPlane.readerBlocked(taskId, 9);
+  await connection.flush();
+
+  expect(controlPlane.isConnected).toBe(true);
+  await controlPlane.close();
+  const hint = "let this NATS user publish to lw.v1.hint.*.reader";
+  expect(refusals().map(({ fields }) => fields)).toEqual([{ hint }]);
+  expect(log.entries.filter(({ level }) => level === "error")).toEqual([]);
+  expect(heard).toEqual([]);
+  await connection.close();
+});

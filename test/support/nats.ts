@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { delimiter, join } from "node:path";
@@ -32,6 +32,8 @@ export interface TestNatsChange {
   readonly password?: string;
   /** The store is gone, as after the loss of a disk. */
   readonly isWiped?: boolean;
+  /** Subjects that nobody may publish to. */
+  readonly denied?: string;
 }
 
 /** The only login of a server with a password. */
@@ -91,12 +93,19 @@ export async function startTestNats(program?: NatsProgram): Promise<TestNats> {
   const connections: NatsConnection[] = [];
   let server: RunningProcess = await start();
 
-  async function start(password?: string): Promise<RunningProcess> {
+  async function rightsFile(denied: string): Promise<string> {
+    const path = dir.join("rights.conf");
+    await writeFile(path, rightsText(denied));
+    return path;
+  }
+
+  async function start(password?: string, denied?: string): Promise<RunningProcess> {
     const login = password === undefined ? undefined : { user: USER, pass: password };
     const loginArgs = login === undefined ? [] : ["--user", login.user, "--pass", login.pass];
+    const rightsArgs = denied === undefined ? [] : ["-c", await rightsFile(denied)];
     const started = await startProcess({
       command,
-      args: [...args, ...loginArgs],
+      args: [...args, ...loginArgs, ...rightsArgs],
       timeoutMs: SERVER_TIMEOUT_MS,
     });
     await waitFor("nats-server answers", async () => {
@@ -125,11 +134,11 @@ export async function startTestNats(program?: NatsProgram): Promise<TestNats> {
       await manager.streams.purge(stream);
       await connection.close();
     },
-    restart: async ({ password, isWiped = false } = {}) => {
+    restart: async ({ password, isWiped = false, denied } = {}) => {
       server.kill("SIGKILL");
       await server.result;
       if (isWiped) await rm(dir.path, { recursive: true });
-      server = await start(password);
+      server = await start(password, denied);
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all(connections.map((connection) => connection.close()));
@@ -138,6 +147,13 @@ export async function startTestNats(program?: NatsProgram): Promise<TestNats> {
       await dir[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Everybody is the same user, who may publish to anything else. */
+function rightsText(denied: string): string {
+  const permissions = { publish: { deny: [denied] } };
+  const users = [{ user: USER, password: USER, permissions }];
+  return JSON.stringify({ authorization: { users }, no_auth_user: USER });
 }
 
 async function freePort(): Promise<number> {
