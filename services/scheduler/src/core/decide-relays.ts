@@ -1,7 +1,7 @@
 import type { Answer } from "./answer.ts";
 import type { Lease } from "./lease.ts";
 import { GAP_PIECES, RELAY_STRIPES, type Relays } from "./matching/relays.ts";
-import type { Task } from "./state.ts";
+import type { Peer, Task } from "./state.ts";
 
 /** When so many of the leases have been ended, hosts are not alike: nobody relays any more. */
 const RELEASED_SHARE_MAX = 0.1;
@@ -18,8 +18,10 @@ const GROWN_FACTOR = 3;
  */
 const CAUGHT_UP_SHARE_MAX = 0.8;
 const LOOKS_MIN = 40;
-/** What a scheduler that took over lets pass besides: it does not know how long pieces, grants and reports take. */
-const RESTORED_GAP_PIECES = 8;
+/** For so long a scheduler that took over looks at what gaps are usual: what was said meanwhile comes late, and digests had not been told. */
+const LEARNING_MS = 2_000;
+/** Besides, it lets as many pieces pass as come in this time: it does not know how long grants and reports take. */
+const LEARNT_SPARE_MS = 500;
 /** A digest that is known and missing still is told again so often: the first word of it may be lost. */
 const RETELL_MS = 1_000;
 
@@ -35,15 +37,12 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   const reviewMs = Math.max(REVIEW_MS, REVIEW_MS_PER_MEMBER * relays.members.size);
   if (nowMs - relays.reviewedAtMs < reviewMs) return [];
   relays.reviewedAtMs = nowMs;
-  const ahead: Lease[] = [];
+  const ahead = aheadLeases(relays.members);
+  if (relays.learning !== undefined) learn(relays, relays.learning, ahead, nowMs);
   const lagging = new Set<Lease>();
-  for (const { leases } of relays.members) {
-    for (const lease of leases) {
-      if (!lease.isAhead) continue;
-      ahead.push(lease);
-      if (gapOf(lease, relays, nowMs - TOLD_MS) > relays.gapMax) lagging.add(lease);
-      if (lease.parent === relays.root.host) noteFirst(relays, gapOf(lease, relays, nowMs));
-    }
+  for (const lease of ahead) {
+    if (gapOf(lease, relays, nowMs - TOLD_MS) > gapMaxOf(lease, relays)) lagging.add(lease);
+    if (lease.parent === relays.root.host) noteFirst(relays, gapOf(lease, relays, nowMs));
   }
   // Grows while it is walked.
   for (const lease of lagging) for (const next of passedOn(lease)) lagging.add(next);
@@ -54,33 +53,48 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   return isOver ? ahead : [...lagging];
 }
 
-/**
- * Relays that another scheduler has planned, as far as live leases say it: whoever lags holds up others here as there. What its children lack
- * now is none of their doing: nobody told them digests for a while.
- */
+/** Relays that another scheduler has planned, as far as live leases say it: whoever lags holds up others here as there. */
 function restoredRelays(task: Task, nowMs: number): Relays | undefined {
-  const ahead = [...task.peers.values()].flatMap(({ leases }) =>
-    leases.filter(({ isAhead }) => isAhead),
-  );
-  const members = new Set(ahead.map(({ child }) => child));
-  const parents = ahead.flatMap(({ parent }) => parent?.peers.get(task.taskId) ?? []);
-  const root = parents.find((peer) => !members.has(peer)) ?? parents[0];
+  const peers = [...task.peers.values()];
+  const parents = aheadLeases(peers).flatMap(({ parent }) => parent?.peers.get(task.taskId) ?? []);
+  const isReader = ({ leases }: Peer) => leases.some(({ parent }) => parent === undefined);
+  const root = parents.find(isReader) ?? parents.find(({ held }) => held.isFull) ?? parents[0];
   if (root === undefined) return undefined;
-  const relays = {
+  // Whoever has its part of it already was one of them, too.
+  const hasPart = ({ held, leases }: Peer) => held.count > 0 || leases.length > 0;
+  return {
     root,
-    members,
-    toldAtMs: new Map<number, number>(),
+    members: new Set(peers.filter((peer) => peer !== root && hasPart(peer))),
+    toldAtMs: new Map(),
     planned: [],
     lookedCount: 0,
     caughtUpCount: 0,
     gapMax: Infinity,
+    usualGaps: new Map(),
+    learning: { sinceMs: nowMs, heldCount: root.held.count },
     releasedCount: 0,
     reviewedAtMs: nowMs,
     isOver: false,
   };
-  let gapMax = 0;
-  for (const lease of ahead) gapMax = Math.max(gapMax, gapOf(lease, relays, nowMs));
-  return { ...relays, gapMax: gapMax + GAP_PIECES + RESTORED_GAP_PIECES };
+}
+
+/** What a child lacks now it may go on lacking, however much it is. */
+function learn(
+  relays: Relays,
+  { sinceMs, heldCount }: NonNullable<Relays["learning"]>,
+  ahead: readonly Lease[],
+  nowMs: number,
+): void {
+  const elapsedMs = nowMs - sinceMs;
+  if (elapsedMs < LEARNING_MS) return;
+  for (const lease of ahead) relays.usualGaps.set(lease, gapOf(lease, relays, nowMs));
+  const spare = ((relays.root.held.count - heldCount) * LEARNT_SPARE_MS) / elapsedMs;
+  relays.gapMax = GAP_PIECES + Math.ceil(spare / RELAY_STRIPES);
+  relays.learning = undefined;
+}
+
+function aheadLeases(peers: Iterable<Peer>): readonly Lease[] {
+  return [...peers].flatMap(({ leases }) => leases.filter(({ isAhead }) => isAhead));
 }
 
 /** Digests that have become known, for those who were granted the pieces ahead of it; and again what may have been lost. */
@@ -117,16 +131,22 @@ function nextKnown({ pieces, child, task }: Lease): readonly number[] {
  * How many pieces the parent holds of what comes next under the lease, of those whose digests were told by then; counted no further than
  * it matters.
  */
-function gapOf({ parent, child, task, pieces }: Lease, relays: Relays, toldByMs: number): number {
+function gapOf(lease: Lease, relays: Relays, toldByMs: number): number {
+  const { parent, child, task, pieces } = lease;
   const held = parent?.peers.get(task.taskId)?.held;
+  const gapMax = gapMaxOf(lease, relays);
   let gap = 0;
   for (const { start } of pieces) {
     if (!child.leased.has(start)) continue;
     const toldAtMs = relays.toldAtMs.get(start) ?? 0;
-    if (held?.has(start) !== true || toldAtMs > toldByMs || gap > relays.gapMax) return gap;
+    if (held?.has(start) !== true || toldAtMs > toldByMs || gap > gapMax) return gap;
     gap++;
   }
   return gap;
+}
+
+function gapMaxOf(lease: Lease, { gapMax, usualGaps }: Relays): number {
+  return gapMax + (usualGaps.get(lease) ?? 0);
 }
 
 function noteFirst(relays: Relays, gap: number): void {

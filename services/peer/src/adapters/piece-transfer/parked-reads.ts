@@ -6,7 +6,7 @@ import type { PieceArrivals } from "../../app/piece-arrivals.ts";
 export const PARK_MS_MAX = 8_000;
 /** Reads that wait at once, each with a connection and a timer; those beyond are refused at once. */
 export const PARKED_COUNT_MAX = 512;
-/** And so many of them of one child: it asks for one piece at a time under each of its leases. */
+/** Reads of one child that wait at once: it asks for one piece at a time under each of its leases. */
 export const PARKED_OF_CHILD_MAX = 32;
 
 export interface ParkedReadsOptions {

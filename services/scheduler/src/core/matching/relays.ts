@@ -1,3 +1,4 @@
+import type { Lease } from "../lease.ts";
 import type { Peer, Task } from "../state.ts";
 import { isSource, wantsOf } from "../swarm/sync.ts";
 import type { MatchView } from "./view.ts";
@@ -58,7 +59,11 @@ export interface Relays {
   lookedCount: number;
   caughtUpCount: number;
   /** More pieces that a child lacks and its parent holds show that one of them is slow. */
-  readonly gapMax: number;
+  gapMax: number;
+  /** So many more where another scheduler planned them, by lease: what its child lacked for no fault of its own. */
+  readonly usualGaps: Map<Lease, number>;
+  /** That is being learnt: since when, and how many pieces the first reader held then. */
+  learning: { readonly sinceMs: number; readonly heldCount: number } | undefined;
   releasedCount: number;
   reviewedAtMs: number;
   isOver: boolean;
@@ -119,6 +124,8 @@ function planRelays(view: MatchView): Relays | undefined {
     // What the first reader has now its children catch up with late, or never.
     gapMax:
       GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES),
+    usualGaps: new Map(),
+    learning: undefined,
     releasedCount: 0,
     reviewedAtMs: view.nowMs,
     isOver: false,
