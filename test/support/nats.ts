@@ -32,7 +32,7 @@ export interface TestNatsChange {
   readonly password?: string;
   /** The store is gone, as after the loss of a disk. */
   readonly isWiped?: boolean;
-  /** Subjects that nobody may publish to. */
+  /** Subjects that nobody may publish to; without a password, and on the same store. */
   readonly denied?: string;
 }
 
