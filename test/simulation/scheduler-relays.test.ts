@@ -115,11 +115,11 @@ test("who does not take what its parent has loses the lease, and so does everybo
 });
 
 /** Another scheduler takes over from what the logs say: the first reader has read on for a while, and nobody had its digests. */
-function takenOver() {
+function takenOver(openedCount = 40) {
   const { world: former } = crowd(16, {}, true, 256);
   for (let number = 0; number < 16; number++) former.hold(`host-${number}`, upTo(6));
   former.decide();
-  former.hold(OPENER, upTo(40));
+  former.hold(OPENER, upTo(openedCount));
   const world = new SchedulerWorld();
   for (const entry of former.log) applyEntry(world.state, entry);
   world.nowMs = former.nowMs;
@@ -160,6 +160,45 @@ test("a scheduler that took over ends the leases of whoever lags, too, and no ot
     [last, "lagging"],
     [last, "lagging"],
   ]);
+});
+
+test("a scheduler that took over when the first reader had everything leaves those who report less often later", () => {
+  const { world, leases } = takenOver(256);
+  for (let step = 0; step < 50; step++) {
+    for (let number = 1; number < 16; number++)
+      if (step < 25 || step % 4 === 2 * (number % 2))
+        world.hold(`host-${number}`, upTo(6 + 5 * step));
+    world.advance(100);
+  }
+
+  expect(leases.filter(({ outcome }) => outcome === "lagging")).toEqual([]);
+});
+
+test("a scheduler that hears the broker again after a while lets hosts catch up", () => {
+  const { world } = crowd(16, {}, false, 256);
+  const leases = relayed(world);
+  world.advance(3_000);
+  world.listenAgain();
+  world.hold(OPENER, upTo(60));
+  world.decide();
+  for (let step = 0; step < 30; step++) {
+    for (let number = 0; number < 16; number++)
+      world.hold(`host-${number}`, upTo((number === 0 ? 60 : 2) + 3 * step));
+    world.advance(100);
+  }
+
+  expect(relayed(world)).toEqual(leases);
+});
+
+test("digests that are heard of just now nobody can have used, however long ago the last look was", () => {
+  const { world } = crowd(16);
+  const leases = relayed(world);
+  world.advance(200);
+  world.nowMs += 150;
+  world.hold(OPENER, upTo(20));
+  world.decide();
+
+  expect(relayed(world)).toEqual(leases);
 });
 
 test("a digest that is missing still is told again every second", () => {

@@ -18,7 +18,7 @@ const GROWN_FACTOR = 3;
  */
 const CAUGHT_UP_SHARE_MAX = 0.8;
 const LOOKS_MIN = 40;
-/** For so long a scheduler that took over looks at what gaps are usual: what was said meanwhile comes late, and digests had not been told. */
+/** For so long, or until anything comes, a scheduler that took over or was cut off learns what gaps are usual: much of what was said comes late. */
 const LEARNING_MS = 2_000;
 /** Besides, it lets as many pieces pass as come in this time: it does not know how long grants and reports take. */
 const LEARNT_SPARE_MS = 500;
@@ -37,8 +37,13 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   const reviewMs = Math.max(REVIEW_MS, REVIEW_MS_PER_MEMBER * relays.members.size);
   if (nowMs - relays.reviewedAtMs < reviewMs) return [];
   relays.reviewedAtMs = nowMs;
+  // They are told at the end of this turn: nobody can have them yet.
+  for (const piece of task.untoldDigests) relays.toldAtMs.set(piece, nowMs);
   const ahead = aheadLeases(relays.members);
-  if (relays.learning !== undefined) learn(relays, relays.learning, ahead, nowMs);
+  if (relays.learning !== undefined) {
+    learn(relays, relays.learning, ahead, nowMs);
+    return [];
+  }
   const lagging = new Set<Lease>();
   for (const lease of ahead) {
     if (gapOf(lease, relays, nowMs - TOLD_MS) > gapMaxOf(lease, relays)) lagging.add(lease);
@@ -62,7 +67,7 @@ function restoredRelays(task: Task, nowMs: number): Relays | undefined {
   if (root === undefined) return undefined;
   // Whoever has its part of it already was one of them, too.
   const hasPart = ({ held, leases }: Peer) => held.count > 0 || leases.length > 0;
-  return {
+  const relays: Relays = {
     root,
     members: new Set(peers.filter((peer) => peer !== root && hasPart(peer))),
     toldAtMs: new Map(),
@@ -70,25 +75,45 @@ function restoredRelays(task: Task, nowMs: number): Relays | undefined {
     lookedCount: 0,
     caughtUpCount: 0,
     gapMax: Infinity,
-    usualGaps: new Map(),
-    learning: { sinceMs: nowMs, heldCount: root.held.count },
+    usualGaps: new WeakMap(),
+    learning: undefined,
     releasedCount: 0,
     reviewedAtMs: nowMs,
     isOver: false,
   };
+  beginLearning(relays, nowMs);
+  return relays;
 }
 
-/** What a child lacks now it may go on lacking, however much it is. */
+/** Nobody lags until it is known what is usual: for a while nothing was heard, and nothing told. */
+export function beginLearning(relays: Relays, nowMs: number): void {
+  const heldCounts = new Map(
+    [...relays.members, relays.root].map((peer) => [peer, peer.held.count]),
+  );
+  relays.learning = { sinceMs: nowMs, heldCounts };
+  relays.gapMax = Infinity;
+}
+
+/** What a child lacks by now it may go on lacking, however much it is; and what comes to whoever gets most says how fast pieces come. */
 function learn(
   relays: Relays,
-  { sinceMs, heldCount }: NonNullable<Relays["learning"]>,
+  { sinceMs, heldCounts }: NonNullable<Relays["learning"]>,
   ahead: readonly Lease[],
   nowMs: number,
 ): void {
+  for (const lease of ahead) {
+    const gap = gapOf(lease, relays, nowMs);
+    relays.usualGaps.set(lease, Math.max(gap, relays.usualGaps.get(lease) ?? 0));
+  }
   const elapsedMs = nowMs - sinceMs;
   if (elapsedMs < LEARNING_MS) return;
-  for (const lease of ahead) relays.usualGaps.set(lease, gapOf(lease, relays, nowMs));
-  const spare = ((relays.root.held.count - heldCount) * LEARNT_SPARE_MS) / elapsedMs;
+  let comeCount = 0;
+  for (const [peer, count] of heldCounts) comeCount = Math.max(comeCount, peer.held.count - count);
+  if (comeCount === 0) {
+    beginLearning(relays, nowMs);
+    return;
+  }
+  const spare = (comeCount * LEARNT_SPARE_MS) / elapsedMs;
   relays.gapMax = GAP_PIECES + Math.ceil(spare / RELAY_STRIPES);
   relays.learning = undefined;
 }

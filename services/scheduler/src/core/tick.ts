@@ -1,5 +1,6 @@
 import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/decisions.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
+import { beginLearning } from "./decide-relays.ts";
 import { evolveDecision } from "./evolve-decision.ts";
 import { clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
@@ -123,6 +124,7 @@ export function listenAgain(state: State, nowMs: number): void {
   }
   for (const task of state.tasks.values()) {
     if (task.aheadLeaseCount > 0) tellDigestsAgain(task);
+    if (task.relays !== undefined) beginLearning(task.relays, nowMs);
     if (task.needyIds.size === 0 && task.isCreated) continue;
     markDirty(state, task);
     for (const hostId of task.needyIds) {

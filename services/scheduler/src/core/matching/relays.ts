@@ -60,10 +60,12 @@ export interface Relays {
   caughtUpCount: number;
   /** More pieces that a child lacks and its parent holds show that one of them is slow. */
   gapMax: number;
-  /** So many more where another scheduler planned them, by lease: what its child lacked for no fault of its own. */
-  readonly usualGaps: Map<Lease, number>;
-  /** That is being learnt: since when, and how many pieces the first reader held then. */
-  learning: { readonly sinceMs: number; readonly heldCount: number } | undefined;
+  /** So many more after something was not heard for a while, by lease: what its child lacked for no fault of its own. */
+  readonly usualGaps: WeakMap<Lease, number>;
+  /** That is being learnt: since when, and what each of them held then. */
+  learning:
+    | { readonly sinceMs: number; readonly heldCounts: ReadonlyMap<Peer, number> }
+    | undefined;
   releasedCount: number;
   reviewedAtMs: number;
   isOver: boolean;
@@ -124,7 +126,7 @@ function planRelays(view: MatchView): Relays | undefined {
     // What the first reader has now its children catch up with late, or never.
     gapMax:
       GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES),
-    usualGaps: new Map(),
+    usualGaps: new WeakMap(),
     learning: undefined,
     releasedCount: 0,
     reviewedAtMs: view.nowMs,
