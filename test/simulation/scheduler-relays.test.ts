@@ -174,6 +174,32 @@ test("a scheduler that took over when the first reader had everything leaves tho
   expect(leases.filter(({ outcome }) => outcome === "lagging")).toEqual([]);
 });
 
+test("a scheduler that took over while nothing came learns from when something comes", () => {
+  const { world, leases } = takenOver();
+  world.advance(1_900);
+  for (let step = 0; step < 50; step++) {
+    world.hold(OPENER, upTo(40 + 4 * step));
+    for (let number = 1; number < 16; number++)
+      if (step % 4 === 2 * (number % 2)) world.hold(`host-${number}`, upTo(6 + 4 * step));
+    world.advance(100);
+  }
+
+  expect(leases.filter(({ outcome }) => outcome === "lagging")).toEqual([]);
+});
+
+test("relays of which nothing is left are over, learnt or not", () => {
+  const { world } = crowd(9);
+  world.listenAgain();
+  for (let number = 0; number < 9; number++)
+    world.tell(`host-${number}`, { $case: "hostLeft", value: {} });
+  world.announce("host-9");
+  world.request("host-9");
+  world.advance(1_000);
+  world.advance(1_000);
+
+  expect(world.state.tasks.get(TASK)?.relays?.isOver).toBe(true);
+});
+
 test("a scheduler that hears the broker again after a while lets hosts catch up", () => {
   const { world } = crowd(16, {}, false, 256);
   const leases = relayed(world);

@@ -18,10 +18,12 @@ const GROWN_FACTOR = 3;
  */
 const CAUGHT_UP_SHARE_MAX = 0.8;
 const LOOKS_MIN = 40;
-/** For so long, or until anything comes, a scheduler that took over or was cut off learns what gaps are usual: much of what was said comes late. */
+/** For so long, from the first piece that comes, a scheduler that took over or was cut off learns what gaps are usual: much of what was said comes late. */
 const LEARNING_MS = 2_000;
 /** Besides, it lets as many pieces pass as come in this time: it does not know how long grants and reports take. */
 const LEARNT_SPARE_MS = 500;
+/** And no fewer than these where another scheduler planned the relays. */
+const RESTORED_GAP_PIECES = 16;
 /** A digest that is known and missing still is told again so often: the first word of it may be lost. */
 const RETELL_MS = 1_000;
 
@@ -41,6 +43,7 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   for (const piece of task.untoldDigests) relays.toldAtMs.set(piece, nowMs);
   const ahead = aheadLeases(relays.members);
   if (relays.learning !== undefined) {
+    relays.isOver = ahead.length === 0 && relays.planned.length === 0;
     learn(relays, relays.learning, ahead, nowMs);
     return [];
   }
@@ -75,6 +78,7 @@ function restoredRelays(task: Task, nowMs: number): Relays | undefined {
     lookedCount: 0,
     caughtUpCount: 0,
     gapMax: Infinity,
+    gapMaxLeast: RESTORED_GAP_PIECES,
     usualGaps: new WeakMap(),
     learning: undefined,
     releasedCount: 0,
@@ -105,16 +109,17 @@ function learn(
     const gap = gapOf(lease, relays, nowMs);
     relays.usualGaps.set(lease, Math.max(gap, relays.usualGaps.get(lease) ?? 0));
   }
-  const elapsedMs = nowMs - sinceMs;
-  if (elapsedMs < LEARNING_MS) return;
   let comeCount = 0;
   for (const [peer, count] of heldCounts) comeCount = Math.max(comeCount, peer.held.count - count);
   if (comeCount === 0) {
+    // While nothing comes nothing is learnt.
     beginLearning(relays, nowMs);
     return;
   }
+  const elapsedMs = nowMs - sinceMs;
+  if (elapsedMs < LEARNING_MS) return;
   const spare = (comeCount * LEARNT_SPARE_MS) / elapsedMs;
-  relays.gapMax = GAP_PIECES + Math.ceil(spare / RELAY_STRIPES);
+  relays.gapMax = Math.max(relays.gapMaxLeast, GAP_PIECES + Math.ceil(spare / RELAY_STRIPES));
   relays.learning = undefined;
 }
 

@@ -60,6 +60,8 @@ export interface Relays {
   caughtUpCount: number;
   /** More pieces that a child lacks and its parent holds show that one of them is slow. */
   gapMax: number;
+  /** And what it was when they were planned: never less. */
+  readonly gapMaxLeast: number;
   /** So many more after something was not heard for a while, by lease: what its child lacked for no fault of its own. */
   readonly usualGaps: WeakMap<Lease, number>;
   /** That is being learnt: since when, and what each of them held then. */
@@ -116,6 +118,9 @@ function planRelays(view: MatchView): Relays | undefined {
   const members = membersOf(task, root);
   if (members.length < MEMBERS_MIN) return undefined;
   shuffle(members, view.random);
+  // What the first reader has now its children catch up with late, or never.
+  const gapMax =
+    GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES);
   return {
     root,
     members: new Set(members),
@@ -123,9 +128,8 @@ function planRelays(view: MatchView): Relays | undefined {
     lookedCount: 0,
     caughtUpCount: 0,
     planned: treesOver(members, root),
-    // What the first reader has now its children catch up with late, or never.
-    gapMax:
-      GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES),
+    gapMax,
+    gapMaxLeast: gapMax,
     usualGaps: new WeakMap(),
     learning: undefined,
     releasedCount: 0,
