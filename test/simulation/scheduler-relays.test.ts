@@ -115,8 +115,8 @@ test("who does not take what its parent has loses the lease, and so does everybo
 });
 
 /** Another scheduler takes over from what the logs say: the first reader has read on for a while, and nobody had its digests. */
-function takenOver(openedCount = 40) {
-  const { world: former } = crowd(16, {}, true, 256);
+function takenOver(openedCount = 40, pieceCount = 256) {
+  const { world: former } = crowd(16, {}, true, pieceCount);
   for (let number = 0; number < 16; number++) former.hold(`host-${number}`, upTo(6));
   former.decide();
   former.hold(OPENER, upTo(openedCount));
@@ -175,12 +175,12 @@ test("a scheduler that took over when the first reader had everything leaves tho
 });
 
 test("a scheduler that took over while nothing came learns from when something comes", () => {
-  const { world, leases } = takenOver();
-  world.advance(1_900);
-  for (let step = 0; step < 50; step++) {
-    world.hold(OPENER, upTo(40 + 4 * step));
+  const { world, leases } = takenOver(40, 800);
+  for (let step = 0; step < 18; step++) world.advance(100);
+  for (let step = 0; step < 35; step++) {
+    world.hold(OPENER, upTo(40 + 20 * step));
     for (let number = 1; number < 16; number++)
-      if (step % 4 === 2 * (number % 2)) world.hold(`host-${number}`, upTo(6 + 4 * step));
+      if (step % 4 === 2 * (number % 2)) world.hold(`host-${number}`, upTo(6 + 20 * step));
     world.advance(100);
   }
 
