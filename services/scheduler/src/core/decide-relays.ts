@@ -1,6 +1,6 @@
 import type { Answer } from "./answer.ts";
 import type { Lease } from "./lease.ts";
-import { GAP_PIECES, RELAY_STRIPES, type Relays } from "./matching/relays.ts";
+import { GAP_PIECES, newRelays, RELAY_STRIPES, type Relays } from "./matching/relays.ts";
 import type { Peer, Task } from "./state.ts";
 
 /** When so many of the leases have been ended, hosts are not alike: nobody relays any more. */
@@ -70,21 +70,8 @@ function restoredRelays(task: Task, nowMs: number): Relays | undefined {
   if (root === undefined) return undefined;
   // Whoever has its part of it already was one of them, too.
   const hasPart = ({ held, leases }: Peer) => held.count > 0 || leases.length > 0;
-  const relays: Relays = {
-    root,
-    members: new Set(peers.filter((peer) => peer !== root && hasPart(peer))),
-    toldAtMs: new Map(),
-    planned: [],
-    lookedCount: 0,
-    caughtUpCount: 0,
-    gapMax: Infinity,
-    gapMaxLeast: RESTORED_GAP_PIECES,
-    usualGaps: new WeakMap(),
-    learning: undefined,
-    releasedCount: 0,
-    reviewedAtMs: nowMs,
-    isOver: false,
-  };
+  const members = peers.filter((peer) => peer !== root && hasPart(peer));
+  const relays = newRelays(root, members, RESTORED_GAP_PIECES, nowMs);
   beginLearning(relays, nowMs);
   return relays;
 }

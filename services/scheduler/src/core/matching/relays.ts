@@ -121,19 +121,29 @@ function planRelays(view: MatchView): Relays | undefined {
   // What the first reader has now its children catch up with late, or never.
   const gapMax =
     GAP_PIECES + Math.ceil((control + GAP_MS / pieceMsOf(task) + heldCount) / RELAY_STRIPES);
+  return { ...newRelays(root, members, gapMax, view.nowMs), planned: treesOver(members, root) };
+}
+
+/** With nothing planned. @param gapMaxLeast see {@link Relays}. */
+export function newRelays(
+  root: Peer,
+  members: Iterable<Peer>,
+  gapMaxLeast: number,
+  nowMs: number,
+): Relays {
   return {
     root,
     members: new Set(members),
+    planned: [],
     toldAtMs: new Map(),
     lookedCount: 0,
     caughtUpCount: 0,
-    planned: treesOver(members, root),
-    gapMax,
-    gapMaxLeast: gapMax,
+    gapMax: gapMaxLeast,
+    gapMaxLeast,
     usualGaps: new WeakMap(),
     learning: undefined,
     releasedCount: 0,
-    reviewedAtMs: view.nowMs,
+    reviewedAtMs: nowMs,
     isOver: false,
   };
 }
@@ -157,7 +167,7 @@ function canRelay(peer: Peer): boolean {
 }
 
 /** What the first reader's first piece took. */
-export function pieceMsOf({ describedAtMs, firstPieceAtMs }: Task): number {
+function pieceMsOf({ describedAtMs, firstPieceAtMs }: Task): number {
   return Math.max(1, firstPieceAtMs - describedAtMs);
 }
 
