@@ -141,17 +141,20 @@ export class FaultyDisk implements Disk {
   writeSync(fd: number, bytes: Uint8Array, stretch: Stretch): number {
     const { path, inode } = this.#fileOf(fd);
     const fault = this.#step("writeSync", path);
-    return this.#write(fault, inode, { bytes, stretch }, (part) =>
-      nodeDisk.writeSync(fd, bytes, part),
-    );
+    const part = this.#noteWrite(fault, inode, { bytes, stretch });
+    const count = nodeDisk.writeSync(fd, bytes, part);
+    failIfTorn(fault);
+    return count;
   }
 
   async write(fd: number, bytes: Uint8Array, stretch: Stretch): Promise<number> {
     const { path, inode } = this.#fileOf(fd);
     const fault = this.#step("write", path);
-    return this.#write(fault, inode, { bytes, stretch }, async (part) =>
-      this.#run(nodeDisk.write(fd, bytes, part)),
-    );
+    const part = this.#noteWrite(fault, inode, { bytes, stretch });
+    // Whoever hears of the failure may close the descriptor: the half that happens has happened by then.
+    const count = await this.#run(nodeDisk.write(fd, bytes, part));
+    failIfTorn(fault);
+    return count;
   }
 
   setLength(fd: number, lengthBytes: number): void {
@@ -272,21 +275,17 @@ export class FaultyDisk implements Disk {
     return fault;
   }
 
-  /** @returns what `write` returns for the part of it that happens. */
-  #write<T>(
+  /** @returns the part of a write that happens. */
+  #noteWrite(
     fault: DiskFault | undefined,
     inode: Inode | undefined,
     { bytes, stretch }: { readonly bytes: Uint8Array; readonly stretch: Stretch },
-    write: (part: Stretch) => T,
-  ): T {
+  ): Stretch {
     const part = fault === undefined ? stretch : half(stretch);
     const written = Buffer.from(bytes.subarray(part.at, part.at + part.length));
     inode?.changes.push({ position: part.position, bytes: written });
-    const result = write(part);
     if (fault === "torn crash") this.#isDead = true;
-    if (fault === "torn crash") throw new Error("the process is dead");
-    if (fault === "torn") throw failure("EIO", "a write");
-    return result;
+    return part;
   }
 
   async #run<T>(running: Promise<T>): Promise<T> {
@@ -326,6 +325,11 @@ const TAKES_SPACE: ReadonlySet<keyof Disk> = new Set([
 function failure(code: "EIO" | "ENOSPC", what: string): Error {
   const text = code === "EIO" ? "i/o error" : "no space left on device";
   return Object.assign(new Error(`${code}: ${text}, ${basename(what)}`), { code });
+}
+
+function failIfTorn(fault: DiskFault | undefined): void {
+  if (fault === "torn crash") throw new Error("the process is dead");
+  if (fault === "torn") throw failure("EIO", "a write");
 }
 
 function half({ at, length, position }: Stretch): Stretch {
