@@ -114,6 +114,41 @@ test("who does not take what its parent has loses the lease, and so does everybo
   expect(world.grants.at(-1)?.reason).not.toContain("relay");
 });
 
+test("hosts that are all busy and fall behind a little, all the time, go on relaying", () => {
+  const { world } = crowd(9, {}, false, 256);
+  const leases = relayed(world);
+  for (let step = 1; step < 120; step++) {
+    world.hold(OPENER, upTo(2 * step));
+    for (let number = 1; number < 9; number++)
+      world.hold(`host-${number}`, upTo(Math.floor(1.85 * step)));
+    world.advance(200);
+  }
+
+  expect(relayed(world)).toEqual(leases);
+});
+
+test("who stops after it has kept the pace for long loses its leases before it lacks another quarter of what it has", () => {
+  const { world } = crowd(16, {}, false, 512);
+  const leases = relayed(world);
+  const isParent = new Set(leases.map(({ parentHostId }) => parentHostId));
+  const last = leases.find(({ childHostId }) => !isParent.has(childHostId))?.childHostId;
+  const goOn = (from: number, to: number, isSlow: (hostId: string) => boolean = () => false) => {
+    for (let count = from; count < to; count += 2) {
+      for (let number = 0; number < 16; number++)
+        if (!isSlow(`host-${number}`)) world.hold(`host-${number}`, upTo(count));
+      world.advance(100);
+    }
+  };
+  goOn(2, 200);
+  const kept = relayed(world);
+  goOn(200, 250, (hostId) => hostId === last);
+
+  expect(kept).toEqual(leases);
+  expect(
+    leases.filter(({ outcome }) => outcome !== "live").map(({ childHostId }) => childHostId),
+  ).toEqual([last, last]);
+});
+
 /** Another scheduler takes over from what the logs say: the first reader has read on for a while, and nobody had its digests. */
 function takenOver(openedCount = 40, pieceCount = 256) {
   const { world: former } = crowd(16, {}, true, pieceCount);
