@@ -1,7 +1,5 @@
 const MIB = 2 ** 20;
 
-/** Content up to this length is cut into pieces of {@link PIECE_LENGTH_BYTES_MIN}. */
-const SMALL_CONTENT_BYTES_MAX = 64 * MIB;
 /** Shortest piece length; a last piece may be shorter. */
 export const PIECE_LENGTH_BYTES_MIN = MIB;
 /** Longest piece length: more would make a lease, a retry and a hash too coarse. */
@@ -13,13 +11,12 @@ const PIECE_COUNT_TARGET = 256;
 export const CONTENT_LENGTH_BYTES_MAX = 2 ** 44;
 
 /**
- * Bytes per piece of content of `lengthBytes`, by rule version 1: 1 MiB up to 64 MiB of content, then the power of two
- * next above length/256, between 4 and 64 MiB.
+ * Bytes per piece of content of `lengthBytes`, by rule version 2: the power of two next above length/256, between 1 and 64 MiB. (Version 1
+ * had none between 1 and 4 MiB: what each host passes on of a content comes later by the time that a piece takes.)
  */
 export function pieceLengthOf(lengthBytes: number): number {
-  if (lengthBytes <= SMALL_CONTENT_BYTES_MAX) return PIECE_LENGTH_BYTES_MIN;
-  const wanted = 2 ** Math.ceil(Math.log2(lengthBytes / PIECE_COUNT_TARGET));
-  return Math.min(PIECE_LENGTH_BYTES_MAX, Math.max(4 * MIB, wanted));
+  const wanted = 2 ** Math.ceil(Math.log2(Math.max(lengthBytes, 1) / PIECE_COUNT_TARGET));
+  return Math.min(PIECE_LENGTH_BYTES_MAX, Math.max(PIECE_LENGTH_BYTES_MIN, wanted));
 }
 
 /** Whether a piece length can have come from {@link pieceLengthOf} in this or a later version. */
