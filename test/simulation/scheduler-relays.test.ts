@@ -127,27 +127,30 @@ test("hosts that are all busy and fall behind a little, all the time, go on rela
   expect(relayed(world)).toEqual(leases);
 });
 
-test("who stops after it has kept the pace for long loses its leases before it lacks another quarter of what it has", () => {
-  const { world } = crowd(16, {}, false, 512);
-  const leases = relayed(world);
-  const isParent = new Set(leases.map(({ parentHostId }) => parentHostId));
-  const last = leases.find(({ childHostId }) => !isParent.has(childHostId))?.childHostId;
-  const goOn = (from: number, to: number, isSlow: (hostId: string) => boolean = () => false) => {
-    for (let count = from; count < to; count += 2) {
-      for (let number = 0; number < 16; number++)
-        if (!isSlow(`host-${number}`)) world.hold(`host-${number}`, upTo(count));
-      world.advance(100);
-    }
-  };
-  goOn(2, 200);
-  const kept = relayed(world);
-  goOn(200, 250, (hostId) => hostId === last);
+test.each([200, 460])(
+  "who stops after it has kept the pace for %i of 512 pieces loses its leases before it lacks 50",
+  (stop) => {
+    const { world } = crowd(16, {}, false, 512);
+    const leases = relayed(world);
+    const isParent = new Set(leases.map(({ parentHostId }) => parentHostId));
+    const last = leases.find(({ childHostId }) => !isParent.has(childHostId))?.childHostId;
+    const goOn = (from: number, to: number, isSlow: (hostId: string) => boolean = () => false) => {
+      for (let count = from; count < to; count += 2) {
+        for (let number = 0; number < 16; number++)
+          if (!isSlow(`host-${number}`)) world.hold(`host-${number}`, upTo(count));
+        world.advance(100);
+      }
+    };
+    goOn(2, stop);
+    const kept = relayed(world);
+    goOn(stop, stop + 50, (hostId) => hostId === last);
 
-  expect(kept).toEqual(leases);
-  expect(
-    leases.filter(({ outcome }) => outcome !== "live").map(({ childHostId }) => childHostId),
-  ).toEqual([last, last]);
-});
+    expect(kept).toEqual(leases);
+    expect(
+      leases.filter(({ outcome }) => outcome !== "live").map(({ childHostId }) => childHostId),
+    ).toEqual([last, last]);
+  },
+);
 
 /** Another scheduler takes over from what the logs say: the first reader has read on for a while, and nobody had its digests. */
 function takenOver(openedCount = 40, pieceCount = 256) {

@@ -5,14 +5,16 @@ import type { Peer, Task } from "./state.ts";
 
 /** When so many of the leases have been ended, hosts are not alike: nobody relays any more. */
 const RELEASED_SHARE_MAX = 0.1;
-/** How often they are looked at, and how much later for each member: it takes less than a hundredth of the time. */
+/** How often they are looked at, and how much later for each member: it takes some hundredths of the time. */
 const REVIEW_MS = 100;
 const REVIEW_MS_PER_MEMBER = 0.1;
 /**
- * Besides, a child may lack this part of all that has come to it: where hosts are busy all fall behind a little, all the time. To eight hosts
- * that shared two cores came 0.93 of what came to their parents.
+ * Besides, a child may lack this part of what has come under its lease: where hosts are busy all fall behind a little, all the time. To eight
+ * hosts that shared two cores came 0.93 of what came to their parents.
  */
 const DRIFT_SHARE_MAX = 0.125;
+/** But no more than this part of what is still to come: else whoever stops near the end would not be found. */
+const DRIFT_LEFT_SHARE_MAX = 0.25;
 /** A piece is missed where its digest was told so long ago. */
 const TOLD_MS = 250;
 /** So many times as many as relay want the content by now: they need more than the link of one first reader. */
@@ -55,7 +57,8 @@ export function laggingLeases(task: Task, nowMs: number): readonly Lease[] {
   const lagging = new Set<Lease>();
   for (const lease of ahead) {
     if (isBehind(lease, relays, nowMs - TOLD_MS)) lagging.add(lease);
-    if (lease.parent === relays.root.host) noteFirst(relays, gapOf(lease, relays, nowMs, 0));
+    if (lease.parent === relays.root.host)
+      noteFirst(relays, gapOf(lease, relays, nowMs, { gapMax: 0 }));
   }
   // Grows while it is walked.
   for (const lease of lagging) for (const next of passedOn(lease)) lagging.add(next);
@@ -152,21 +155,28 @@ function nextKnown({ pieces, child, task }: Lease): readonly number[] {
 /** Whether the child lacks more of what its parent holds than a host that is like the others. */
 function isBehind(lease: Lease, relays: Relays, toldByMs: number): boolean {
   const { child, pieces } = lease;
-  const comeCount = pieces.findIndex(({ start }) => child.leased.has(start));
-  const usual = relays.usualGaps.get(lease) ?? 0;
-  const gapMax = relays.gapMax + usual + DRIFT_SHARE_MAX * Math.max(0, comeCount);
-  return gapOf(lease, relays, toldByMs, gapMax) > gapMax;
+  const from = pieces.findIndex(({ start }) => child.leased.has(start));
+  if (from < 0) return false;
+  const drift = Math.min(DRIFT_SHARE_MAX * from, DRIFT_LEFT_SHARE_MAX * (pieces.length - from));
+  const gapMax = relays.gapMax + (relays.usualGaps.get(lease) ?? 0) + drift;
+  return gapOf(lease, relays, toldByMs, { gapMax, from }) > gapMax;
 }
 
 /**
  * How many pieces the parent holds of what comes next under the lease, of those whose digests were told by then; counted no further than
- * it matters.
+ * it matters, from a place before which everything has come.
  */
-function gapOf(lease: Lease, relays: Relays, toldByMs: number, gapMax = Infinity): number {
+function gapOf(
+  lease: Lease,
+  relays: Relays,
+  toldByMs: number,
+  { gapMax = Infinity, from = 0 } = {},
+): number {
   const { parent, child, task, pieces } = lease;
   const held = parent?.peers.get(task.taskId)?.held;
   let gap = 0;
-  for (const { start } of pieces) {
+  for (let at = from; at < pieces.length; at++) {
+    const { start } = pieces[at] ?? { start: 0 };
     if (!child.leased.has(start)) continue;
     const toldAtMs = relays.toldAtMs.get(start) ?? 0;
     if (held?.has(start) !== true || toldAtMs > toldByMs || gap > gapMax) return gap;
