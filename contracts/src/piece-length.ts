@@ -11,15 +11,15 @@ const PIECE_COUNT_TARGET = 256;
 export const CONTENT_LENGTH_BYTES_MAX = 2 ** 44;
 
 /**
- * Bytes per piece of content of `lengthBytes`, by rule version 2: the power of two next above length/256, between 1 and 64 MiB. (Version 1
- * had none between 1 and 4 MiB: what each host passes on of a content comes later by the time that a piece takes.)
+ * Bytes per piece of content of `lengthBytes`, by rule version 2: the power of two next above length/256, between 1 and 64 MiB. Version 1 cut
+ * content of 64 MiB to 1 GiB into pieces of 4 MiB.
  */
 export function pieceLengthOf(lengthBytes: number): number {
   const wanted = 2 ** Math.ceil(Math.log2(Math.max(lengthBytes, 1) / PIECE_COUNT_TARGET));
   return Math.min(PIECE_LENGTH_BYTES_MAX, Math.max(PIECE_LENGTH_BYTES_MIN, wanted));
 }
 
-/** Whether a piece length can have come from {@link pieceLengthOf} in this or a later version. */
+/** Whether a piece length can have come from {@link pieceLengthOf} in any version. */
 export function isPieceLength(value: number): boolean {
   return (
     Number.isInteger(value) &&

@@ -13,8 +13,9 @@ const description = aTask("cut", LENGTH_BYTES, { pieceLengthBytes: 2 * MIB });
 const otherLength = aTask("cut", LENGTH_BYTES + 1, { pieceLengthBytes: 4 * MIB });
 
 /** The place that is made for a request for which this lease waits. */
-async function created(store: MemoryPieceStore, lease: Lease | undefined) {
-  return createAsCut({ store, registry: { parked: () => lease } }, description, "request-1");
+async function created(store: MemoryPieceStore, lease: Lease | undefined, isDownloading = false) {
+  const registry = { parked: () => lease, isDownloading: () => isDownloading };
+  return createAsCut({ store, registry }, description, "request-1");
 }
 
 function pieceLengthOfPlace(place: StoredTask | StoreRefusal): number | StoreRefusal {
@@ -44,6 +45,11 @@ describe("content is stored in pieces", () => {
       Lease.fromPartial({ lengthBytes: LENGTH_BYTES, pieceLengthBytes: 3 * MIB }),
       2,
     ],
+    [
+      "of the rule when no version of it can have cut it like the lease",
+      Lease.fromPartial({ lengthBytes: LENGTH_BYTES, pieceLengthBytes: 16 * MIB }),
+      2,
+    ],
     ["of the rule without a lease", undefined, 2],
   ])("%s", async (_when, lease, mib) => {
     const place = await created(new MemoryPieceStore(), lease);
@@ -51,12 +57,27 @@ describe("content is stored in pieces", () => {
     expect(pieceLengthOfPlace(place)).toBe(mib * MIB);
   });
 
-  test("as they are held, whatever the lease says", async () => {
+  test.each([
+    ["as the lease says when what is held is no copy yet", false, false, 4],
+    ["as they are held when all of it was verified", true, false, 1],
+    ["as they are held while it is downloaded", false, true, 1],
+  ])("%s", async (_when, isVerified, isDownloading, mib) => {
+    const store = new MemoryPieceStore();
+    const held = await store.create({ ...description, pieceLengthBytes: MIB });
+    if (typeof held === "string") throw new TypeError(held);
+    vi.spyOn(held, "isVerified", "get").mockReturnValue(isVerified);
+    const create = vi.spyOn(store, "create");
+    const lease = Lease.fromPartial({ lengthBytes: LENGTH_BYTES, pieceLengthBytes: 4 * MIB });
+    await created(store, lease, isDownloading);
+
+    expect(create).toHaveBeenCalledWith({ ...description, pieceLengthBytes: mib * MIB });
+  });
+
+  test("as they are held without a lease", async () => {
     const store = new MemoryPieceStore();
     const held = await store.create({ ...description, pieceLengthBytes: 8 * MIB });
-    const lease = Lease.fromPartial({ lengthBytes: LENGTH_BYTES, pieceLengthBytes: 4 * MIB });
 
-    expect(await created(store, lease)).toBe(held);
+    expect(await created(store, undefined)).toBe(held);
   });
 
   test("of the rule when what is held is of another length", async () => {
