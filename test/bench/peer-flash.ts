@@ -17,7 +17,6 @@ import { waitFor } from "../support/wait-for.ts";
 import { BLOBS, makeBlob, RULES, say } from "./peer-lab.ts";
 
 const HOST_COUNT = 8;
-const SIZE_BYTES = 256 * 2 ** 20;
 const MAKESPAN_MAX = 1.25;
 const COPIES_MAX = 1.005;
 const ORIGIN_PORT = 8080;
@@ -28,7 +27,10 @@ const DOWNLOAD_TIMEOUT_MS = 10 * 60_000;
  * Hosts with links of their own want the same content at the same moment from an origin whose link is as narrow: together
  * through Lacewing, and each directly. Nobody can be done before the content has passed one link once: that is the bound.
  */
-export async function runFlashCrowdOnLinks(linkBitsPerSecond: number): Promise<void> {
+export async function runFlashCrowdOnLinks(
+  linkBitsPerSecond: number,
+  sizeBytes: number,
+): Promise<void> {
   const refusal = await networkRefusal();
   if (refusal !== undefined) {
     say(`skipped: no network namespaces with shaped links here (${refusal})`);
@@ -40,7 +42,7 @@ export async function runFlashCrowdOnLinks(linkBitsPerSecond: number): Promise<v
   if (originHost === undefined) throw new Error("the network has no hosts");
   const root = dir.join("root");
   await mkdir(join(root, BLOBS), { recursive: true });
-  const blob = await makeBlob(root, `flash-${process.pid}`, SIZE_BYTES);
+  const blob = await makeBlob(root, `flash-${process.pid}`, sizeBytes);
   await using origin = await startNginx({
     folder: dir.join("origin"),
     prefix: originHost.prefix,
@@ -63,12 +65,12 @@ export async function runFlashCrowdOnLinks(linkBitsPerSecond: number): Promise<v
   await waitUntilKnown(cluster, hosts.length);
   const through = `http://127.0.0.1:${PROXY_PORT}/url/${url}`;
   const together = await secondsOfAll(hosts, through);
-  const copies = ((await origin.sentBytes()).get(blob.path) ?? 0) / SIZE_BYTES;
+  const copies = ((await origin.sentBytes()).get(blob.path) ?? 0) / sizeBytes;
   const direct = await secondsOfAll(hosts, url);
-  const bound = (SIZE_BYTES * 8) / linkBitsPerSecond;
+  const bound = (sizeBytes * 8) / linkBitsPerSecond;
   const makespan = Math.max(...together) / bound;
   say(
-    `${hosts.length} hosts, ${formatSize(SIZE_BYTES)}, every link ${linkBitsPerSecond / 1e6} Mbit/s each way (tbf), bound ${bound.toFixed(1)} s`,
+    `${hosts.length} hosts, ${formatSize(sizeBytes)}, every link ${linkBitsPerSecond / 1e6} Mbit/s each way (tbf), bound ${bound.toFixed(1)} s`,
   );
   say(
     `makespan ${Math.max(...together).toFixed(1)} s against the bound: ${besideTarget(makespan.toFixed(2), `≤ ${MAKESPAN_MAX}`, makespan <= MAKESPAN_MAX)}; first host done after ${Math.min(...together).toFixed(1)} s`,

@@ -77,7 +77,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   flash: {
     title: "8 hosts in network namespaces with narrow links, one content at once",
     needs: ["nginx", "curl", "ip", "tc"],
-    run: async ({ linkMegabits }) => runFlashCrowdOnLinks(linkMegabits * 1e6),
+    run: async ({ linkMegabits, sizeBytes }) => runFlashCrowdOnLinks(linkMegabits * 1e6, sizeBytes),
   },
   swarm: {
     title: "64 hosts on one machine, 800 downloads of 40 files, two hosts killed",
