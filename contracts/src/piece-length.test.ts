@@ -24,9 +24,8 @@ describe("the piece length", () => {
   test.each([
     [0, MIB],
     [1, MIB],
-    [256 * MIB, MIB],
-    [256 * MIB + 1, 2 * MIB],
-    [512 * MIB + 1, 4 * MIB],
+    [64 * MIB, MIB],
+    [64 * MIB + 1, 4 * MIB],
     [GIB, 4 * MIB],
     [GIB + 1, 8 * MIB],
     [5 * GIB, 32 * MIB],

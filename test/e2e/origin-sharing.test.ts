@@ -8,8 +8,8 @@ import { waitFor } from "../support/wait-for.ts";
 
 const MIB = 2 ** 20;
 /** So long that others are worth a part of it when the first host has begun; so slow that all are under way together. */
-const LENGTH = 264 * MIB;
-const ORIGIN_RATE = 16 * MIB;
+const LENGTH = 224 * MIB;
+const ORIGIN_RATE = 24 * MIB;
 
 let world: World;
 beforeAll(async () => {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
@@ -144,33 +143,6 @@ describe("content that another host holds", () => {
     const failed = world.controlPlane.all("piecesFailed");
     expect(failed[0]).toMatchObject({ leaseId: "0-1-7", reason: "origin_changed" });
     expect(failed[0]?.detail).toMatch(/the lease is for 10485760 bytes/);
-  });
-
-  test("is taken in pieces as others have cut it, by another version of the rule", async () => {
-    const halves = [content.subarray(0, 2 * MIB), content.subarray(2 * MIB)];
-    const digests = halves.map((half) => createHash("sha256").update(half).digest());
-    world.pieceClient.parents.set("host-b", content);
-    world.onRequest(({ taskId, requestId }) => {
-      world.grant({
-        leaseId: "0-1-7",
-        taskId,
-        requestId,
-        parentHostId: "host-b",
-        parentAddress: "host-b",
-        pieces: [{ start: 0, count: 2 }],
-        pieceDigests: Buffer.concat(digests),
-        lengthBytes: content.length,
-        pieceLengthBytes: 2 * MIB,
-        token: "token",
-      });
-    });
-    const { bytes } = await world.get(url);
-    const [fact] = await world.facts(1);
-
-    expect(bytes.equals(content)).toBe(true);
-    expect(fact?.fetched).toMatchObject({ remotePeer: content.length, backToSource: 0 });
-    expect(world.controlPlane.all("piecesFailed")).toEqual([]);
-    expect([...world.store.list()][0]?.layout.pieceLengthBytes).toBe(2 * MIB);
   });
 
   test("is not taken under a lease that names no digest for it", async () => {

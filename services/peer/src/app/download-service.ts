@@ -1,5 +1,5 @@
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
-import type { Sha256Hex, TaskId } from "@lacewing/contracts/ids.ts";
+import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
@@ -35,7 +35,6 @@ import type {
   StoredTask,
 } from "./ports.ts";
 import { KnownUrls } from "./known-urls.ts";
-import { createAsCut } from "./leased-description.ts";
 import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
@@ -228,7 +227,12 @@ export class DownloadService {
       });
       return this.#answers.deliver(flow, stored, [], { first: undefined });
     }
-    const described = this.#describe(target, probe);
+    const described = describe(
+      target,
+      probe,
+      this.#options.services.clock.now(),
+      this.#options.sha256,
+    );
     const isSame =
       described.kind === "task" &&
       described.description.taskId === stored.description.taskId &&
@@ -343,18 +347,18 @@ export class DownloadService {
     answerTask: (stored: StoredTask) => Promise<DownloadAnswer>,
     expected?: TaskId,
   ): Promise<DownloadAnswer> {
+    const { clock } = this.#options.services;
     // Empty content has no first byte to probe.
     if (response.status === 416) return this.#answers.passThrough(flow, response, "range_refused");
     if (response.status !== 200 && response.status !== 206)
       return this.#answers.passOn(flow, response, "origin refused");
-    const described = this.#describe(flow.target, response);
+    const described = describe(flow.target, response, clock.now(), this.#options.sha256);
     if (described.kind === "not_shareable")
       return this.#answers.passThrough(flow, response, described.reason);
     if (expected !== undefined && described.description.taskId !== expected) {
       return this.#answers.passThrough(flow, response, "identity_differs");
     }
-    const { requestId } = flow.access;
-    const stored = await createAsCut(this.#options, described.description, requestId);
+    const stored = await this.#options.store.create(described.description);
     if (typeof stored === "string") return this.#answers.passThrough(flow, response, stored);
     // Nothing may evict it before its client is attached: the scheduler's answer may take a second.
     const unpin = stored.pin();
@@ -368,10 +372,6 @@ export class DownloadService {
     } finally {
       unpin();
     }
-  }
-
-  #describe(target: DownloadTarget, response: OriginResponse) {
-    return describe(target, response, this.#options.services.clock.now(), this.#options.sha256);
   }
 
   async #ask(flow: Flow, asked: TaskRequested): Promise<FirstAnswer> {

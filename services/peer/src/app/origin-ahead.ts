@@ -113,7 +113,7 @@ export class OriginAhead {
       batch.waiting.delete(content);
       const { taskId, requestId } = content.client;
       // It may have been taken back since.
-      if (this.#options.registry.parked(taskId, requestId) !== undefined) this.#begin(content);
+      if (this.#options.registry.isParked(taskId, requestId)) this.#begin(content);
     }
     if (batch.isRefused || batch.waiting.size === 0) this.#batches.delete(batch);
   }

@@ -89,9 +89,9 @@ export class TaskRegistry implements AssignmentTarget {
     this.#services.link.request(openings);
   }
 
-  /** A lease that waits for a request. */
-  parked(taskId: TaskId, requestId: string): Lease | undefined {
-    return this.#parked.of(taskId, requestId);
+  /** Whether a lease waits for a request. */
+  isParked(taskId: TaskId, requestId: string): boolean {
+    return this.#parked.of(taskId, requestId) !== undefined;
   }
 
   /**
