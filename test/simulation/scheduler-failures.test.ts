@@ -11,40 +11,6 @@ import {
   worldWithHolder,
 } from "../support/scheduler-world.ts";
 
-test("a parent that sent wrong bytes gives nobody this task any more, and is told to look at its copy", () => {
-  const world = worldWithHolder();
-  world.request("b");
-  world.decide();
-  const lease = world.newestLease;
-
-  world.fail("b", lease, "digest_mismatch");
-  world.request("c", { canReadOrigin: false });
-  const answers = world.decide();
-
-  expect(answers).toContainEqual({
-    kind: "recheck",
-    hostId: "a",
-    taskId: TASK,
-    pieceIndexes: ALL_PIECES,
-  });
-  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "" });
-  expect(kindsOf(answers)).toContain("pending c");
-});
-
-test("a struck parent serves again under a new incarnation", () => {
-  const world = worldWithHolder();
-  world.request("b", { canReadOrigin: false });
-  world.decide();
-  const lease = world.newestLease;
-  world.fail("b", lease, "digest_mismatch");
-  world.decide();
-
-  world.hold("a", ALL_PIECES, 2);
-  world.decide();
-
-  expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "a" });
-});
-
 test("pieces that failed are leased again, from another holder", () => {
   const world = worldWithHolder();
   world.hold("c", ALL_PIECES);
@@ -70,23 +36,6 @@ test("a child whose only parent hangs reads the origin at once: another ten seco
   world.decide();
 
   expect(world.grants.at(-1)).toMatchObject({ childHostId: "b", parentHostId: "" });
-});
-
-test("a parent that cannot be reached does not count as a copy, until it is heard of", () => {
-  const world = worldWithHolder();
-  world.request("b");
-  world.decide();
-  const lease = world.newestLease;
-
-  world.fail("b", lease, "unreachable");
-  world.decide();
-  const fromOrigin = world.grants.at(-1);
-  world.announce("a");
-  world.request("c", { canReadOrigin: false });
-  world.decide();
-
-  expect(fromOrigin).toMatchObject({ childHostId: "b", parentHostId: "" });
-  expect(world.grants.at(-1)).toMatchObject({ childHostId: "c", parentHostId: "a" });
 });
 
 test("a lease without progress is revoked, and its pieces go to whoever wants them", () => {

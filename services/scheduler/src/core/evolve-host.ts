@@ -26,8 +26,10 @@ export function hearFrom(state: State, context: EventContext): void {
   const known = state.hosts.get(context.hostId);
   const host = known ?? hostFor(state, context.hostId, context.bootId, context.atMs);
   host.lastHeardAtMs = Math.max(host.lastHeardAtMs, context.atMs);
-  if (host.suspectUntilMs !== 0) host.suspectUntilMs = 0;
-  if (host.isSuspect) clearSuspicion(state, host);
+  if (host.suspectUntilMs !== 0) {
+    host.suspectUntilMs = 0;
+    clearSuspicion(state, host);
+  }
   if (host.silenceCount !== 0 || host.hasMissedAnnounce) speakAgain(state, host, context.bootId);
   if (host.state === "lost") revive(state, host);
   if (known === undefined) askForFullAnnounce(state, host.hostId, "host unknown to the scheduler");
@@ -102,10 +104,17 @@ function revive(state: State, host: Host): void {
   wakeHungryTasks(state, host);
 }
 
+/** It was asked for a word and gave none: nobody is sent to it any more. */
+export function beginSuspicion(host: Host): void {
+  host.isSuspect = true;
+  syncHost(host);
+}
+
 /** It was heard of, or its time is over: its copies can be read again. */
 export function clearSuspicion(state: State, host: Host): void {
-  host.isSuspect = false;
   state.work.suspectIds.delete(host.hostId);
+  if (!host.isSuspect) return;
+  host.isSuspect = false;
   syncHost(host);
   wakeHungryTasks(state, host);
 }

@@ -4,9 +4,11 @@ import type {
   PiecesFailed,
 } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import {
-  DENIED_TO_STRIKE,
+  ACCUSED_PER_CHILD_MAX,
+  ACCUSERS_TO_STRIKE,
   ORIGIN_BACKOFF_MS_MAX,
   ORIGIN_BACKOFF_MS_MIN,
+  SUSPECT_ASKED_MS,
   SUSPECT_MS,
 } from "./limits.ts";
 import {
@@ -31,7 +33,7 @@ import { leaseNumberOf } from "./lease-index.ts";
 import { restOrigin } from "./origin-rests.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, Peer, State, Task } from "./state.ts";
-import { syncHost, syncPeer } from "./swarm/sync.ts";
+import { syncPeer } from "./swarm/sync.ts";
 import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 
 /** What a host holds of a task: joined to what is known of the same incarnation, so order and repetition do not matter. */
@@ -178,14 +180,17 @@ function blame(
   const reason = failureReason(value.reason);
   switch (reason) {
     case "digest_mismatch":
-      if (parent !== undefined) strike(state, task, parent, value.pieceIndexes);
+      if (parent === undefined) return;
+      avoidParent(peer, parentHostId, atMs, "useless");
+      accuse(state, parent, peer, lease, "sent wrong bytes");
+      if (lease?.parent === parent.host) askToRecheck(state, task, parent, value.pieceIndexes);
       return;
     case "unreachable":
       if (parentHostId === "") {
         refuseOrigin(peer, lease, atMs);
         return;
       }
-      avoidParent(peer, parentHostId, atMs, "failed");
+      avoidParent(peer, parentHostId, atMs, "useless");
       suspect(state, parentHostId, atMs);
       return;
     case "not_held":
@@ -194,17 +199,16 @@ function blame(
       avoidParent(peer, parentHostId, atMs, "failed");
       if (parent === undefined) return;
       forgetPieces(state, task, parent, value.pieceIndexes);
-      noteDenial(state, parent, peer);
+      accuse(state, parent, peer, lease, "reported pieces not held");
       return;
     case "busy":
       avoidParent(peer, parentHostId, atMs, "busy");
       if (lease?.isAhead !== true) halveSlots(state, parentHostId);
       return;
     case "malformed":
-      // Who breaks the protocol will break it again.
       if (parent !== undefined) {
-        parent.isStruck = true;
-        syncPeer(parent);
+        avoidParent(peer, parentHostId, atMs, "useless");
+        accuse(state, parent, peer, lease, "broke the protocol");
       } else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
       return;
     case "stalled":
@@ -256,10 +260,13 @@ function failureReason(text: string): FailureReason {
   }
 }
 
-/** Wrong bytes: nobody gets this task from this copy any more. */
-function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly number[]): void {
-  parent.isStruck = true;
-  syncPeer(parent);
+/** What is damaged on its disk it finds and gives up by itself. */
+function askToRecheck(
+  state: State,
+  task: Task,
+  parent: Peer,
+  pieceIndexes: readonly number[],
+): void {
   tell(state, task.slice, {
     kind: "recheck",
     hostId: parent.hostId,
@@ -268,24 +275,44 @@ function strike(state: State, task: Task, parent: Peer, pieceIndexes: readonly n
   });
 }
 
-/** One child may lie itself, or meet an eviction under way; several mean that the host reports what it does not hold. */
-function noteDenial(state: State, parent: Peer, child: Peer): void {
-  parent.deniedBy ??= new Set();
-  parent.deniedBy.add(child.hostId);
-  if (parent.deniedBy.size < DENIED_TO_STRIKE || parent.isStruck) return;
-  contain(state, "reported pieces not held");
+/**
+ * One child may lie or be damaged itself, or meet an eviction under way: it goes elsewhere, and others go on. When several say so of a parent,
+ * nobody gets this task from this copy any more. Only who was sent to a parent can say so.
+ */
+function accuse(
+  state: State,
+  parent: Peer,
+  child: Peer,
+  lease: Lease | undefined,
+  what: string,
+): void {
+  if (lease?.parent !== parent.host || parent.accusedBy?.has(child.hostId) === true) return;
+  if (child.accusedCount >= ACCUSED_PER_CHILD_MAX) {
+    contain(state, "accuses many parents");
+    return;
+  }
+  child.accusedCount++;
+  parent.accusedBy ??= new Set();
+  parent.accusedBy.add(child.hostId);
+  if (parent.accusedBy.size < ACCUSERS_TO_STRIKE || parent.isStruck) return;
+  contain(state, what);
   parent.isStruck = true;
   syncPeer(parent);
 }
 
+/**
+ * A child could not reach the host. It may be the child that is cut off, so the host is asked for a word, and left alone by all when none
+ * comes; see `tick`.
+ */
 function suspect(state: State, hostId: string, atMs: number): void {
   const host = state.hosts.get(hostId);
-  if (host === undefined) return;
-  host.suspectUntilMs = atMs + SUSPECT_MS;
-  if (host.isSuspect) return;
-  host.isSuspect = true;
+  if (host === undefined || atMs - host.lastHeardAtMs < SUSPECT_ASKED_MS) return;
+  if (host.suspectUntilMs === 0) {
+    host.suspectFromMs = atMs + SUSPECT_ASKED_MS;
+    askForFullAnnounce(state, hostId, "a child could not reach it");
+  }
+  host.suspectUntilMs = Math.max(atMs, host.suspectFromMs) + SUSPECT_MS;
   state.work.suspectIds.add(hostId);
-  syncHost(host);
 }
 
 /** The parent's picture differs from ours: ours is the copy. Its next cumulative message brings back what it does hold. */

@@ -280,7 +280,7 @@ export function resetPeer(state: State, task: Task, peer: Peer, incarnation: num
   }
   peer.isVerified = false;
   peer.isStruck = false;
-  peer.deniedBy = undefined;
+  peer.accusedBy = undefined;
   peer.isVoided = false;
   task.holderIds.delete(peer.hostId);
   updateNeed(task, peer);
@@ -333,7 +333,7 @@ export function avoidParent(
   peer: Peer,
   parentHostId: string,
   atMs: number,
-  how: "busy" | "failed" | "hung",
+  how: "busy" | "failed" | "hung" | "useless",
 ): void {
   peer.avoided ??= new Map();
   if (peer.ordinal >= 0) peer.task.swarm?.rows.setAvoiding(peer.ordinal);
@@ -348,7 +348,8 @@ export function avoidParent(
   peer.avoided.set(parentHostId, {
     untilMs: atMs + waitMs,
     failureCount,
-    isDiscounted: how !== "busy" && failureCount >= FAILURES_TO_DISCOUNT,
+    // Whoever cannot be reached, or sends wrong bytes, has no copy for this child, whatever it has for others.
+    isDiscounted: how === "useless" || (how !== "busy" && failureCount >= FAILURES_TO_DISCOUNT),
   });
 }
 

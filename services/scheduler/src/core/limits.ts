@@ -57,7 +57,12 @@ export const PENDING_MARGIN_MS = 700;
 /** Promised answers of one task are looked through this often at most: there may be one for each host. */
 export const PROMISES_CHECK_MS = 100;
 
-/** A parent that could not be reached is left alone for this long, unless it is heard of before. */
+/**
+ * A parent that a child could not reach is asked for a word, and stays a parent for others so long: it may be the child that is cut off. Nor
+ * is it asked again while it was heard of so lately.
+ */
+export const SUSPECT_ASKED_MS = 1_000;
+/** One that did not answer is left alone for this long, unless it is heard of before. */
 export const SUSPECT_MS = 10_000;
 /** A host that let its leases run out without a word is given none for so long, unless it is heard of before; doubles with each time in a row. */
 export const SILENT_REST_MS = 5_000;
@@ -70,8 +75,13 @@ export const AVOID_MS_MIN = 1_000;
 export const AVOID_MS_MAX = 30_000;
 /** After so many failures in a row the parent's copies no longer keep this child from the origin. */
 export const FAILURES_TO_DISCOUNT = 3;
-/** A host that refused so many children pieces it had reported is not believed again before a new incarnation. */
-export const DENIED_TO_STRIKE = 3;
+/**
+ * A host that sent so many children wrong or malformed bytes, or refused them pieces it had reported, is no parent of the content before a new
+ * incarnation. Of fewer it may be the children that lie or are damaged.
+ */
+export const ACCUSERS_TO_STRIKE = 3;
+/** A child's word counts against so many parents of a content: one that is wrong about more is damaged itself. */
+export const ACCUSED_PER_CHILD_MAX = 2;
 /** An origin that refused a request is asked again after this; doubles with each refusal. */
 export const ORIGIN_BACKOFF_MS_MIN = 1_000;
 export const ORIGIN_BACKOFF_MS_MAX = 30_000;

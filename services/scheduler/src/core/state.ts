@@ -55,9 +55,10 @@ export interface Host {
   state: HostState;
   announcedAtMs: number;
   lastHeardAtMs: number;
-  /** Somebody could not reach it; not a parent until then. */
+  /** Somebody could not reach it: when it has not been heard of by the one time it is no parent until the other. 0: it has been. */
+  suspectFromMs: number;
   suspectUntilMs: number;
-  /** Whether that time has not come yet, as far as a tick has seen. */
+  /** Whether it is between them, as far as a tick has seen. */
   isSuspect: boolean;
   /** It let a lease run out without a word, and is given none until it is heard of, or until this time: see `silence.ts`. */
   isSilent: boolean;
@@ -182,10 +183,12 @@ export interface Peer {
   leased: PieceSet;
   isVerified: boolean;
   isSeeding: boolean;
-  /** It sent wrong bytes: no parent for this task before a new incarnation. */
+  /** It sent wrong bytes, or does not have what it reports: no parent for this task before a new incarnation. */
   isStruck: boolean;
-  /** Children that it refused pieces it had reported; made when there is the first. */
-  deniedBy: Set<string> | undefined;
+  /** Children that say so; made when there is the first. */
+  accusedBy: Set<string> | undefined;
+  /** Parents of which it said so itself. */
+  accusedCount: number;
   readonly requests: FewMap<Request>;
   /** The one of them that came first; see `addRequest`. */
   firstRequest: Request | undefined;
@@ -252,6 +255,7 @@ export function newHost(hostId: string, bootId: string, atMs: number): Host {
     peers: new FewMap(),
     state: "alive",
     lastHeardAtMs: atMs,
+    suspectFromMs: 0,
     suspectUntilMs: 0,
     isSuspect: false,
     isSilent: false,
@@ -359,7 +363,8 @@ export function newPeer(task: Task, host: Host): Peer {
     isVoided: false,
     isSeeding: false,
     isVerified: false,
-    deniedBy: undefined,
+    accusedBy: undefined,
+    accusedCount: 0,
     requests: new FewMap(),
     blockedAtPiece: 0,
   };

@@ -2,7 +2,7 @@ import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/dec
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { beginLearning } from "./decide-relays.ts";
 import { evolveDecision } from "./evolve-decision.ts";
-import { clearSuspicion } from "./evolve-host.ts";
+import { beginSuspicion, clearSuspicion } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
 import {
   HOST_LOST_AFTER_MS,
@@ -55,6 +55,7 @@ export function tick(state: State, nowMs: number): void {
     const host = state.hosts.get(hostId);
     if (host === undefined) state.work.suspectIds.delete(hostId);
     else if (host.suspectUntilMs <= nowMs) clearSuspicion(state, host);
+    else if (!host.isSuspect && host.suspectFromMs <= nowMs) beginSuspicion(host);
   }
   endSilences(state, nowMs);
   if (nowMs - state.work.sweptAtMs >= SWEEP_INTERVAL_MS) {

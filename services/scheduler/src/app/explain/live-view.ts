@@ -133,16 +133,18 @@ function unfitReason(
   const host = state.hosts.get(hostId);
   const holder = task.peers.get(hostId);
   if (host === undefined || holder === undefined) return "unknown";
-  if (!isUsableHolder(view, hostId)) return unusableReason(host, holder, nowMs);
+  if (!isUsableHolder(view, hostId)) return unusableReason(host, holder);
   if ((child.avoided?.get(hostId)?.untilMs ?? 0) > nowMs) return "failed this child a moment ago";
   if (!hasFreeSlot(host, task, policyFor(task))) return "all its upload slots are taken";
   for (const piece of wanted) if (holder.held.has(piece)) return undefined;
   return "holds nothing that the child wants";
 }
 
-function unusableReason(host: Host, holder: Peer, nowMs: number): string {
+function unusableReason(host: Host, holder: Peer): string {
   if (host.state !== "alive") return host.state === "left" ? "stopped" : "lost";
   if (!host.isAnnounced) return "has not announced itself yet";
-  if (host.suspectUntilMs > nowMs) return "could not be reached a moment ago";
-  return holder.isStruck ? "sent wrong bytes" : "cannot be used";
+  if (host.isSuspect) return "could not be reached a moment ago";
+  return holder.isStruck
+    ? "sent several hosts wrong bytes, or not what it reported"
+    : "cannot be used";
 }

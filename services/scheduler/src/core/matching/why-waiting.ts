@@ -23,7 +23,7 @@ export function isUsableHolder(
     peer !== undefined &&
     host.state === "alive" &&
     host.isAnnounced &&
-    host.suspectUntilMs <= view.nowMs &&
+    !host.isSuspect &&
     !peer.isStruck
   );
 }

@@ -1,0 +1,177 @@
+import { expect, test } from "vitest";
+import { SUSPECT_ASKED_MS, SUSPECT_MS } from "@lacewing/scheduler/core/limits.ts";
+import {
+  ALL_PIECES,
+  kindsOf,
+  SchedulerWorld,
+  TASK,
+  worldWithHolder,
+} from "../support/scheduler-world.ts";
+
+/** The child asks, is sent to a parent, and says that it failed; its request stays. */
+function failOnce(world: SchedulerWorld, child: string, reason: string, canReadOrigin = false) {
+  world.announce(child);
+  world.request(child, { canReadOrigin });
+  const before = world.grants.length;
+  const asked = world.decide();
+  const lease = world.grants.slice(before).find(({ childHostId }) => childHostId === child);
+  if (lease === undefined)
+    throw new Error(`${child} was granted nothing: ${kindsOf(asked).join()}`);
+  world.fail(child, lease, reason);
+  return { lease, answers: world.decide() };
+}
+
+function lastGrantOf(world: SchedulerWorld, child: string) {
+  return world.grants.findLast(({ childHostId }) => childHostId === child);
+}
+
+/** Content that ten hosts hold, and nobody is sent. */
+function worldWithTenHolders(): SchedulerWorld {
+  const world = worldWithHolder();
+  for (let number = 1; number < 10; number++) {
+    world.announce(`a${number}`);
+    world.hold(`a${number}`, ALL_PIECES);
+  }
+  world.decide();
+  return world;
+}
+
+function struckHosts(world: SchedulerWorld): readonly string[] {
+  const peers = world.state.tasks.get(TASK)?.peers.values() ?? [];
+  return [...peers].filter(({ isStruck }) => isStruck).map(({ hostId }) => hostId);
+}
+
+test("a parent that sent one child wrong bytes looks at its copy; the child goes elsewhere, others go on", () => {
+  const world = worldWithHolder();
+
+  const { answers } = failOnce(world, "b", "digest_mismatch", true);
+  world.request("c", { canReadOrigin: false });
+  world.decide();
+
+  const recheck = { kind: "recheck", hostId: "a", taskId: TASK, pieceIndexes: ALL_PIECES };
+  expect(answers).toContainEqual(recheck);
+  expect(lastGrantOf(world, "b")?.parentHostId).toBe("");
+  expect(lastGrantOf(world, "c")?.parentHostId).toBe("a");
+});
+
+test.each(["digest_mismatch", "malformed", "not_held"])(
+  "a parent of which three children say %s gives nobody the task any more, before a new incarnation",
+  (reason) => {
+    const world = worldWithHolder();
+    for (const child of ["x", "y", "z"]) {
+      world.hold("a", ALL_PIECES);
+      failOnce(world, child, reason);
+    }
+    world.hold("a", ALL_PIECES);
+    world.request("c", { canReadOrigin: false });
+    const answers = kindsOf(world.decide());
+    world.hold("a", ALL_PIECES, 2);
+    world.decide();
+
+    expect(answers).toContain("pending c");
+    expect(lastGrantOf(world, "c")?.parentHostId).toBe("a");
+  },
+);
+
+test("three hosts that call all bytes wrong take no content from the others", () => {
+  const world = worldWithTenHolders();
+  for (const child of ["x", "y", "z"]) {
+    world.announce(child);
+    world.request(child, { canReadOrigin: false });
+  }
+  let reportCount = 0;
+  for (let second = 0; second < 120; second++) {
+    const before = world.grants.length;
+    if (second % 20 === 0)
+      for (const host of world.state.hosts.keys())
+        world.announce(host, { full: false, liveRequestIds: [`request-of-${host}`] });
+    world.advance(1_000);
+    for (const lease of world.grants.slice(before)) {
+      world.fail(lease.childHostId, lease, "digest_mismatch");
+      reportCount++;
+    }
+  }
+  world.request("c", { canReadOrigin: false });
+  world.decide();
+
+  expect(reportCount).toBeGreaterThan(30);
+  expect(struckHosts(world).length).toBeLessThanOrEqual(2);
+  expect(lastGrantOf(world, "c")?.parentHostId).not.toBe("");
+  expect(world.state.contained.get("accuses many parents")).toBeGreaterThan(0);
+});
+
+test("only who was sent to a parent can accuse it", () => {
+  const world = worldWithTenHolders();
+  const pieces = [{ start: 0, count: 1 }];
+  for (const child of ["x", "y", "z"]) {
+    world.announce(child);
+    world.request(child, { canReadOrigin: false });
+    const lease = { taskId: TASK, leaseId: "", parentHostId: "a", pieces };
+    world.fail(child, lease, "digest_mismatch");
+  }
+
+  expect(kindsOf(world.decide())).not.toContain("recheck a");
+  expect(struckHosts(world)).toEqual([]);
+});
+
+test("a host that is cut off from a parent keeps nobody else from it", () => {
+  const world = worldWithHolder();
+  world.nowMs += 10_000;
+  const { answers } = failOnce(world, "b", "unreachable");
+  const asked = kindsOf(answers);
+  world.advance(SUSPECT_ASKED_MS - 1);
+  world.request("c");
+  world.decide();
+  const first = lastGrantOf(world, "c");
+  // Its answer.
+  world.announce("a");
+  world.advance(SUSPECT_ASKED_MS + 500);
+  expect(asked).toContain("announce_full a");
+  expect(first?.parentHostId).toBe("a");
+  expect(world.state.hosts.get("a")?.isSuspect).toBe(false);
+});
+
+test("a parent that was heard of a moment ago is not asked again: many that are cut off would keep it busy", () => {
+  const world = worldWithHolder();
+  world.nowMs += 10_000;
+  world.announce("a");
+  world.advance(SUSPECT_ASKED_MS - 1);
+
+  const { answers } = failOnce(world, "b", "unreachable");
+  world.advance(2 * SUSPECT_ASKED_MS);
+
+  expect(kindsOf(answers)).not.toContain("announce_full a");
+  expect(world.state.hosts.get("a")?.isSuspect).toBe(false);
+});
+
+test("a child that cannot reach a parent reads the origin at once: for it there is no copy", () => {
+  const world = worldWithHolder();
+  world.nowMs += 10_000;
+
+  failOnce(world, "b", "unreachable", true);
+
+  expect(lastGrantOf(world, "b")?.parentHostId).toBe("");
+});
+
+test("a parent that a child could not reach and that does not answer is left alone, until its time is over or it is heard of", () => {
+  const world = worldWithHolder();
+  world.nowMs += 10_000;
+  failOnce(world, "b", "unreachable");
+  world.advance(SUSPECT_ASKED_MS);
+  world.request("c", { canReadOrigin: false });
+  const answers = kindsOf(world.decide());
+  const copyOf = () => world.state.hosts.get("a")?.isSuspect;
+  const isSuspect = copyOf();
+  world.advance(SUSPECT_MS);
+  const isSuspectLater = copyOf();
+  // Silent still: now one report is enough.
+  const lease = lastGrantOf(world, "c");
+  if (lease === undefined) throw new Error("c was granted nothing when the time was over");
+  world.fail("c", lease, "unreachable");
+  world.advance(1);
+  const isSuspectAgain = copyOf();
+  world.announce("a");
+
+  expect(answers).toContain("pending c");
+  expect([isSuspect, isSuspectLater, isSuspectAgain, copyOf()]).toEqual([true, false, true, false]);
+});
