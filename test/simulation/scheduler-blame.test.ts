@@ -3,7 +3,7 @@ import { SUSPECT_ASKED_MS, SUSPECT_MS } from "@lacewing/scheduler/core/limits.ts
 import {
   ALL_PIECES,
   kindsOf,
-  SchedulerWorld,
+  type SchedulerWorld,
   TASK,
   worldWithHolder,
 } from "../support/scheduler-world.ts";

@@ -22,6 +22,9 @@ import { noBytes, type TrafficBytes } from "./task-reader.ts";
 const RANGE_LENGTH_MAX = 256;
 const ERROR_LENGTH_MAX = 500;
 
+/** So often what a download has brought is journaled while it lasts: a host that dies loses no more of the account. */
+export const PROGRESS_JOURNALED_MS = 2_000;
+
 /** What is known of a download when it begins. */
 export interface DownloadBeginning {
   readonly requestId: RequestId;
@@ -38,6 +41,12 @@ export interface DownloadBeginning {
   readonly hostId: string;
   /** Where it is summed up with others, if it is the hit that it promises to be; `undefined`: it is recorded by itself. */
   readonly tally: HitTally | undefined;
+}
+
+interface RecordServices {
+  readonly link: Pick<SchedulerLink, "downloadBegan" | "downloadEnded">;
+  readonly clock: Clock;
+  readonly log: Log;
 }
 
 /**
@@ -59,17 +68,16 @@ export class DownloadRecord {
   isDegraded = false;
   readonly #beginning: DownloadBeginning;
   readonly #startedAtMs: number;
-  readonly #services: { readonly link: SchedulerLink; readonly clock: Clock; readonly log: Log };
+  readonly #services: RecordServices;
   #ttfbMs: number | undefined;
   #end:
     | { readonly outcome: DownloadOutcome; readonly error: string; readonly costMs: number }
     | undefined;
   #isSettled = false;
+  #progressTimer: NodeJS.Timeout | undefined;
+  #journaledBytes = 0;
 
-  constructor(
-    beginning: DownloadBeginning,
-    services: { readonly link: SchedulerLink; readonly clock: Clock; readonly log: Log },
-  ) {
+  constructor(beginning: DownloadBeginning, services: RecordServices) {
     this.#beginning = beginning;
     this.#services = services;
     this.#startedAtMs = Math.round(services.clock.now());
@@ -77,7 +85,9 @@ export class DownloadRecord {
     this.traceparent = traceparentOf(this.span) ?? "";
     this.traceId = traceIdOf(this.span) ?? "";
     if (beginning.tally === undefined) {
-      services.link.downloadBegan(this.#fact("interrupted", ""));
+      services.link.downloadBegan(this.#soFar());
+      this.#progressTimer = setInterval(() => this.#journalProgress(), PROGRESS_JOURNALED_MS);
+      this.#progressTimer.unref();
     }
   }
 
@@ -105,8 +115,9 @@ export class DownloadRecord {
   settle(): void {
     if (this.#isSettled) return;
     this.#isSettled = true;
-    const { outcome, error } = this.#end ?? { outcome: "interrupted", error: "" };
-    const fact = this.#fact(outcome, error);
+    clearInterval(this.#progressTimer);
+    const fact = this.#soFar();
+    const { outcome, error } = fact;
     if (this.#beginning.tally?.addFact(fact) === true) return;
     this.#services.link.downloadEnded(fact, this.traceparent);
     const traffic = trafficLabel(this.delivered);
@@ -141,6 +152,20 @@ export class DownloadRecord {
       },
       ...(outcome === "finished" || outcome === "client_gone" ? {} : { error: new Error(error) }),
     });
+  }
+
+  /** The journal keeps the newest: the next start of the host tells it, should this one not come to an end. */
+  #journalProgress(): void {
+    const bytes = sumOf(this.delivered) + sumOf(this.fetched) + this.probeBytes;
+    if (bytes === this.#journaledBytes) return;
+    this.#journaledBytes = bytes;
+    this.#services.link.downloadBegan(this.#soFar());
+  }
+
+  /** The account as it stands, of a download that goes no further. */
+  #soFar(): DownloadFinished {
+    const { outcome, error } = this.#end ?? { outcome: "interrupted", error: "" };
+    return this.#fact(outcome, error);
   }
 
   #elapsedMs(): number {
@@ -186,6 +211,10 @@ function spanOf(beginning: DownloadBeginning): Span {
       [ATTRIBUTE.httpRequestMethod]: beginning.method,
     },
   });
+}
+
+function sumOf({ localPeer, remotePeer, backToSource }: TrafficBytes): number {
+  return localPeer + remotePeer + backToSource;
 }
 
 /** Where most of the bytes came from. */

@@ -47,6 +47,21 @@ test("a download that had begun when the process died is interrupted at the next
   ]);
 });
 
+test("of a download that was begun several times the newest account counts, also when the log was written anew", async () => {
+  for (const compactBytes of [undefined, 1]) {
+    const journal = await reopened(compactBytes === undefined ? {} : { compactBytes });
+    for (const costMs of [1, 2_000, 4_000]) {
+      journal.begin({ ...aFact("a", "interrupted"), costMs });
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    await journal.close();
+    const next = await reopened();
+    expect([...next.pending()].map(({ costMs }) => costMs)).toEqual([4_000]);
+    next.receipted(["a"]);
+    await next.close();
+  }
+});
+
 test("a receipted fact is not found again", async () => {
   const journal = await reopened();
   journal.end(aFact("a"));
