@@ -9,6 +9,7 @@ import {
   OPEN_ACCESS,
 } from "@lacewing/peer/adapters/http-proxy/client-access.ts";
 import { startHttpProxy, type HttpProxy } from "@lacewing/peer/adapters/http-proxy/proxy-server.ts";
+import type { SlotLimits } from "@lacewing/peer/adapters/origin/connection-slots.ts";
 import {
   OriginConnections,
   SYSTEM_TRUST,
@@ -66,13 +67,14 @@ export async function startWorld(
     readonly connectPorts?: readonly number[];
     readonly access?: Partial<ClientAccess>;
     readonly guard?: OutboundGuard;
+    readonly limits?: SlotLimits;
     readonly clientBytesPerSecond?: number;
     readonly clock?: Clock;
   } = {},
 ): Promise<ProxyWorld> {
   const downloads = new ScriptedDownloads();
   const log = createMemoryLog();
-  const connections = new OriginConnections(SYSTEM_TRUST, options.guard);
+  const connections = new OriginConnections(SYSTEM_TRUST, options.guard, options.limits);
   const proxy = await startHttpProxy({
     address: { host: "127.0.0.1", port: 0 },
     rules: [...(options.rules ?? []), { regex: "/wanted/", tag: "t" }].map((spec) => ruleOf(spec)),

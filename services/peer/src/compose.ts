@@ -243,8 +243,9 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
   const closeDelegations = openDelegations(surroundings, storage, registry);
   link.start(registry);
 
-  const connections = new OriginConnections(file.trust, file.guard);
-  const origin = createOriginClient({ connections, clock });
+  const passedOn = new OriginConnections(file.trust, file.guard);
+  const ofDownloads = new OriginConnections(file.trust, file.guard);
+  const origin = createOriginClient({ connections: ofDownloads, clock });
   const tally = new HitTally({ link, hostId, clock, log, newId });
   const downloads = new DownloadService({
     tally,
@@ -264,7 +265,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
     address,
     rules,
     downloads,
-    connections,
+    connections: passedOn,
     viaName,
     connectPorts,
     access,
@@ -291,6 +292,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
       services.tracer.close();
       pieceClient.close();
       origin.close();
+      passedOn.close();
       await store.close();
     },
   };

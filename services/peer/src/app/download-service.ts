@@ -3,6 +3,7 @@ import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
 import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
+import { showsConnectionCredentials } from "../core/connection-auth.ts";
 import { headerOf } from "../core/http-headers.ts";
 import { strongValidatorOf } from "../core/identity.ts";
 import { wantedSpan } from "../core/ranges.ts";
@@ -15,10 +16,10 @@ import { DownloadRecord } from "./download-record.ts";
 import {
   describe,
   type DownloadTarget,
-  forbidsStoring,
   mayServeUnasked,
   targetOf,
   wantsWhole,
+  whyNotKept,
 } from "./download-target.ts";
 import { ForetoldDownloads } from "./foretold-downloads.ts";
 import { HeldAnswers } from "./held-answers.ts";
@@ -76,12 +77,13 @@ export class DownloadService {
   readonly #accessCache: AccessCache;
   readonly #foretold: ForetoldDownloads;
   readonly #held: HeldAnswers;
-  readonly #knownUrls = new KnownUrls();
+  readonly #knownUrls: KnownUrls;
   readonly #openings: OpeningRequests;
 
   constructor(options: DownloadServiceOptions) {
     this.#options = options;
     this.#answers = new DownloadAnswers(options);
+    this.#knownUrls = new KnownUrls(options.sha256);
     const { clock, poisoned } = options.services;
     this.#accessCache = new AccessCache(clock);
     this.#held = new HeldAnswers({ ...options, poisoned, clock });
@@ -193,7 +195,7 @@ export class DownloadService {
     const { target } = flow;
     const taskId = target.anchoredTaskId ?? this.#knownUrls.get(target.canonicalUrl);
     const stored = taskId === undefined ? undefined : this.#options.store.get(taskId);
-    if (stored === undefined) return undefined;
+    if (stored === undefined || showsConnectionCredentials(flow.request.headers)) return undefined;
     const plan = this.#answers.plan(flow, stored, []);
     if (!isPlanHeld(plan, stored)) return undefined;
     if (target.anchor !== undefined && this.#mayRead(target)) {
@@ -216,31 +218,26 @@ export class DownloadService {
 
   async #answerProbed(flow: Flow, stored: StoredTask): Promise<DownloadAnswer | undefined> {
     const { target, request } = flow;
+    const { store, services, sha256 } = this.#options;
+    const { taskId, lengthBytes } = stored.description;
     let probe: OriginResponse;
     try {
       probe = await this.#open(flow, true);
     } catch (error) {
       if (!mayServeUnasked(target, request, error)) throw error;
-      if (this.#options.store.get(stored.description.taskId) !== stored) throw error;
-      this.#options.services.log.warn("origin down, serving held content", {
-        task: stored.description.taskId,
-      });
+      if (store.get(taskId) !== stored) throw error;
+      services.log.warn("origin down, serving held content", { task: taskId });
       return this.#answers.deliver(flow, stored, [], { first: undefined });
     }
-    const described = describe(
-      target,
-      probe,
-      this.#options.services.clock.now(),
-      this.#options.sha256,
-    );
+    const described = describe(target, probe, services.clock.now(), sha256);
     const isSame =
       described.kind === "task" &&
-      described.description.taskId === stored.description.taskId &&
-      described.description.lengthBytes === stored.description.lengthBytes;
+      described.description.taskId === taskId &&
+      described.description.lengthBytes === lengthBytes;
     if (isSame) {
       probe.discard();
       this.#accessCache.grant(target.accessKey, target.rule.accessTtlMs);
-      if (this.#options.store.get(stored.description.taskId) !== stored) return undefined;
+      if (store.get(taskId) !== stored) return undefined;
       flow.access.noteValidator(strongValidatorOf(probe.headers));
       return this.#answers.deliver(flow, stored, probe.headers, { first: undefined });
     }
@@ -253,8 +250,8 @@ export class DownloadService {
   // ------------------------------------------------------------------------------------------ not (all) held here
 
   async #answerOpened(flow: Flow): Promise<DownloadAnswer> {
-    if (forbidsStoring(flow.request))
-      return this.#answers.passThrough(flow, undefined, "no_store_asked");
+    const why = whyNotKept(flow.request);
+    if (why !== undefined) return this.#answers.passThrough(flow, undefined, why);
     const anchored = flow.target.anchoredTaskId;
     return anchored === undefined ? this.#openThenAsk(flow) : this.#askThenOpen(flow, anchored);
   }

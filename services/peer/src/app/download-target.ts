@@ -2,6 +2,7 @@ import { type Digest, type Sha256Hex, type TaskId, taskIdOf } from "@lacewing/co
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { CONDITIONS, isConditional } from "../core/conditions.ts";
+import { showsConnectionCredentials } from "../core/connection-auth.ts";
 import { credentialsIn } from "../core/credentials.ts";
 import { headerItems, headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
@@ -98,9 +99,14 @@ export function wantsWhole({ headers }: ClientRequest): boolean {
   return headerOf(headers, "range") === undefined && !isConditional(headers);
 }
 
-/** Whether the client wants nothing of this kept (RFC 9111 section 5.2.1.5): then it cannot be shared. What is held may be used. */
-export function forbidsStoring({ headers }: ClientRequest): boolean {
-  return headerItems(headers, "cache-control").some((item) => item.toLowerCase() === "no-store");
+/**
+ * Why nothing is kept of an answer, so that it cannot be shared: the client wants that (RFC 9111 section 5.2.1.5; what is held may be
+ * used), or it shows what an origin takes for the credentials of a connection.
+ */
+export function whyNotKept({ headers }: ClientRequest): string | undefined {
+  if (showsConnectionCredentials(headers)) return "connection_credentials";
+  const wishes = headerItems(headers, "cache-control").map((item) => item.toLowerCase());
+  return wishes.includes("no-store") ? "no_store_asked" : undefined;
 }
 
 /** Whether held content is served although the origin could not be asked: only what is named by a digest cannot be stale. */

@@ -10,6 +10,7 @@ import type {
   DownloadPort,
   HeaderList,
 } from "../../app/ports.ts";
+import { withSessionSupport } from "../../core/connection-auth.ts";
 import {
   endToEndHeaders,
   flatOfHeaders,
@@ -154,7 +155,8 @@ const FRAMING: ReadonlySet<string> = new Set(["content-length"]);
 
 /** The answer's headers with the framing that {@link DownloadAnswer.bodyLength} says, whatever they said before. */
 function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderList {
-  const own = withVia(endToEndHeaders(answer.headers), "1.1", exchange.viaName);
+  const answered = withSessionSupport(endToEndHeaders(answer.headers));
+  const own = withVia(answered, "1.1", exchange.viaName);
   const isHead = exchange.request.method === "HEAD";
   const isBodiless = answer.status === 204 || answer.status === 304;
   // A HEAD and a 304 tell the length of what a GET would bring (RFC 9110 section 8.6).

@@ -4,6 +4,7 @@ import { pipeline } from "node:stream/promises";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Pace } from "../../app/pace.ts";
 import type { HeaderList } from "../../app/ports.ts";
+import { withSessionSupport } from "../../core/connection-auth.ts";
 import {
   endToEndHeaders,
   flatOfHeaders,
@@ -13,14 +14,16 @@ import {
   withVia,
 } from "../../core/http-headers.ts";
 import { authorityOf } from "../../core/url-parts.ts";
-import type { OriginConnections } from "../origin/origin-connections.ts";
+import type { ConnectionSlots, FreeSlot } from "../origin/connection-slots.ts";
+import type { OriginAgents, OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";
 import {
   codingProblem,
   limitConnectTime,
   limitInterimAnswers,
-  startRequest,
+  startIn,
 } from "../origin/origin-exchange.ts";
+import type { OwnedConnection } from "../origin/owned-connections.ts";
 import { giveBackParsed } from "../origin/spent-buffers.ts";
 import { bodyProblem } from "./client-access.ts";
 import { pacedStream } from "./client-paces.ts";
@@ -46,6 +49,8 @@ export interface PassThrough {
   /** End-to-end headers without `Host`, with this proxy's `Via`. */
   readonly headers: HeaderList;
   readonly connections: OriginConnections;
+  /** The connection that this client's has for itself; `undefined`: any of `connections`. */
+  readonly owned?: OwnedConnection | undefined;
   readonly viaName: string;
   readonly log: Log;
   /** Bytes of the request's content that are passed on at most; a longer one is refused. `undefined`: any number. */
@@ -58,10 +63,11 @@ export interface PassThrough {
 
 /** Streams a request to its origin and the answer back, both unchanged apart from what concerns one hop only. */
 export function passThrough(exchange: PassThrough): void {
-  const { request } = exchange;
-  const canRepeat = REPEATABLE.has(request.method ?? "") && !hasBody(request);
-  send(exchange, canRepeat ? "kept" : "fresh");
+  send(exchange, "first");
 }
+
+/** A repeatable request is sent again when the first connection turned out to be closed. */
+type Attempt = "first" | "again";
 
 /** Whether a request has content, by its framing (RFC 9112 section 6). */
 export function hasBody(request: IncomingMessage): boolean {
@@ -69,15 +75,54 @@ export function hasBody(request: IncomingMessage): boolean {
   return request.headers["transfer-encoding"] !== undefined || Number(length ?? 0) > 0;
 }
 
-function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
+function canRepeat({ request }: PassThrough): boolean {
+  return REPEATABLE.has(request.method ?? "") && !hasBody(request);
+}
+
+function connectionFor(exchange: PassThrough, attempt: Attempt): "kept" | "fresh" | OriginAgents {
+  if (exchange.owned !== undefined) return exchange.owned.agents;
+  return attempt === "first" && canRepeat(exchange) ? "kept" : "fresh";
+}
+
+function send(exchange: PassThrough, attempt: Attempt): void {
+  const { request, url, connections, owned } = exchange;
+  const slots = owned?.slots ?? connections.slots;
+  const slot = slots.takeNow(url, request.socket.remoteAddress);
+  if (slot === undefined) void sendInTurn(exchange, attempt, slots);
+  else sendIn(slot, exchange, attempt);
+}
+
+async function sendInTurn(
+  exchange: PassThrough,
+  attempt: Attempt,
+  slots: ConnectionSlots,
+): Promise<void> {
   const { request, response, url } = exchange;
-  const originRequest = startRequest(url, {
-    ...exchange.connections.optionsFor(url, connection),
+  const gone = new AbortController();
+  const onClose = (): void => gone.abort();
+  response.once("close", onClose);
+  try {
+    const client = request.socket.remoteAddress;
+    const slot = await slots.wait(url, { client, signal: gone.signal });
+    if (response.destroyed) slot();
+    else sendIn(slot, exchange, attempt);
+  } catch (error) {
+    if (!response.destroyed) refuse(exchange, error);
+  } finally {
+    response.off("close", onClose);
+  }
+}
+
+function sendIn(slot: FreeSlot, exchange: PassThrough, attempt: Attempt): void {
+  const { request, response, url, connections } = exchange;
+  const connection = connectionFor(exchange, attempt);
+  const originRequest = startIn(slot, url, () => ({
+    ...connections.optionsFor(url, connection),
     method: request.method ?? "GET",
     path: exchange.path,
-    headers: flatOfHeaders(headersFor(exchange, connection)),
+    headers: flatOfHeaders(headersFor(exchange, connection === "fresh" ? "close" : "keep-alive")),
     timeout: PASS_THROUGH_IDLE_TIMEOUT_MS,
-  });
+  }));
   giveBackParsed(originRequest);
   limitConnectTime(originRequest, url);
   limitInterimAnswers(originRequest, url);
@@ -100,6 +145,7 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
       originRequest.destroy(problem);
       return;
     }
+    if (exchange.owned === undefined) connections.settle(originRequest, answer);
     isAnswered = true;
     void relayAnswer(exchange, answer);
   });
@@ -109,9 +155,9 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
     // After the head an error shows in the answer's body; here it is only the upload that the origin did not want.
     if (isAnswered || response.destroyed) return;
     const isStale = originRequest.reusedSocket && ["ECONNRESET", "EPIPE"].includes(codeOf(error));
-    if (isStale && connection === "kept") {
+    if (isStale && attempt === "first" && canRepeat(exchange)) {
       response.off("close", giveUp);
-      send(exchange, "fresh");
+      send(exchange, "again");
       return;
     }
     refuse(exchange, error);
@@ -128,7 +174,7 @@ function send(exchange: PassThrough, connection: "kept" | "fresh"): void {
   });
 }
 
-function headersFor(exchange: PassThrough, connection: "kept" | "fresh"): HeaderList {
+function headersFor(exchange: PassThrough, connection: "keep-alive" | "close"): HeaderList {
   const { request } = exchange;
   const framing: [string, string][] = [];
   if (request.headers["transfer-encoding"] !== undefined) {
@@ -136,10 +182,7 @@ function headersFor(exchange: PassThrough, connection: "kept" | "fresh"): Header
   }
   const wanted = headerItems(headersOfFlat(request.rawHeaders), "te");
   const takesTrailers = wanted.some((item) => item.toLowerCase() === "trailers");
-  const options = [
-    connection === "kept" ? "keep-alive" : "close",
-    ...(takesTrailers ? ["TE"] : []),
-  ];
+  const options = [connection, ...(takesTrailers ? ["TE"] : [])];
   return [
     ["Host", authorityOf(exchange.url)],
     ...exchange.headers,
@@ -193,7 +236,7 @@ async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Prom
   const { request, response, url, viaName, log } = exchange;
   exchange.onAnswer?.(answer);
   const headers = withVia(
-    endToEndHeaders(headersOfFlat(answer.rawHeaders)),
+    withSessionSupport(endToEndHeaders(headersOfFlat(answer.rawHeaders))),
     answer.httpVersion,
     viaName,
   );

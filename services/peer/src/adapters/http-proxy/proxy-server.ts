@@ -5,27 +5,16 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
 import type { SocketAddress } from "@lacewing/runtime/settings.ts";
-import type { Pace } from "../../app/pace.ts";
-import type { DownloadPort, HeaderList } from "../../app/ports.ts";
-import { redirectedUrl } from "../../app/redirected-url.ts";
-import {
-  endToEndHeaders,
-  headerOf,
-  headersOfFlat,
-  withoutHeaders,
-  withVia,
-} from "../../core/http-headers.ts";
+import type { DownloadPort } from "../../app/ports.ts";
+import { headersOfFlat } from "../../core/http-headers.ts";
 import { matchRule, type Rule } from "../../core/rules.ts";
-import { urlWithoutQuery } from "../../core/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
-import { DeliveryBuffers } from "./delivery-buffers.ts";
-import { serveDownload } from "./download-delivery.ts";
 import { Admission } from "./admission.ts";
 import { type AccessProblem, type ClientAccess, OPEN_ACCESS } from "./client-access.ts";
 import { ClientPaces } from "./client-paces.ts";
+import { Forwarding, headersToSend } from "./forwarding.ts";
 import { HotAnswers } from "./hot-answers.ts";
-import { foretoldContent, isLfsBatch, readBatchAnswer } from "./lfs-batch.ts";
-import { hasBody, passThrough } from "./pass-through.ts";
+import { hasBody } from "./pass-through.ts";
 import { answerOptions, answerWithText, endWithText, USAGE } from "./plain-answers.ts";
 import {
   browserProblem,
@@ -33,7 +22,6 @@ import {
   isOptionsOfProxy,
   type PortNames,
   portNames,
-  withOneForwardLess,
 } from "./request-checks.ts";
 import { parseConnectTarget, parseRequestTarget, type RequestTarget } from "./request-target.ts";
 import { ruledUrl } from "./ruled-url.ts";
@@ -151,8 +139,8 @@ class ProxyDoor {
   readonly #paces: ClientPaces;
   readonly #names: PortNames;
   readonly #unshared: UnsharedHosts;
-  readonly #pool = new DeliveryBuffers();
   readonly #hot = new HotAnswers();
+  readonly #forwarding: Forwarding;
   readonly #tunnels = new Set<Duplex>();
   /** Answers that are not written to their end, by connection. */
   readonly #answering = new Map<Duplex, Set<ServerResponse>>();
@@ -164,6 +152,9 @@ class ProxyDoor {
     this.#admission = new Admission({ ...options, access: options.access ?? OPEN_ACCESS });
     this.#paces = new ClientPaces(options.clientBytesPerSecond ?? 0, options.clock);
     this.#unshared = new UnsharedHosts(options.log);
+    const [hot, unshared] = [this.#hot, this.#unshared];
+    const requestBodyBytesMax = options.access?.requestBodyBytesMax;
+    this.#forwarding = new Forwarding({ ...options, requestBodyBytesMax, hot, unshared });
   }
 
   /** Node refuses some requests by throwing; one strange request must not end the service. */
@@ -218,8 +209,9 @@ class ProxyDoor {
         return;
       case "origin": {
         const pace = this.#paces.of(request.socket.remoteAddress);
-        if (hot?.give(response, pace, receivedAtMs) === true) return;
-        this.#toOrigin({ request, response, received, target, rule, pace, receivedAtMs });
+        const isShared = hot !== undefined && !this.#forwarding.isOwned(request, target.url, rule);
+        if (isShared && hot.give(response, pace, receivedAtMs)) return;
+        this.#forwarding.forward({ request, response, received, target, rule, pace, receivedAtMs });
       }
     }
   }
@@ -272,7 +264,7 @@ class ProxyDoor {
     } else {
       const { connections, viaName, log } = this.#options;
       const url = ruledUrl(target.url, rule);
-      const headers = this.#headersToSend(request, received, target);
+      const headers = headersToSend(request, received, target, viaName);
       this.#trackTunnel(client);
       const { path } = target;
       const pace = this.#paces.of(request.socket.remoteAddress);
@@ -313,70 +305,6 @@ class ProxyDoor {
     return target.kind === "origin" ? matchRule(this.#options.rules, target.url) : undefined;
   }
 
-  #toOrigin(asked: {
-    readonly request: IncomingMessage;
-    readonly response: ServerResponse;
-    readonly received: HeaderList;
-    readonly target: Extract<RequestTarget, { kind: "origin" }>;
-    readonly rule: Rule | undefined;
-    readonly pace: Pace | undefined;
-    readonly receivedAtMs: number;
-  }): void {
-    const { request, response, received, target, rule, pace, receivedAtMs } = asked;
-    const { downloads, connections, viaName, log } = this.#options;
-    const headers = this.#headersToSend(request, received, target);
-    const isRead = (request.method === "GET" || request.method === "HEAD") && !hasBody(request);
-    if (rule !== undefined && !rule.direct && isRead) {
-      const url = redirectedUrl(target.url, rule);
-      const pool = this.#pool;
-      const exchange = { request, response, url, headers, rule, downloads, pool, pace, viaName };
-      const remember = this.#hot.memoryOf(request, target, rule);
-      // Rejects for a fault of ours only, which ends the process.
-      void serveDownload({ ...exchange, receivedAtMs, remember, log });
-      return;
-    }
-    if (rule === undefined && isRead) {
-      this.#unshared.tell("no_rule", target.url.host, urlWithoutQuery(target.url));
-    }
-    const url = ruledUrl(target.url, rule);
-    const onAnswer = isLfsBatch(request, target.path)
-      ? (answer: IncomingMessage) => this.#readBatch(answer, url, headers)
-      : undefined;
-    const path = request.method === "OPTIONS" && target.isWholeServer ? "*" : target.path;
-    const requestBodyBytesMax = this.#options.access?.requestBodyBytesMax;
-    const exchange = { request, response, url, path, headers, connections, viaName, log, onAnswer };
-    passThrough({ ...exchange, pace, requestBodyBytesMax });
-  }
-
-  /** The objects of a batch are what the client asks for next. */
-  #readBatch(answer: IncomingMessage, batchUrl: URL, sent: HeaderList): void {
-    const { rules, downloads } = this.#options;
-    readBatchAnswer(answer, (objects) => {
-      const contents = objects.flatMap((object) => {
-        const rule = matchRule(rules, object.href);
-        if (rule === undefined || rule.direct) return [];
-        return [foretoldContent(object, { rule, batchUrl, sent })];
-      });
-      downloads.foretell(contents, headerOf(sent, "traceparent") ?? "");
-    });
-  }
-
-  #headersToSend(
-    request: IncomingMessage,
-    received: HeaderList,
-    target: Extract<RequestTarget, { kind: "origin" }>,
-  ): HeaderList {
-    const headers = withVia(
-      withOneForwardLess(withoutHeaders(endToEndHeaders(received), HOST), request.method ?? ""),
-      request.httpVersion,
-      this.#options.viaName,
-    );
-    const isAuthorized = request.headers.authorization !== undefined;
-    return target.authorization === undefined || isAuthorized
-      ? headers
-      : [...headers, ["Authorization", target.authorization]];
-  }
-
   #trackAnswer(socket: Duplex, response: ServerResponse): void {
     if (this.#isClosing) response.shouldKeepAlive = false;
     const answers = this.#answering.get(socket) ?? new Set();
@@ -394,6 +322,3 @@ class ProxyDoor {
     client.once("close", () => this.#tunnels.delete(client));
   }
 }
-
-/** The URL's own authority counts, whatever `Host` says (RFC 9112 section 3.2.2). */
-const HOST: ReadonlySet<string> = new Set(["host"]);

@@ -7,6 +7,8 @@ const HOST_COUNT_MAX = 1024;
 /** Why requests to a host do not use peers, and what to do about it. */
 const FIX = {
   no_rule: "add a rule to proxy.rules whose regex matches the URL without its query",
+  connection_credentials:
+    "clients show NTLM or Negotiate, which is for one connection only; let them use another scheme (Basic, a token) if the server takes one",
   connect_tunnel:
     "TLS tunnels are passed on untouched; let the client ask for http://PROXY/url/https://HOST/… (for git: url.<that>.insteadOf)",
 } as const;

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { OriginClient, OriginRequest, OriginResponse } from "../../app/ports.ts";
+import { showsConnectionCredentials } from "../../core/connection-auth.ts";
 import {
   endToEndHeaders,
   flatOfHeaders,
@@ -97,12 +98,16 @@ async function openFollowing(context: {
     const sent = flatOfHeaders([["Host", authorityOf(target)], ...headers]);
     const message = await exchangeHead(
       target,
-      (connection) => ({
-        ...connections.optionsFor(target, connection),
-        method: request.method,
-        path: `${target.pathname}${target.search}`,
-        headers: sent,
-      }),
+      {
+        connections,
+        first: showsConnectionCredentials(headers) ? "fresh" : "kept",
+        optionsFor: (connection) => ({
+          ...connections.optionsFor(target, connection),
+          method: request.method,
+          path: `${target.pathname}${target.search}`,
+          headers: sent,
+        }),
+      },
       signal,
     );
     const next = redirectTarget(message, target, request.url);

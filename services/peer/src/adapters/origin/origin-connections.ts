@@ -1,14 +1,20 @@
-import { Agent as HttpAgent, type RequestOptions } from "node:http";
+import {
+  Agent as HttpAgent,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { connect as tlsConnect, getCACertificates } from "node:tls";
+import { wantsConnectionCredentials } from "../../core/connection-auth.ts";
+import { headersOfFlat } from "../../core/http-headers.ts";
+import { ConnectionSlots, SLOT_LIMITS, type SlotLimits } from "./connection-slots.ts";
 import { OPEN_GUARD, type OutboundGuard } from "./outbound-guard.ts";
 
-/** Connections to one origin at a time: more downloads than that from one host of ours would be a flood for it. */
-const SOCKETS_PER_ORIGIN_MAX = 256;
-/** Connections to all origins together. */
-const SOCKETS_MAX = 2048;
 /** Kept open per origin for the next request: with fewer, more clients than that at once would have a new connection made for each. */
 const IDLE_SOCKETS_PER_ORIGIN_MAX = 64;
+/** And to all origins of a scheme; with more, connections are closed after their answer. */
+const IDLE_SOCKETS_MAX = 1024;
 /** Many servers close idle connections after 5 s or more; what they announce by `Keep-Alive` shortens this. */
 const IDLE_SOCKET_MS = 4_000;
 /** TCP probes find a peer that vanished without a word. */
@@ -29,35 +35,44 @@ export interface OriginTrust {
 /** Nothing but what the system and `NODE_EXTRA_CA_CERTS` trust. */
 export const SYSTEM_TRUST: OriginTrust = { everywhere: [], byHost: new Map() };
 
+/** Connections by the scheme they are for. */
+export interface OriginAgents {
+  readonly http: HttpAgent;
+  readonly https: HttpsAgent;
+}
+
 /**
- * The connections to origins, shared by downloads and by requests that are passed through. Certificates are always verified:
- * there is no switch to turn that off, only a way to trust more.
+ * A pool of connections to origins. Downloads have one, and what is passed through another, so that event streams cannot keep
+ * downloads from an origin. Certificates are always verified: there is no switch to turn that off, only a way to trust more.
  */
 export class OriginConnections {
-  readonly #kept: { readonly http: HttpAgent; readonly https: HttpsAgent };
-  readonly #fresh: { readonly http: HttpAgent; readonly https: HttpsAgent };
+  readonly #kept: OriginAgents;
+  readonly #fresh: OriginAgents;
   readonly #trust: OriginTrust;
   /** Decides where connections may lead; whoever opens one without {@link optionsFor} asks it too. */
   readonly guard: OutboundGuard;
+  /** Taken before a request is started; nothing else bounds the connections in use. */
+  readonly slots: ConnectionSlots;
   readonly #caByHost = new Map<string, string[]>();
 
-  constructor(trust: OriginTrust = SYSTEM_TRUST, guard: OutboundGuard = OPEN_GUARD) {
+  constructor(
+    trust: OriginTrust = SYSTEM_TRUST,
+    guard: OutboundGuard = OPEN_GUARD,
+    limits: SlotLimits = SLOT_LIMITS,
+  ) {
     this.#trust = trust;
     this.guard = guard;
-    const limits = {
-      maxSockets: SOCKETS_PER_ORIGIN_MAX,
-      maxTotalSockets: SOCKETS_MAX,
-      keepAliveMsecs: TCP_KEEP_ALIVE_MS,
-    };
+    this.slots = new ConnectionSlots(limits);
     const kept = {
-      ...limits,
       keepAlive: true,
+      keepAliveMsecs: TCP_KEEP_ALIVE_MS,
       maxFreeSockets: IDLE_SOCKETS_PER_ORIGIN_MAX,
       timeout: IDLE_SOCKET_MS,
       scheduling: "lifo" as const,
     };
     this.#kept = { http: new HttpAgent(kept), https: new HttpsAgent(kept) };
-    this.#fresh = { http: new HttpAgent(limits), https: new HttpsAgent(limits) };
+    // Without bounds of their own they hand no connection on to another request either.
+    this.#fresh = { http: new HttpAgent(), https: new HttpsAgent() };
   }
 
   /** Why the origin of a URL must not be asked; `undefined` when nothing is against it. */
@@ -69,10 +84,11 @@ export class OriginConnections {
    * What `http.request` needs to reach the origin of a URL.
    *
    * @param connection `kept`: may be one that was used before, which the origin may just be closing, so the caller must be
-   *   ready to repeat the request. `fresh`: for requests that must not be sent twice.
+   *   ready to repeat the request. `fresh`: for requests that must not be sent twice. Or connections of the caller's own.
    */
-  optionsFor(url: URL, connection: "kept" | "fresh"): RequestOptions {
-    const agents = connection === "kept" ? this.#kept : this.#fresh;
+  optionsFor(url: URL, connection: "kept" | "fresh" | OriginAgents): RequestOptions {
+    const own = typeof connection === "string" ? undefined : connection;
+    const agents = own ?? (connection === "kept" ? this.#kept : this.#fresh);
     const host = url.hostname.replace(/^\[|\]$/g, "");
     const shared = {
       protocol: url.protocol,
@@ -86,6 +102,16 @@ export class OriginConnections {
     if (url.protocol === "http:") return { ...shared, agent: agents.http };
     const ca = this.#caOf(url.hostname);
     return { ...shared, agent: agents.https, ...(ca === undefined ? {} : { ca }) };
+  }
+
+  /**
+   * Has a connection of this pool closed after its answer when the next request on it could be another client's that must not
+   * follow this one: the origin tells clients apart by their connections.
+   */
+  settle(request: ClientRequest, answer: IncomingMessage): void {
+    const isPersonal = wantsConnectionCredentials(headersOfFlat(answer.rawHeaders));
+    const idle = request.protocol === "https:" ? this.#kept.https : this.#kept.http;
+    if (isPersonal || idleCountOf(idle) >= IDLE_SOCKETS_MAX) request.shouldKeepAlive = false;
   }
 
   /**
@@ -131,6 +157,12 @@ export class OriginConnections {
     this.#caByHost.set(ofHost === undefined ? "" : hostname.toLowerCase(), ca);
     return ca;
   }
+}
+
+function idleCountOf({ freeSockets }: HttpAgent | HttpsAgent): number {
+  let count = 0;
+  for (const name in freeSockets) count += freeSockets[name]?.length ?? 0;
+  return count;
 }
 
 /** The head of an answer; hubs and stores send long signed redirects. */

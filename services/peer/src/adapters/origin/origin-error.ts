@@ -6,6 +6,8 @@ export type OriginFailureCode =
   | "origin_unreachable"
   /** Too long without a connection, a head or a byte. */
   | "origin_timeout"
+  /** As many connections as there may be are in use; nothing was asked. */
+  | "origin_busy"
   | "origin_redirect_loop"
   /** The settings keep this host from asking it. */
   | "origin_denied"

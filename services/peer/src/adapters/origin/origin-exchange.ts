@@ -1,6 +1,11 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import { request as httpsRequest, type RequestOptions } from "node:https";
-import { CONNECT_TIMEOUT_MS, HEAD_TIMEOUT_MS } from "./origin-connections.ts";
+import {
+  CONNECT_TIMEOUT_MS,
+  HEAD_TIMEOUT_MS,
+  type OriginConnections,
+} from "./origin-connections.ts";
+import type { FreeSlot } from "./connection-slots.ts";
 import { codeOf, OriginError, originErrorOf } from "./origin-error.ts";
 import { giveBackParsed } from "./spent-buffers.ts";
 
@@ -59,35 +64,74 @@ export function limitConnectTime(request: ClientRequest, url: URL): void {
   });
 }
 
+/** How a request without a body is sent. */
+export interface HeadExchange {
+  readonly connections: OriginConnections;
+  /** By default one that may be used for others before and after; `fresh` for a request that nobody else's may follow. */
+  readonly first: "kept" | "fresh";
+  optionsFor(connection: "kept" | "fresh"): RequestOptions;
+}
+
 /**
  * Sends a request without a body and waits for the head of its answer. A kept connection that the origin closed just then
  * is replaced once: nothing was processed, and GET and HEAD may be repeated (RFC 9110 section 9.2.2).
  *
- * @throws {OriginError} `origin_unreachable` or `origin_timeout`; the signal's reason when it aborts.
+ * @throws {OriginError} `origin_unreachable`, `origin_timeout` or `origin_busy`; the signal's reason when it aborts.
  */
 export async function exchangeHead(
   url: URL,
-  optionsFor: (connection: "kept" | "fresh") => RequestOptions,
+  exchange: HeadExchange,
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
-  const first = startRequest(url, optionsFor("kept"));
+  const { connections } = exchange;
+  const slot = await slotFor(url, connections, signal);
+  const first = startIn(slot, url, () => exchange.optionsFor(exchange.first));
   try {
-    return await headOf(first, url, signal);
+    return await headOf(first, { url, connections, signal });
   } catch (error) {
     signal.throwIfAborted();
     const cause = error instanceof Error ? error.cause : undefined;
     const isStale = first.reusedSocket && ["ECONNRESET", "EPIPE"].includes(codeOf(cause));
     if (!isStale) throw error;
-    return headOf(startRequest(url, optionsFor("fresh")), url, signal);
+    const anew = await slotFor(url, connections, signal);
+    const again = startIn(anew, url, () => exchange.optionsFor("fresh"));
+    return headOf(again, { url, connections, signal });
+  }
+}
+
+async function slotFor(
+  url: URL,
+  { slots }: OriginConnections,
+  signal: AbortSignal,
+): Promise<FreeSlot> {
+  signal.throwIfAborted();
+  const slot = slots.takeNow(url);
+  if (slot !== undefined) return slot;
+  const waitedFor = await slots.wait(url, { signal });
+  if (signal.aborted) waitedFor();
+  signal.throwIfAborted();
+  return waitedFor;
+}
+
+/** Starts a request that holds a slot until it is over. Its events must be listened to at once. */
+export function startIn(slot: FreeSlot, url: URL, optionsFor: () => RequestOptions): ClientRequest {
+  try {
+    return startRequest(url, optionsFor()).once("close", slot);
+  } catch (error) {
+    slot();
+    throw error;
   }
 }
 
 async function headOf(
   request: ClientRequest,
-  url: URL,
-  signal: AbortSignal,
+  exchange: {
+    readonly url: URL;
+    readonly connections: OriginConnections;
+    readonly signal: AbortSignal;
+  },
 ): Promise<IncomingMessage> {
-  signal.throwIfAborted();
+  const { url, connections, signal } = exchange;
   giveBackParsed(request);
   limitConnectTime(request, url);
   limitInterimAnswers(request, url);
@@ -97,6 +141,7 @@ async function headOf(
     return await new Promise<IncomingMessage>((resolve, reject) => {
       onAbort = () => request.destroy();
       signal.addEventListener("abort", onAbort, { once: true });
+      if (signal.aborted) onAbort();
       timer = setTimeout(() => {
         const message = `${url.host} did not answer within ${HEAD_TIMEOUT_MS} ms`;
         request.destroy(new OriginError("origin_timeout", message));
@@ -110,6 +155,7 @@ async function headOf(
           request.destroy(problem);
           return;
         }
+        connections.settle(request, answer);
         isAnswered = true;
         resolve(answer);
       });
