@@ -52,7 +52,12 @@ async function openStreams(): Promise<void> {
 
 const ask = async (...args: readonly string[]) =>
   curl(
-    ...["-m", "10", "-w", " %{http_code}", "-x", `http://127.0.0.1:${world.proxy.address.port}`],
+    "-m",
+    "10",
+    "-w",
+    " %{http_code}",
+    "-x",
+    `http://127.0.0.1:${world.proxy.address.port}`,
     ...args,
     `http://127.0.0.1:${origin.port}/x`,
   );

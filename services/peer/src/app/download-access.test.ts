@@ -240,3 +240,21 @@ describe("content that is read in parts", () => {
     expect(content.subarray(0, bytes.length).equals(bytes)).toBe(true);
   });
 });
+
+describe("credentials that an origin may take for those of the connection", () => {
+  test.each(["Negotiate YIIa", "ntlm TlRM", "Kerberos a"])(
+    "%s: each answer is the origin's own, nothing becomes a task, and no yes is remembered",
+    async (value) => {
+      const headers: HeaderList = [["Authorization", value]];
+      for (let round = 0; round < 2; round++) {
+        expect((await world.get(url, headers)).bytes.equals(content)).toBe(true);
+        expect(asked()).toEqual(["GET whole"]);
+      }
+      expect(world.controlPlane.all("taskRequested")).toEqual([]);
+      await world.get(url, ALICE);
+      asked();
+      expect((await world.get(url, headers)).bytes.equals(content)).toBe(true);
+      expect(asked()).toEqual(["GET whole"]);
+    },
+  );
+});
