@@ -169,10 +169,15 @@ describe("lacewing up", () => {
     expect(wrong.stderr).toContain("nowhere");
   });
 
-  test("Ctrl-C ends every process", async () => {
+  test("Ctrl-C ends every process, and each service has finished its stop", async () => {
     await interrupt();
     expect(readClusterFile(dataDir)).toBeUndefined();
     await expectNothingRuns();
+    const lastWords = { scheduler: "scheduler stopped", traces: "trace store stopped" };
+    const peers = ["peer-1", "peer-2", "seed-1"].map((name) => [name, "peer stopped"] as const);
+    for (const [name, words] of [...Object.entries(lastWords), ...peers]) {
+      expect(await readFile(join(dataDir, "logs", `${name}.log`), "utf8")).toContain(words);
+    }
   });
 
   test("the second start has the same ports and data, and serves what is held without the origin's content", async () => {

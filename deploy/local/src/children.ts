@@ -90,6 +90,7 @@ export class SupervisedChild {
   /** Where the log of the current process begins. */
   #logStart = 0;
   #keeping: Promise<void> = Promise.resolve();
+  #stopped: Promise<void> | undefined;
 
   constructor(spec: ChildSpec, world: ChildWorld) {
     this.name = spec.name;
@@ -112,8 +113,16 @@ export class SupervisedChild {
     this.#keeping = this.#keep(first);
   }
 
-  /** Ends the child: politely first, by force after its deadline. Never rejects. */
+  /**
+   * Ends the child: politely first, by force after its deadline. Never rejects. Asks once, however often it is called: many
+   * programs take a second signal for impatience, and end without finishing.
+   */
   async stop(): Promise<void> {
+    this.#stopped ??= this.#stopOnce();
+    await this.#stopped;
+  }
+
+  async #stopOnce(): Promise<void> {
     this.#stopping.abort(new LocalError(`${this.name} was stopped`));
     const running = this.#process;
     if (running !== undefined && isRunning(running)) {

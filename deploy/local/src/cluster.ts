@@ -127,7 +127,9 @@ async function startSupervised(
     const supervision = new Supervision(onEvent, options.signal);
     const starting = new Starting(order, supervision);
     try {
-      return { first: await starting.run(), supervision };
+      const first = await starting.run();
+      supervision.started();
+      return { first, supervision };
     } catch (error) {
       await supervision.stop();
       const lost = await starting.lostPorts();

@@ -18,8 +18,9 @@ export class Supervision {
   readonly #onEvent: (event: ChildEvent) => void;
   readonly #stopping = new AbortController();
   readonly #end: (lost: LocalError | undefined) => void;
+  readonly #started = new AbortController();
 
-  /** @param cancel ends a start that is under way; has no effect on a cluster that is up. */
+  /** @param cancel ends a start that is under way; has no effect after {@link started}. */
   constructor(onEvent: (event: ChildEvent) => void, cancel?: AbortSignal) {
     const ended = Promise.withResolvers<LocalError | undefined>();
     this.ended = ended.promise;
@@ -32,7 +33,10 @@ export class Supervision {
       cancel === undefined
         ? this.#stopping.signal
         : AbortSignal.any([this.#stopping.signal, cancel]);
-    cancel?.addEventListener("abort", () => void this.#stopChildren(), { once: true });
+    cancel?.addEventListener("abort", () => void this.#stopChildren(), {
+      once: true,
+      signal: this.#started.signal,
+    });
   }
 
   /** Aborts when the cluster is to stop: nothing new may be started. */
@@ -54,6 +58,11 @@ export class Supervision {
     this.#children.set(spec.name, child);
     if (hostId !== undefined) this.#peerIds.add(hostId);
     await child.start();
+  }
+
+  /** Says that the cluster is up: from now on its holder stops it, with {@link stop}. */
+  started(): void {
+    this.#started.abort();
   }
 
   /** The pids as `cluster.json` lists them; `null` for servers that are not ours. */

@@ -16,11 +16,14 @@ export interface RunningService {
   stop(): Promise<void>;
 }
 
-/** A stop that takes longer is cut off: the supervisor must not wait for ever. */
+/** A stop that takes longer is cut off, also one that a start keeps waiting: the supervisor must not wait for ever. */
 const STOP_TIMEOUT_MS = 10_000;
 
-/** Exit codes that a supervisor can tell apart: restarting does not mend wrong settings. */
-export const EXIT_CODE = { ok: 0, crashed: 1, wrongSettings: 64 } as const;
+/** Exit codes that a supervisor can tell apart: restarting does not mend wrong settings. `interrupted` is what shells say of SIGINT. */
+export const EXIT_CODE = { ok: 0, crashed: 1, wrongSettings: 64, interrupted: 130 } as const;
+
+/** One Ctrl-C may arrive several times, from the terminal and from a program in between: only a later one means "now". */
+const FORCE_AFTER_MS = 1_000;
 
 /**
  * Runs one service for the life of the process: starts it, reports readiness over IPC, and stops it in order on SIGTERM,
@@ -28,11 +31,11 @@ export const EXIT_CODE = { ok: 0, crashed: 1, wrongSettings: 64 } as const;
  */
 export async function runService(start: () => Promise<RunningService>): Promise<void> {
   compileLate();
-  // A signal that arrives during start-up is remembered and obeyed as soon as there is something to stop.
-  const stopRequested = new Promise<void>((resolve) => {
-    process.once("SIGTERM", () => resolve());
-    process.once("SIGINT", () => resolve());
-    if (process.channel !== undefined) process.once("disconnect", () => resolve());
+  const stopRequested = untilStopRequested().then(() => {
+    setTimeout(() => {
+      process.stderr.write(`stop took longer than ${STOP_TIMEOUT_MS} ms: exiting\n`);
+      process.exit(EXIT_CODE.crashed);
+    }, STOP_TIMEOUT_MS).unref();
   });
   let service: RunningService;
   try {
@@ -49,10 +52,25 @@ export async function runService(start: () => Promise<RunningService>): Promise<
   }
   process.send?.({ type: "ready", addresses: service.addresses } satisfies ReadyMessage);
   await stopRequested;
-  setTimeout(() => {
-    process.stderr.write(`stop took longer than ${STOP_TIMEOUT_MS} ms: exiting\n`);
-    process.exit(EXIT_CODE.crashed);
-  }, STOP_TIMEOUT_MS).unref();
   await service.stop();
   process.exit(EXIT_CODE.ok);
+}
+
+/**
+ * A signal that arrives during start-up is remembered and obeyed as soon as there is something to stop. Later ones do not cut an
+ * orderly stop off: supervisors repeat SIGTERM, and have SIGKILL for a stop that hangs. Only a person who presses Ctrl-C
+ * twice, a moment apart, ends the service at once; a SIGINT after another reason to stop is the first of them.
+ */
+async function untilStopRequested(): Promise<void> {
+  let interruptedAtMs: number | undefined;
+  await new Promise<void>((resolve) => {
+    process.on("SIGTERM", () => resolve());
+    process.on("SIGINT", () => {
+      const nowMs = performance.now();
+      interruptedAtMs ??= nowMs;
+      if (nowMs - interruptedAtMs > FORCE_AFTER_MS) process.exit(EXIT_CODE.interrupted);
+      resolve();
+    });
+    if (process.channel !== undefined) process.once("disconnect", () => resolve());
+  });
 }
