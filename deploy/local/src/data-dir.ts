@@ -75,7 +75,7 @@ export function shortHash(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 8);
 }
 
-/** @throws {LocalError} when `owner.json` is damaged. */
+/** @throws {DamagedFile} when `owner.json` is damaged. */
 export function readOwner(dataDir: string): Owner | undefined {
   return readJson(ownerPath(dataDir), ownerSchema);
 }
@@ -150,7 +150,7 @@ function ownerPath(dataDir: string): string {
  * same instant cannot both get it, and `kill -9` leaves nothing stale. Only Linux has these names; elsewhere
  * `owner.json` alone decides.
  */
-async function takeLock(dataDir: string): Promise<Server | "taken" | undefined> {
+export async function takeLock(dataDir: string): Promise<Server | "taken" | undefined> {
   if (process.platform !== "linux") return undefined;
   const name = createHash("sha256").update(realpathSync(dataDir)).digest("hex").slice(0, 32);
   const server = createServer((socket) => socket.destroy());

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import type { z } from "zod";
-import { LocalError } from "./local-error.ts";
+import { DamagedFile, LocalError } from "./local-error.ts";
 
 /** Replaces a file so that a reader sees the old or the new content, never half; readable by the owner only. */
 export function writePrivateFile(path: string, content: string): void {
@@ -15,9 +16,10 @@ export function writePrivateJson(path: string, value: unknown): void {
 }
 
 /**
- * Reads a JSON file of ours; `undefined` when it does not exist.
+ * Reads a JSON file at the top of a data dir; `undefined` when it does not exist.
  *
- * @throws {LocalError} when it is not what we wrote.
+ * @throws {DamagedFile} when it is not what we wrote.
+ * @throws {LocalError} when it cannot be read.
  */
 export function readJson<T extends z.ZodType>(path: string, schema: T): z.infer<T> | undefined {
   let text: string;
@@ -30,11 +32,21 @@ export function readJson<T extends z.ZodType>(path: string, schema: T): z.infer<
   try {
     return schema.parse(JSON.parse(text));
   } catch (error) {
-    throw new LocalError(
+    throw new DamagedFile(
       `${path} is damaged or from another version`,
-      "Remove this file, or the whole data directory with `lacewing down --purge`.",
+      `Remove this file, or the whole data directory with \`lacewing down --purge --data ${dirname(path)}\`.`,
       { cause: error },
     );
+  }
+}
+
+/** What `read` finds, or `undefined` when its file is damaged: for whoever is about to remove it. */
+export function ifIntact<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof DamagedFile) return undefined;
+    throw error;
   }
 }
 

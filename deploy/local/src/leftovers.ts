@@ -11,6 +11,7 @@ import {
   removeIfEmpty,
   runningSupervisor,
 } from "./data-dir.ts";
+import { ifIntact } from "./files.ts";
 import { LocalError } from "./local-error.ts";
 import { cacheHome } from "./nats-binary.ts";
 import { recordedHome, removePostgresHome } from "./postgres-home.ts";
@@ -90,6 +91,11 @@ export function purgeData(givenDataDir: string): void {
   if (readOwner(dataDir) === undefined) {
     throw new LocalError(`${dataDir} holds no cluster`, "Nothing was removed.");
   }
+  removeAllOf(dataDir);
+}
+
+/** Removes what belongs to a data dir, wherever it is. Only for one that is known to be a stopped cluster's. */
+export function removeAllOf(dataDir: string): void {
   removePostgresHome(dataDir);
   const sockets = socketDirectoryRecord(dataDir);
   if (sockets !== undefined) rmSync(sockets, { recursive: true, force: true });
@@ -119,9 +125,11 @@ function socketDirectoryRecord(dataDir: string): string | undefined {
   }
 }
 
-function leftoversOf(dataDir: string): readonly number[] {
-  const cluster = readClusterFile(dataDir);
-  const outside = recordedHome(dataDir);
+/** Processes of the cluster in `dataDir` other than its supervisor. */
+export function leftoversOf(dataDir: string): readonly number[] {
+  // Damaged files must not keep anybody from ending it: the processes carry its mark.
+  const cluster = ifIntact(() => readClusterFile(dataDir));
+  const outside = ifIntact(() => recordedHome(dataDir));
   const paths = outside === undefined ? [dataDir] : [dataDir, dirname(join(outside, "data"))];
   return processesOf(dataDir, paths, cluster === undefined ? [] : pidsOf(cluster));
 }

@@ -8,3 +8,6 @@ export class LocalError extends Error {
     this.hint = hint;
   }
 }
+
+/** A file of ours is not what we wrote. */
+export class DamagedFile extends LocalError {}

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { readJson, writePrivateJson } from "./files.ts";
+import { ifIntact, readJson, writePrivateJson } from "./files.ts";
 import { shortHash } from "./data-dir.ts";
 import type { PostgresBinaries } from "./postgres-binaries.ts";
 
@@ -67,7 +67,10 @@ export function preparePostgresHome(dataDir: string, binaries: PostgresBinaries)
 
 /** Removes what {@link preparePostgresHome} made outside the data dir. */
 export function removePostgresHome(dataDir: string): void {
-  const directory = recordedHome(dataDir);
+  // Without the record it is where it would have been made.
+  const directory = isRecordDamaged(dataDir)
+    ? join(SYSTEM_HOME, shortHash(dataDir))
+    : recordedHome(dataDir);
   if (directory === undefined || !directory.startsWith(`${SYSTEM_HOME}/`)) return;
   rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
   if (existsSync(SYSTEM_HOME) && readdirSync(SYSTEM_HOME).length === 0) {
@@ -78,6 +81,10 @@ export function removePostgresHome(dataDir: string): void {
 /** The place outside the data dir, if there is one: a command line that names it is ours. */
 export function recordedHome(dataDir: string): string | undefined {
   return readJson(recordPath(dataDir), homeRecord)?.directory;
+}
+
+function isRecordDamaged(dataDir: string): boolean {
+  return existsSync(recordPath(dataDir)) && ifIntact(() => recordedHome(dataDir)) === undefined;
 }
 
 /**

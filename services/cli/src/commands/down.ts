@@ -1,4 +1,5 @@
 import { canonicalPath, readOwner } from "@lacewing/local/data-dir.ts";
+import { isOwnerDamaged, purgeDamaged } from "@lacewing/local/damaged-dir.ts";
 import { purgeData, purgeShared, stopCluster } from "@lacewing/local/leftovers.ts";
 import type { Command } from "commander";
 import { existsSync } from "node:fs";
@@ -27,6 +28,11 @@ async function down(context: CliContext, flags: DownFlags): Promise<void> {
     context.print(`there is no cluster in ${dataDir}`);
     return;
   }
+  if (flags.purge === true && isOwnerDamaged(dataDir)) {
+    await purgeDamaged(dataDir);
+    finishPurge(context, dataDir);
+    return;
+  }
   if (readOwner(dataDir) === undefined) {
     throw new CliError(
       `${dataDir} is not the directory of a cluster`,
@@ -38,7 +44,12 @@ async function down(context: CliContext, flags: DownFlags): Promise<void> {
   context.print(wasRunning || leftoverCount > 0 ? "stopped" : "it was not running");
   if (flags.purge === true) {
     purgeData(dataDir);
-    purgeShared(context.env);
-    context.print(`removed ${dataDir} and everything else the cluster had on disk`);
+    finishPurge(context, dataDir);
   }
+}
+
+/** Also removes what the user's clusters shared. */
+function finishPurge(context: CliContext, dataDir: string): void {
+  purgeShared(context.env);
+  context.print(`removed ${dataDir} and everything else the cluster had on disk`);
 }
