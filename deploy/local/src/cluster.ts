@@ -7,12 +7,12 @@ import type { ChildEvent } from "./children.ts";
 import { type ClusterFile, removeClusterFile, writeClusterFile } from "./cluster-file.ts";
 import { canonicalPath, checkoutRoot, type Claim, claimDataDir } from "./data-dir.ts";
 import { type EmbeddedContext, startNats, startPostgres } from "./embedded.ts";
+import { reachNats } from "./given-servers.ts";
 import { makePrivateDirectory, readJson, writePrivateJson } from "./files.ts";
 import { endLeftovers, purgeData, SOCKETS_RECORD } from "./leftovers.ts";
 import { hostsNotHeardOf, readAnnounces } from "./known-hosts.ts";
 import type { LocalError } from "./local-error.ts";
 import { migrateDatabase } from "./migrate.ts";
-import { checkPeerSettings } from "./peer-settings.ts";
 import { anyFreePort, choosePorts, isPortFree, type PortWish } from "./ports.ts";
 import { withoutPassword } from "./postgres.ts";
 import { DATA_DIR_MARK } from "./process-table.ts";
@@ -28,6 +28,7 @@ import {
   socketDirectory,
   tracesChild,
 } from "./services.ts";
+import { checkStart, recordOptions } from "./start-options.ts";
 import { Supervision } from "./supervision.ts";
 
 export { type ClusterFile, readClusterFile } from "./cluster-file.ts";
@@ -92,9 +93,8 @@ const portsSchema = z.record(z.string(), z.number().int());
 export async function startCluster(options: ClusterOptions): Promise<RunningCluster> {
   const env = definedOnly({ ...process.env, ...options.env });
   const programs = findPrograms({ env });
-  if (options.configFile !== undefined) {
-    await checkPeerSettings(programs.entryOf("peer"), resolve(options.configFile), env);
-  }
+  await checkStart(options, env);
+  if (env["LACEWING_NATS_URL"]) await reachNats(env["LACEWING_NATS_URL"]);
   const claim = await claimDataDir(resolve(options.dataDir), checkoutRoot());
   const dataDir = canonicalPath(options.dataDir);
   const onEvent = options.onEvent ?? (() => {});
@@ -106,6 +106,7 @@ export async function startCluster(options: ClusterOptions): Promise<RunningClus
     for (const name of ["logs", "peers", "run"]) {
       mkdirSync(join(dataDir, name), { recursive: true, mode: 0o700 });
     }
+    recordOptions(dataDir, options);
     if (programs.note !== undefined) onEvent({ type: "note", text: programs.note });
     const { first, supervision } = await startSupervised({ options, programs, dataDir, onEvent });
     return running(first, { dataDir, supervision, claim });
@@ -366,7 +367,10 @@ function running(
   };
 }
 
-function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+/** The environment as child processes take it. */
+export function definedOnly(
+  env: Readonly<Record<string, string | undefined>>,
+): Record<string, string> {
   return Object.fromEntries(
     Object.entries(env).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
   );

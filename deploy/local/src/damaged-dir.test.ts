@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { messageOf } from "@lacewing/runtime/errors.ts";
 import { isOwnerDamaged, purgeDamaged } from "./damaged-dir.ts";
 import { claimDataDir } from "./data-dir.ts";
 import { DATA_DIR_MARK } from "./process-table.ts";
@@ -25,14 +26,14 @@ function write(name: string, text: string): void {
   writeFileSync(join(dataDir, name), text);
 }
 
-async function expectRefused(because: string): Promise<void> {
-  await expect(purgeDamaged(dataDir)).rejects.toThrow(because);
-  expect(existsSync(join(dataDir, "secrets.json"))).toBe(true);
+/** Why it is not purged; fails when anything was removed. */
+async function refusal(): Promise<string> {
+  const error: unknown = await purgeDamaged(dataDir).catch((thrown: unknown) => thrown);
+  if (!existsSync(join(dataDir, "secrets.json"))) throw new Error("it was removed");
+  return messageOf(error);
 }
 
-const onLinux = test.runIf(process.platform === "linux");
-
-onLinux(
+test.runIf(process.platform === "linux")(
   "a cluster that only its damaged owner.json keeps is removed, other damage or not",
   async () => {
     write("cluster.json", "");
@@ -45,30 +46,36 @@ onLinux(
 
 test("a directory that holds anything else is left alone", async () => {
   write("thesis.tex", "");
-  await expectRefused("thesis.tex");
+  expect(await refusal()).toContain("thesis.tex");
 });
 
 test("a directory that only has an owner.json of somebody's is left alone", async () => {
   rmSync(join(dataDir, "peers"), { recursive: true });
-  await expectRefused("it has no peers");
+  expect(await refusal()).toContain("it has no peers");
 });
 
-onLinux("a cluster that a process runs is left alone", async () => {
-  rmSync(join(dataDir, "owner.json"));
-  const claim = await claimDataDir(dataDir, "/src/mine");
-  write("owner.json", "{");
-  await expectRefused("a process is running the cluster");
-  claim.release();
-});
+test.runIf(process.platform === "linux")(
+  "a cluster that a process runs is left alone",
+  async () => {
+    rmSync(join(dataDir, "owner.json"));
+    const claim = await claimDataDir(dataDir, "/src/mine");
+    write("owner.json", "{");
+    expect(await refusal()).toContain("a process is running the cluster");
+    claim.release();
+  },
+);
 
-onLinux("a cluster with a process that its supervisor left behind is left alone", async () => {
-  const left = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1000)"], {
-    env: { [DATA_DIR_MARK]: dataDir },
-  });
-  await once(left, "spawn");
-  await expectRefused(`process ${left.pid}`);
-  left.kill("SIGKILL");
-});
+test.runIf(process.platform === "linux")(
+  "a cluster with a process that its supervisor left behind is left alone",
+  async () => {
+    const left = spawn(process.execPath, ["--eval", "setInterval(() => {}, 1000)"], {
+      env: { [DATA_DIR_MARK]: dataDir },
+    });
+    await once(left, "spawn");
+    expect(await refusal()).toContain(`process ${left.pid}`);
+    left.kill("SIGKILL");
+  },
+);
 
 test("an owner.json that is well, or missing, is not damaged", () => {
   write(

@@ -13,6 +13,7 @@ const ENTRIES_KNOWN: ReadonlySet<string> = new Set([
   "cluster-secret",
   "cluster.json",
   "nats",
+  "options.json",
   "owner.json",
   "ports.json",
   "postgres",

@@ -20,7 +20,8 @@ export interface PortChoice {
 
 /** Ports tried above a taken one before the system is asked for any: neighbours are easier to remember. */
 const NEIGHBOUR_COUNT_MAX = 32;
-const PORT_MAX = 65_535;
+/** The last port there is. */
+export const PORT_MAX = 65_535;
 
 /**
  * Gives every wish a free port: the remembered one, else the preferred one, else a free neighbour above, else any that

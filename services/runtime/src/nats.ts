@@ -11,11 +11,13 @@ export interface NatsSettings {
   readonly name: string;
   /** Prefix of our reply subjects: other clients must not be able to read them. */
   readonly inboxPrefix: string;
+  /** Set: the first connection fails when a server has not let us in after so long. Else it is waited for. */
+  readonly firstConnectTimeoutMs?: number;
 }
 
 /**
  * Connects for the life of the process: waits for a server that is not there yet and reconnects for ever, because the
- * control plane may come back at any time. Close the connection to give up.
+ * control plane may come back at any time. Close the connection to give up. Only {@link NatsSettings.firstConnectTimeoutMs} makes it reject.
  */
 export function connectNats(settings: NatsSettings): Promise<NatsConnection> {
   const servers = settings.url.split(",").map((text) => new URL(text.trim()));
@@ -24,12 +26,14 @@ export function connectNats(settings: NatsSettings): Promise<NatsConnection> {
     first === undefined || first.username === ""
       ? {}
       : { user: decodeURIComponent(first.username), pass: decodeURIComponent(first.password) };
+  const { firstConnectTimeoutMs } = settings;
   return connect({
     servers: servers.map((server) => server.host),
     name: settings.name,
     inboxPrefix: settings.inboxPrefix,
     maxReconnectAttempts: -1,
-    waitOnFirstConnect: true,
+    waitOnFirstConnect: firstConnectTimeoutMs === undefined,
+    ...(firstConnectTimeoutMs === undefined ? {} : { timeout: firstConnectTimeoutMs }),
     reconnectTimeWait: RECONNECT_WAIT_MS,
     // Otherwise two refused logins in a row close the connection for ever, and passwords are changed while peers run.
     ignoreAuthErrorAbort: true,

@@ -1,13 +1,15 @@
 import {
   type ClusterEvent,
   type ClusterOptions,
+  definedOnly,
   PEER_COUNT_MAX,
   type RunningCluster,
   SCHEDULER_COUNT_MAX,
   startCluster,
 } from "@lacewing/local/cluster.ts";
-import { readClusterFile } from "@lacewing/local/cluster-file.ts";
+import { type ClusterFile, readClusterFile } from "@lacewing/local/cluster-file.ts";
 import { checkoutRoot, readOwner, runningSupervisor } from "@lacewing/local/data-dir.ts";
+import { checkStart, optionsNotApplied, type StartOptions } from "@lacewing/local/start-options.ts";
 import { summaryOf } from "@lacewing/local/summary.ts";
 import { type Command, InvalidArgumentError } from "commander";
 import { existsSync } from "node:fs";
@@ -50,20 +52,36 @@ export function registerUp(program: Command, context: CliContext): void {
       "after",
       "\nReal servers instead of own ones: LACEWING_DATABASE_URL, LACEWING_NATS_URL, OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
-    .action(async (flags: UpFlags) => {
-      await up(context, flags);
+    .action(async (flags: UpFlags, command: Command) => {
+      await up(context, flags, (name) => command.getOptionValueSource(name) === "cli");
     });
 }
 
-async function up(context: CliContext, flags: UpFlags): Promise<void> {
+/** @param isGiven whether the user wrote this flag, rather than taking its default. */
+async function up(
+  context: CliContext,
+  flags: UpFlags,
+  isGiven: (name: keyof UpFlags) => boolean,
+): Promise<void> {
   const { dataDir, displacedBy } = dataDirOf(context, flags.data);
-  if (isAlreadyRunning(context, dataDir)) return;
-  if (displacedBy !== undefined) {
-    context.note(`the usual data directory belongs to ${displacedBy}: using ${dataDir}`);
-  }
   const configFile = flags.config === undefined ? undefined : resolve(flags.config);
   if (configFile !== undefined && !existsSync(configFile)) {
     throw new CliError(`there is no settings file ${configFile}`, "Correct --config.");
+  }
+  const cluster = alreadyRunning(dataDir);
+  if (cluster !== undefined) {
+    const { peers, seedPeers, schedulers, proxyPort } = flags;
+    await checkStart({ peers, seedPeers, proxyPort, configFile }, definedOnly(context.env));
+    return showRunning(context, dataDir, cluster, {
+      ...(isGiven("peers") ? { peers } : {}),
+      ...(isGiven("seedPeers") ? { seedPeers } : {}),
+      ...(isGiven("schedulers") ? { schedulers } : {}),
+      proxyPort,
+      configFile,
+    });
+  }
+  if (displacedBy !== undefined) {
+    context.note(`the usual data directory belongs to ${displacedBy}: using ${dataDir}`);
   }
   const stop = stopRequests();
   const options: ClusterOptions = {
@@ -103,10 +121,14 @@ async function up(context: CliContext, flags: UpFlags): Promise<void> {
   }
 }
 
-/** Starting twice is no mistake: the second time shows where everything is. */
-function isAlreadyRunning(context: CliContext, dataDir: string): boolean {
+/**
+ * The cluster that this checkout runs in `dataDir` already.
+ *
+ * @throws {CliError} while it is starting or stopping.
+ */
+function alreadyRunning(dataDir: string): ClusterFile | undefined {
   const supervisor = runningSupervisor(dataDir);
-  if (supervisor === undefined || readOwner(dataDir)?.checkout !== checkoutRoot()) return false;
+  if (supervisor === undefined || readOwner(dataDir)?.checkout !== checkoutRoot()) return undefined;
   const cluster = readClusterFile(dataDir);
   if (cluster === undefined) {
     throw new CliError(
@@ -114,9 +136,30 @@ function isAlreadyRunning(context: CliContext, dataDir: string): boolean {
       "Wait a moment and try again.",
     );
   }
+  return cluster;
+}
+
+/**
+ * Starting twice is no mistake: the second time shows where everything is. Asking for another cluster than the one that runs is.
+ *
+ * @throws {CliError} naming what was asked for in vain.
+ */
+function showRunning(
+  context: CliContext,
+  dataDir: string,
+  cluster: ClusterFile,
+  given: Partial<StartOptions>,
+): void {
   context.print(summaryOf(cluster, dataDir));
+  const supervisor = runningSupervisor(dataDir) ?? "?";
   context.note(`\nThis cluster was already running (process ${supervisor}); nothing was started.`);
-  return true;
+  const notApplied = optionsNotApplied(dataDir, cluster, given, context.env);
+  if (notApplied.length > 0) {
+    throw new CliError(
+      `not applied, since the running cluster was started otherwise: ${notApplied.join(", ")}`,
+      "Stop it with `lacewing down`, then start it with these; its data is kept.",
+    );
+  }
 }
 
 /** Ctrl-C, a termination signal, a closed terminal, or the end of the program that started us. */
