@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 /** A table with more rows than this is no longer read by a person; --json prints them all. */
 const TABLE_ROWS_MAX = 1_000;
 
+const EXAMPLE = 'lacewing sql "select * from cache_hit_rate_hourly"';
+
 export function registerSql(program: Command, context: CliContext): void {
   program
     .command("sql")
@@ -24,10 +26,12 @@ export function registerSql(program: Command, context: CliContext): void {
     .argument("<query>", "one or more statements")
     .option(...DATA_OPTION)
     .option(...JSON_OPTION)
-    .addHelpText("after", '\nExample: lacewing sql "select * from cache_hit_rate_hourly"')
+    .addHelpText("after", `\nExample: ${EXAMPLE}`)
     .action(async (query: string, flags: SqlFlags) => {
+      if (query.trim() === "") throw noQuery();
       const { cluster } = requireCluster(context, flags.data);
       const results = await runQuery(cluster.databaseUrl, query);
+      if (results.length === 0) throw noQuery();
       for (const result of results) {
         context.print(flags.json === true ? asJson(result) : asTable(result));
       }
@@ -54,7 +58,7 @@ async function runQuery(databaseUrl: string, query: string): Promise<readonly pg
     await client.query("set search_path to lacewing, public");
     // Several statements in one text give an array, which the driver's types do not tell.
     const results: unknown = await client.query(query);
-    return Array.isArray(results) ? results.filter(isResult) : [results].filter(isResult);
+    return [results].flat().filter(isResult);
   } catch (error) {
     if (!(error instanceof pg.DatabaseError)) throw error;
     const where =
@@ -67,8 +71,14 @@ async function runQuery(databaseUrl: string, query: string): Promise<readonly pg
   }
 }
 
+/** A text without any statement, as of a comment only, has an answer without a command. */
 function isResult(value: unknown): value is pg.QueryResult {
-  return typeof value === "object" && value !== null && "rows" in value && "fields" in value;
+  if (typeof value !== "object" || value === null) return false;
+  return "rows" in value && "fields" in value && "command" in value && value.command !== null;
+}
+
+function noQuery(): CliError {
+  return new CliError("there is no query", `Example: ${EXAMPLE}`);
 }
 
 function asTable(result: pg.QueryResult): string {

@@ -1,7 +1,7 @@
 import type { Task } from "@lacewing/contracts/gen/lacewing/scheduler/v1/scheduler.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import Table from "cli-table3";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type CliContext, JSON_OPTION } from "../context.ts";
 import { pagesOf } from "../pages.ts";
 import { SCHEDULER_OPTIONS, schedulerAddressOf, type SchedulerFlags } from "../scheduler-choice.ts";
@@ -14,13 +14,16 @@ interface TasksFlags extends SchedulerFlags {
   readonly json?: true;
 }
 
+/** As the scheduler names them. */
+const STATES = ["active", "verified", "retired"] as const;
+
 export function registerTasks(program: Command, context: CliContext): void {
   const command = program
     .command("tasks")
     .description("list the cluster's tasks as the scheduler knows them, by id");
   for (const option of SCHEDULER_OPTIONS) command.option(...option);
   command
-    .option("--state <state>", "only active, verified or retired ones")
+    .addOption(new Option("--state <state>", "only those in this state").choices(STATES))
     .option(...JSON_OPTION)
     .action(async (flags: TasksFlags) => {
       const client = await connectScheduler(schedulerAddressOf(context, flags));
