@@ -154,6 +154,24 @@ test.each([
   expect(line?.replace(/^task +/, "")).toBe(what);
 });
 
+test("a download that a killed host had only begun has no task and no figures that are known", () => {
+  const download = { downloadId: "d-1", outcome: "interrupted", requestCount: 1, delivered: {} };
+  const told = Explanation.fromPartial({ subject: { $case: "download", value: { download } } });
+  const text = whyLines(told, pageOf);
+  expect(text).toContain("task         not known: the host stopped");
+  expect(text).toContain("figures      not known: the host stopped");
+  expect(text).not.toMatch(/passed through|delivered|fetched|first byte|cost/);
+});
+
+test("a download that a stopping host could still account for has its figures", () => {
+  const delivered = { localPeerBytes: 0, remotePeerBytes: MIB, backToSourceBytes: 0 };
+  const download = { outcome: "interrupted", taskId: "07ab", ttfbMs: 3, costMs: 90, delivered };
+  const told = Explanation.fromPartial({ subject: { $case: "download", value: { download } } });
+  const text = whyLines(told, pageOf);
+  expect(text).toContain("delivered    1 MiB: peers 100 %");
+  expect(text).toContain("task         07ab");
+});
+
 test("for programs, piece maps are base64 and all else is as it was told", () => {
   const told = Explanation.fromPartial({
     verdict: "v",

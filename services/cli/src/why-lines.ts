@@ -134,14 +134,11 @@ function downloadParts(
     ["download", download.downloadId],
     ["host", download.hostId],
     ["url", download.url],
-    ["task", download.taskId || (download.requestCount > 1 ? "several" : "none: passed through")],
+    ["task", download.taskId || noTaskText(download)],
     ["started", timeText(download.startedAtMs)],
     ["requests", requestsText(download)],
     ["outcome", outcomeText(download)],
-    ["first byte", `after ${formatDuration(download.ttfbMs)}`],
-    ["cost", formatDuration(download.costMs)],
-    ["delivered", bytesText(download.delivered)],
-    ["fetched", bytesText(download.fetched)],
+    ...figuresOf(download),
     ["trace", download.traceId === "" ? "" : (traceUrlOf(download.traceId) ?? download.traceId)],
   ]);
   return [head, leaseTable(story.leases), storyLines(story.story)];
@@ -252,6 +249,28 @@ function broughtText(lease: Lease): string {
   return `${formatBytes(lease.bytes)} in ${formatDuration(lease.transferMs)} (${formatBytes(lease.bytesPerSecond)}/s)`;
 }
 
+function noTaskText({ outcome, requestCount }: Download): string {
+  if (requestCount > 1) return "several";
+  return outcome === "interrupted"
+    ? "not known: the host stopped before it knew or told it"
+    : "none: passed through";
+}
+
+/** When and how much. A host that was killed had only noted the beginning: its zeros are no figures. */
+function figuresOf(download: Download): readonly (readonly [name: string, value: string])[] {
+  const { outcome, ttfbMs, costMs, delivered, fetched } = download;
+  const isMeasured = costMs > 0 || totalOf(delivered) + totalOf(fetched) > 0;
+  if (outcome === "interrupted" && !isMeasured) {
+    return [["figures", "not known: the host stopped before it told bytes and times"]];
+  }
+  return [
+    ["first byte", `after ${formatDuration(ttfbMs)}`],
+    ["cost", formatDuration(costMs)],
+    ["delivered", bytesText(delivered)],
+    ["fetched", bytesText(fetched)],
+  ];
+}
+
 /** Nothing to say of a single one, as nearly all are. */
 function requestsText({ requestCount }: Download): string {
   return requestCount <= 1
@@ -267,9 +286,13 @@ function outcomeText(download: Download): string {
 
 function bytesText(traffic: Traffic | undefined): string {
   if (traffic === undefined) return "";
-  const { localPeerBytes, remotePeerBytes, backToSourceBytes } = traffic;
-  const total = localPeerBytes + remotePeerBytes + backToSourceBytes;
+  const total = totalOf(traffic);
   return total === 0 ? formatBytes(0) : `${formatBytes(total)}: ${trafficText(traffic)}`;
+}
+
+function totalOf(traffic: Traffic | undefined): number {
+  if (traffic === undefined) return 0;
+  return traffic.localPeerBytes + traffic.remotePeerBytes + traffic.backToSourceBytes;
 }
 
 function timeText(atMs: number): string {
