@@ -127,6 +127,16 @@ describe("lacewing up", () => {
     expect(again.stdout).toContain(readClusterFile(dataDir)?.peers[0]?.proxyUrl);
   });
 
+  test("starting it twice with other options says that they were not applied, and wrong ones are found", async () => {
+    const other = await runLacewing({ args: ["up", "--peers", "3", "--seed-peers", "1"], home });
+    expect(other.exitCode).toBe(1);
+    expect(other.stderr).toMatch(/not applied.*--peers 3$/m);
+    expect(other.stderr).not.toContain("--seed-peers");
+    const missing = await runLacewing({ args: ["up", "--config", dir.join("no.yaml")], home });
+    expect(missing.exitCode).toBe(1);
+    expect(missing.stderr).toContain("there is no settings file");
+  });
+
   test("lacewing get, ls and stat work over the peer's socket", async () => {
     const into = dir.join("got.bin");
     const url = await signedUrlOf(origin, object.oid);
@@ -167,6 +177,32 @@ describe("lacewing up", () => {
     const wrong = await runLacewing({ args: ["sql", "select nothing from nowhere"], home });
     expect(wrong.exitCode).not.toBe(0);
     expect(wrong.stderr).toContain("nowhere");
+    for (const nothing of ["", "-- a comment"]) {
+      const empty = await runLacewing({ args: ["sql", nothing], home });
+      expect(empty.exitCode).not.toBe(0);
+      expect(empty.stderr).toContain("there is no query");
+    }
+    const state = await runLacewing({ args: ["tasks", "--state", "foo"], home });
+    expect(state.exitCode).not.toBe(0);
+    expect(state.stderr).toContain("active, verified, retired");
+  });
+
+  test("a rebuild says at once that NATS is away, and a start that an address is wrong", async () => {
+    const env = {
+      LACEWING_NATS_URL: "nats://127.0.0.1:1",
+      LACEWING_DATABASE_URL: "postgres://127.0.0.1:1/x",
+    };
+    const rebuild = await runLacewing({ args: ["scheduler", "rebuild"], home, env });
+    expect(rebuild.exitCode).toBe(1);
+    expect(rebuild.stderr).toContain("cannot connect to NATS at 127.0.0.1:1");
+    const data = dir.join("never-made");
+    const away = await runLacewing({ args: ["up", "--data", data], home, env });
+    expect(away.exitCode).toBe(1);
+    expect(away.stderr).toContain("cannot connect to NATS at 127.0.0.1:1");
+    const wrong = { OTEL_EXPORTER_OTLP_ENDPOINT: "foo" };
+    const up = await runLacewing({ args: ["up", "--data", data], home, env: wrong });
+    expect(up.stderr).toContain("OTEL_EXPORTER_OTLP_ENDPOINT is not");
+    expect(existsSync(data)).toBe(false);
   });
 
   test("Ctrl-C ends every process, and each service has finished its stop", async () => {

@@ -1,7 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { errorCode } from "@lacewing/local/files.ts";
+import { checkAddresses, reachNats } from "@lacewing/local/given-servers.ts";
 import { findPrograms } from "@lacewing/local/programs.mjs";
+import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { Command } from "commander";
+import pg from "pg";
 import { CliError } from "../cli-error.ts";
 import { type CliContext, DATA_OPTION, JSON_OPTION, requireCluster } from "../context.ts";
 
@@ -13,6 +17,9 @@ interface RebuildFlags {
 
 /** The program's exit code when a scheduler is alive. */
 const SLICES_OWNED = 75;
+
+/** The database is on this machine or near: a longer wait means that it is not there. */
+const CONNECT_TIMEOUT_MS = 5_000;
 
 export function registerScheduler(program: Command, context: CliContext): void {
   const scheduler = program.command("scheduler").description("look after the scheduler's data");
@@ -34,6 +41,7 @@ export function registerScheduler(program: Command, context: CliContext): void {
 
 async function rebuild(context: CliContext, flags: RebuildFlags): Promise<void> {
   const servers = serversOf(context, flags.data);
+  await reachServers(servers);
   const args = [findPrograms({ env: context.env }).entryOf("scheduler"), "rebuild"];
   if (flags.fence === true) args.push("--fence");
   const child = spawn(process.execPath, args, {
@@ -62,12 +70,43 @@ async function rebuild(context: CliContext, flags: RebuildFlags): Promise<void> 
   context.print(flags.json === true ? output.trim() : summaryOf(output));
 }
 
-function serversOf(
-  context: CliContext,
-  data: string | undefined,
-): Readonly<Record<string, string>> {
+interface Servers extends Readonly<Record<string, string>> {
+  readonly LACEWING_DATABASE_URL: string;
+  readonly LACEWING_NATS_URL: string;
+}
+
+/**
+ * The program waits for NATS, as a scheduler should; a person should be told.
+ *
+ * @throws {CliError} or LocalError when one of the servers is not there.
+ */
+async function reachServers(servers: Servers): Promise<void> {
+  checkAddresses(servers);
+  await reachNats(servers.LACEWING_NATS_URL);
+  const client = new pg.Client({
+    connectionString: servers.LACEWING_DATABASE_URL,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    application_name: "lacewing scheduler rebuild",
+  });
+  client.on("error", () => {}); // A server that goes away fails the rebuild itself.
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new CliError(
+      `cannot connect to the database: ${messageOf(error) || errorCode(error)}`,
+      "Is the cluster (or the server in LACEWING_DATABASE_URL) running?",
+      { cause: error },
+    );
+  } finally {
+    await client.end();
+  }
+}
+
+function serversOf(context: CliContext, data: string | undefined): Servers {
   const { LACEWING_DATABASE_URL: databaseUrl, LACEWING_NATS_URL: natsUrl } = context.env;
-  if (databaseUrl && natsUrl) return {};
+  if (databaseUrl && natsUrl) {
+    return { LACEWING_DATABASE_URL: databaseUrl, LACEWING_NATS_URL: natsUrl };
+  }
   const { cluster } = requireCluster(context, data);
   return { LACEWING_DATABASE_URL: cluster.databaseUrl, LACEWING_NATS_URL: cluster.natsUrl };
 }
