@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { describe, expect, test } from "vitest";
+import { OriginRefused } from "@lacewing/peer/app/download-errors.ts";
 import { headerOf } from "@lacewing/peer/core/http-headers.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { openContent, seededContent, sha256Of } from "../support/content.ts";
@@ -14,6 +15,18 @@ import {
 import { waitFor } from "../support/wait-for.ts";
 
 describe("a download", () => {
+  test("is asked of the flow with path and query as the client wrote them", async () => {
+    await using world = await startWorld();
+    const client = new RawClient(world.proxy.address.port);
+    const path = "/wanted/a'{b}/./c|d?sig='x'|y";
+    client.send(`GET http://c.example${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await waitFor("the request", () => world.downloads.asked.length > 0);
+    client.socket.destroy();
+    const request = world.downloads.asked[0]?.request;
+    expect(request?.path).toBe(path);
+    expect(request?.url.href).toBe("http://c.example/wanted/a'%7Bb%7D/c%7Cd?sig=%27x%27|y");
+  });
+
   test("is asked of the flow with end-to-end headers, and its answer delivered", async () => {
     await using world = await startWorld();
     world.downloads.script = () => ({
@@ -136,6 +149,39 @@ describe("a download", () => {
     const answer = await httpGet("http://c.example/wanted/x", { proxyUrl });
     expect(answer.status).toBe(502);
     expect(answer.body.toString()).toBe("lacewing: c.example: cut\n");
+    expect(world.downloads.ends).toEqual(["broken_off"]);
+  });
+
+  test("that the origin refuses after all is that refusal", async () => {
+    await using world = await startWorld();
+    world.downloads.script = () => ({
+      status: 206,
+      headers: [["ETag", '"v"']],
+      bodyLength: 3000,
+      body: {
+        read: async () => {
+          throw new OriginRefused({
+            status: 401,
+            headers: [
+              ["WWW-Authenticate", "Digest a"],
+              ["WWW-Authenticate", "Basic"],
+              ["Content-Length", "99"],
+              ["Connection", "close"],
+            ],
+            body: Buffer.from("who?"),
+          });
+        },
+      },
+    });
+    const client = new RawClient(world.proxy.address.port);
+    client.send("GET http://c.example/wanted/x HTTP/1.1\r\nHost: x\r\n\r\n");
+    await waitFor("the answer", () => client.received.endsWith("\r\n\r\nwho?"));
+    client.socket.destroy();
+    expect(client.received).toMatch(
+      /^HTTP\/1\.1 401 Unauthorized\r\nWWW-Authenticate: Digest a\r\nWWW-/,
+    );
+    expect(client.received).toContain("Content-Length: 4\r\n");
+    expect(client.received).not.toMatch(/etag|Connection: close/i);
     expect(world.downloads.ends).toEqual(["broken_off"]);
   });
 

@@ -118,6 +118,13 @@ export class AttachedRequests {
     return this.#clients().map(({ access }) => access);
   }
 
+  /** Whether any client here was handed a byte. */
+  get hasDelivered(): boolean {
+    return this.#clients().some(({ reader: { delivered } }) => {
+      return delivered.localPeer + delivered.remotePeer + delivered.backToSource > 0;
+    });
+  }
+
   /** Pieces that readers still need and that `isTaken` does not know, ascending. */
   missing(isTaken: (pieceIndex: number) => boolean): number[] {
     const wanted = new Set<number>();

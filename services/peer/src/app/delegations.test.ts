@@ -78,6 +78,15 @@ const asked = () => world.controlPlane.all("taskRequested");
 const ended = () => world.controlPlane.all("requestEnded");
 
 describe("a delegation", () => {
+  test("whose path is written in another way than its URL has it is of the content that such a path names", () => {
+    const of = (path: string | undefined): ReceivedDelegation => {
+      const delegation = delegationOf();
+      return { ...delegation, means: { ...delegation.means, path } };
+    };
+    expect(delegations.accept(of("/./file?signature=s3cret"))).toBe("denied");
+    expect(delegations.accept(of("/file?signature='1'"))).toBe("taken");
+  });
+
   test("becomes a request that may read the origin, and what is granted for it is read with its means", async () => {
     const { taskId } = delegationOf();
     expect(delegations.accept(delegationOf())).toBe("taken");

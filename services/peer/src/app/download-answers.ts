@@ -11,7 +11,7 @@ import {
 } from "../core/ranges.ts";
 import { originBody, plannedBody } from "./answer-bodies.ts";
 import type { DownloadRecord } from "./download-record.ts";
-import type { DownloadTarget } from "./download-target.ts";
+import { type DownloadTarget, isBound } from "./download-target.ts";
 import type { OriginAccess } from "./origin-access.ts";
 import { OriginRest } from "./origin-rest.ts";
 import type {
@@ -220,15 +220,17 @@ export class DownloadAnswers {
       opened?.status === 200 && target.openingHeaders.length === request.headers.length;
     if (isOwnAnswer) return this.passOn(flow, opened, reason);
     opened?.discard();
-    const { url, rule } = target;
+    const { url, path, rule } = target;
     const response = await this.#options.origin.open(
       {
         method: "GET",
         url,
+        path,
         headers: request.headers,
         range: undefined,
         clientRange: headerOf(request.headers, "range"),
         ifRange: headerOf(request.headers, "if-range"),
+        isAsItCame: isBound(request),
         useTls: rule.useTls,
       },
       request.signal,

@@ -1,5 +1,6 @@
 import type { DownloadOutcome } from "@lacewing/contracts/events/reasons.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
+import type { OriginRefusal } from "./ports.ts";
 
 /** The content does not agree with its anchor. */
 export class AnchorMismatch extends PortError {
@@ -22,6 +23,16 @@ export class StorageFailure extends DownloadFailure {
   constructor(detail: string) {
     super(`the content cannot be stored: ${detail}`);
     this.name = "StorageFailure";
+  }
+}
+
+/** The origin refuses the client after all, before it got anything: it is told what the origin said. */
+export class OriginRefused extends DownloadFailure {
+  readonly refusal: OriginRefusal;
+  constructor(refusal: OriginRefusal) {
+    super(`the origin answered ${refusal.status}`);
+    this.name = "OriginRefused";
+    this.refusal = refusal;
   }
 }
 

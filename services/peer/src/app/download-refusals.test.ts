@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
 // @boundaries-ignore tests share builders that no service ships
-import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+import { anchoredPath, layoutOf, PeerWorld } from "../../../../test/support/peer-world.ts";
 // @boundaries-ignore tests share builders that no service ships
 import type { ScriptedFile } from "../../../../test/support/scripted-origin.ts";
 // @boundaries-ignore tests share builders that no service ships
@@ -110,4 +110,127 @@ describe("an origin that asks to be left alone", () => {
       expect(refused).toBeDefined();
     },
   );
+});
+
+describe("an origin that lets a client in, and refuses it before it got a byte", () => {
+  const refuseAfterProbe = (
+    status: number,
+    isRefused = (_token: string): boolean => true,
+  ): void => {
+    world.origin.beforeAnswer = ({ range, headers }) => {
+      const isProbe = range?.start === 0 && range.end === 1;
+      file.status = !isProbe && isRefused(headers[0]?.[1] ?? "") ? status : undefined;
+    };
+  };
+
+  test.each([401, 403, 302])("with %i: the client gets that answer at once", async (status) => {
+    refuseAfterProbe(status);
+    world.onRequest((request) => world.grantOrigin(request));
+    const { error } = await world.get(url, [["Range", "bytes=5-"]]);
+    expect(error).toMatchObject({
+      name: "OriginRefused",
+      refusal: { status, body: Buffer.from("none") },
+    });
+    expect(world.origin.requests).toHaveLength(2);
+    await expect.poll(told).toContainEqual(expect.stringMatching(/ origin_refused 0$/));
+  });
+
+  test("another client is let in: both get the content by that", async () => {
+    const [alice, bob] = ["alice", "bob"].map((name) => [["Private-Token", name]] as const);
+    refuseAfterProbe(403, (token) => token === "alice");
+    world.controlPlane.isConnected = false;
+    const range = [["Range", "bytes=0-2000000"]] as const;
+    const clients = [alice, bob].map((own) => world.client(url, [...(own ?? []), ...range]));
+    for (const { bytes, error } of await Promise.all(clients.map(({ done }) => done))) {
+      expect(error).toBeUndefined();
+      expect(bytes.equals(content.subarray(0, 2_000_001))).toBe(true);
+    }
+  });
+
+  test("another one too: neither is told what the other one was", async () => {
+    refuseAfterProbe(403);
+    world.controlPlane.isConnected = false;
+    const clients = ["alice", "bob"].map((name) =>
+      world.client(url, [
+        ["Private-Token", name],
+        ["Range", "bytes=0-2000000"],
+      ]),
+    );
+    for (const { error } of await Promise.all(clients.map(({ done }) => done)))
+      expect(error).toMatchObject({ name: "DownloadFailure", message: "the origin answered 403" });
+  });
+
+  test("other hosts have it: they bring it", async () => {
+    refuseAfterProbe(403);
+    world.pieceClient.parents.set("host-b", content);
+    const parent = { hostId: "host-b", truth: content };
+    const refused = () =>
+      waitFor("the refusal", () => world.log.entries.some(({ event }) => event === "fetch failed"));
+    world.pieceClient.beforeChunk = async () => {
+      await refused();
+    };
+    world.onRequest((request) => {
+      const { taskId, requestId } = request;
+      const pieces = [{ start: 0, count: 1 }];
+      world.grant({ leaseId: "0-1-2", taskId, requestId, pieces, ...layoutOf(content) });
+      world.grantParent(request, parent, [1, 2]);
+    });
+    const client = world.client(url, [["Range", "bytes=0-"]]);
+    await refused();
+    world.grantParent(world.waiting, parent, [0]);
+    const { error, bytes } = await client.done;
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+  });
+
+  test("after a byte of the content it is asked again, as it may be for a moment", async () => {
+    world.controlPlane.isConnected = false;
+    file.breaksAfterBytes = MIB;
+    world.origin.beforeAnswer = () => {
+      file.status = world.origin.requests.length === 2 ? 403 : undefined;
+    };
+    const { bytes } = await world.get(url);
+    expect(bytes.equals(content)).toBe(true);
+  });
+});
+
+describe("credentials that count for one request", () => {
+  const digest = ["Authorization", 'Digest username="u", nonce="n", nc=00000001'] as const;
+  const signed = [
+    "Authorization",
+    "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;range, Signature=c",
+  ] as const;
+
+  test.each([
+    ["Digest", digest],
+    ["a signature of the range", signed],
+  ])("%s: the request goes to the origin as it came, once", async (_name, field) => {
+    world.onRequest((request) => world.grantOrigin(request));
+    const headers = [field, ["Range", "bytes=5-9"], ["If-Range", file.etag]] as const;
+    const { answer, bytes } = await world.get(url, headers);
+    expect([answer.status, bytes.equals(content.subarray(5, 10))]).toEqual([206, true]);
+    expect(world.origin.requests).toHaveLength(1);
+    expect(world.origin.requests[0]).toMatchObject({ headers, isAsItCame: true });
+    expect([...world.store.list()]).toHaveLength(0);
+    expect(await world.facts(1)).toMatchObject([{ outcome: "finished" }]);
+  });
+
+  test("what is held for everybody needs none; for others the origin is asked by the client's own request", async () => {
+    world.onRequest((request) => world.grantOrigin(request));
+    await world.get(url);
+    const { length } = world.origin.requests;
+    await world.get(url, [digest], { access: "public" });
+    expect(world.origin.requests).toHaveLength(length);
+    file.status = 401;
+    const { answer } = await world.get(url, [digest]);
+    expect(answer.status).toBe(401);
+    expect(world.origin.requests.slice(length)).toMatchObject([
+      { range: undefined, isAsItCame: true },
+    ]);
+  });
+
+  test("a HEAD goes on as it came too", async () => {
+    await world.client(url, [signed, ["Range", "bytes=0-1"]], {}, "HEAD").done;
+    expect(world.origin.requests).toMatchObject([{ method: "HEAD", isAsItCame: true }]);
+  });
 });

@@ -16,7 +16,9 @@ import { DownloadRecord } from "./download-record.ts";
 import {
   describe,
   type DownloadTarget,
+  isBound,
   mayServeUnasked,
+  meansOf,
   targetOf,
   wantsWhole,
   whyNotKept,
@@ -123,7 +125,7 @@ export class DownloadService {
   }
 
   #targetOf(request: ClientRequest, rule: Rule): DownloadTarget {
-    const foretold = this.#foretold.targetAt(request.url, rule);
+    const foretold = this.#foretold.targetAt(request, rule);
     return targetOf(request, rule, this.#options.sha256, foretold);
   }
 
@@ -160,7 +162,7 @@ export class DownloadService {
       taskId === undefined ? undefined : this.#foretold.claim(taskId, request.signal);
     const foretold = prepared?.client;
     const requestId = foretold?.requestId ?? newRequestId(this.#options.newId);
-    const { tag, application, priority, useTls } = target.rule;
+    const { tag, application, priority } = target.rule;
     const isTallied = foretold === undefined && this.#mayRead(target);
     const record = new DownloadRecord(
       {
@@ -178,13 +180,7 @@ export class DownloadService {
       },
       services,
     );
-    const access = new OriginAccess({
-      requestId,
-      origin,
-      url: target.url,
-      headers: target.openingHeaders,
-      useTls,
-    });
+    const access = new OriginAccess({ requestId, origin, ...meansOf(target) });
     return { request, target, record, access, arrives: prepared?.arrives };
   }
 
@@ -202,6 +198,7 @@ export class DownloadService {
       const answer = this.#answers.deliver(flow, stored, [], { first: undefined });
       return this.#held.repeatable(flow, stored, answer);
     }
+    if (isBound(flow.request)) return undefined;
     // Nothing may evict what is about to be served while the origin is asked.
     const unpin = stored.pin();
     try {

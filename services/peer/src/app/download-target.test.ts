@@ -29,3 +29,25 @@ test("what a URL says is known from another's request for it, and the credential
   expect(targetOf(asked("theirs"), rule, sha256, known)).toEqual(own);
   expect(own.accessKey).not.toBe(known.accessKey);
 });
+
+test("content is named by what the origin is asked for: a path that was written in another way is another one", () => {
+  const rule = ruleOf({ regex: ".*" });
+  const named = (path?: string) =>
+    targetOf(
+      { url: new URL(`http://h.test${path ?? "/a/b?c='d'"}`), path, headers: [] },
+      rule,
+      sha256,
+    );
+  expect(named("/a/b?c=%27d%27").canonicalUrl).toBe(named().canonicalUrl);
+  expect(named("/a/./b?c=%27d%27")).toMatchObject({
+    path: "/a/./b?c=%27d%27",
+    shownUrl: "http://h.test/a/b",
+    canonicalUrl: "http://h.test/a/./b?c=%27d%27",
+  });
+  const oid = "a".repeat(64);
+  expect(named(`/lfs/${oid}/../x`).anchor).toBeUndefined();
+  expect(named(`/x/../lfs/${oid}`).anchor).toBe(`sha256:${oid}`);
+  expect(named("/a?X-Amz-Signature='1'").accessKey).not.toBe(
+    named("/a?X-Amz-Signature='2'").accessKey,
+  );
+});

@@ -3,7 +3,7 @@ import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { CONDITIONS, isConditional } from "../core/conditions.ts";
 import { showsConnectionCredentials } from "../core/connection-auth.ts";
-import { credentialsIn } from "../core/credentials.ts";
+import { credentialsIn, isBoundToRequest } from "../core/credentials.ts";
 import { headerItems, headerOf, withoutHeaders } from "../core/http-headers.ts";
 import {
   anchorFromHeaders,
@@ -19,7 +19,8 @@ import {
 } from "../core/identity.ts";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import type { Rule } from "../core/rules.ts";
-import { partsOf } from "../core/url-parts.ts";
+import { partsOf, writtenParts } from "../core/url-parts.ts";
+import type { OriginMeans } from "./origin-access.ts";
 import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
 import { redirectedUrl } from "./redirected-url.ts";
 
@@ -42,6 +43,8 @@ export interface NamedContent {
 /** What a client's request is about: which content, whose, and with what credentials. */
 export interface DownloadTarget extends NamedContent {
   readonly rule: Rule;
+  /** Path and query as they are asked for; `undefined`: those of the URL. */
+  readonly path: string | undefined;
   /** Names who asks for what: the origin's yes to it may be remembered. Holds no secret itself. */
   readonly accessKey: string;
   /** The client's headers for an opening request. */
@@ -50,21 +53,22 @@ export interface DownloadTarget extends NamedContent {
 
 /** @param named what the same URL says by the same rule, when that is known already. */
 export function targetOf(
-  request: Pick<ClientRequest, "url" | "headers">,
+  request: Pick<ClientRequest, "url" | "path" | "headers">,
   rule: Rule,
   sha256: Sha256Hex,
-  named: NamedContent = namedBy(request.url, rule, sha256),
+  named: NamedContent = namedBy(request, rule, sha256),
 ): DownloadTarget {
   const { url, shownUrl, canonicalUrl: canonical, sharingDomain, anchor, anchoredTaskId } = named;
   const credential = [
     url.username,
     url.password,
     // A signature is a credential: content that one signature opened is not open to another.
-    url.search,
+    writtenParts(url, request.path).search,
     ...credentialsIn(request.headers),
   ];
   return {
     url,
+    path: request.path,
     rule,
     shownUrl,
     canonicalUrl: canonical,
@@ -78,15 +82,26 @@ export function targetOf(
   };
 }
 
-function namedBy(asked: URL, rule: Rule, sha256: Sha256Hex): NamedContent {
-  const url = redirectedUrl(asked, rule);
+/** With which the origin is asked for a target. */
+export function meansOf({ url, path, openingHeaders, rule }: DownloadTarget): OriginMeans {
+  return { url, path, headers: openingHeaders, useTls: rule.useTls };
+}
+
+function namedBy(
+  asked: Pick<ClientRequest, "url" | "path">,
+  rule: Rule,
+  sha256: Sha256Hex,
+): NamedContent {
+  const url = redirectedUrl(asked.url, rule);
   const parts = partsOf(url);
+  // Named by what the origin is asked for: to a store of objects `a/./b` is another one than `a/b`.
+  const written = writtenParts(parts, asked.path);
   const sharingDomain = sharingDomainOf(parts, rule);
-  const anchor = anchorFromUrl(parts);
+  const anchor = anchorFromUrl(written);
   return {
     url,
     shownUrl: urlWithoutSecrets(parts).slice(0, TEXT_LENGTH_MAX),
-    canonicalUrl: canonicalUrl(parts, rule),
+    canonicalUrl: canonicalUrl(written, rule),
     sharingDomain,
     anchor,
     anchoredTaskId:
@@ -101,12 +116,19 @@ export function wantsWhole({ headers }: ClientRequest): boolean {
 
 /**
  * Why nothing is kept of an answer, so that it cannot be shared: the client wants that (RFC 9111 section 5.2.1.5; what is held may be
- * used), or it shows what an origin takes for the credentials of a connection.
+ * used), or it shows what an origin takes for the credentials of a connection, or of this one request.
  */
-export function whyNotKept({ headers }: ClientRequest): string | undefined {
+export function whyNotKept(request: ClientRequest): string | undefined {
+  const { headers } = request;
   if (showsConnectionCredentials(headers)) return "connection_credentials";
+  if (isBound(request)) return "credentials_of_one_request";
   const wishes = headerItems(headers, "cache-control").map((item) => item.toLowerCase());
   return wishes.includes("no-store") ? "no_store_asked" : undefined;
+}
+
+/** Whether the origin can be asked in the client's name only by the client's own request, as it came. */
+export function isBound({ headers, url }: ClientRequest): boolean {
+  return isBoundToRequest(headers, url);
 }
 
 /** Whether held content is served although the origin could not be asked: only what is named by a digest cannot be stale. */

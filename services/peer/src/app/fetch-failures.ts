@@ -1,9 +1,10 @@
 import type { AttachedRequests } from "./attached-requests.ts";
-import { DownloadFailure, StorageFailure } from "./download-errors.ts";
+import { DownloadFailure, OriginRefused, StorageFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import type { FailedFetch } from "./failure-report.ts";
 import type { EndedFetch } from "./fetch-order.ts";
 import type { KnownParents } from "./known-parents.ts";
+import type { OriginAccess } from "./origin-access.ts";
 import type { OriginPatience } from "./origin-patience.ts";
 import type { StoredTask } from "./ports.ts";
 
@@ -13,6 +14,8 @@ export interface FailingDownload {
   readonly requests: AttachedRequests;
   readonly knownParents: KnownParents;
   readonly originPatience: OriginPatience;
+  /** Whether another host may bring what is missing. */
+  hasParents(): boolean;
   /** Ends every reader with `error`. */
   fail(error: Error): void;
 }
@@ -51,6 +54,13 @@ export class FetchFailures {
       return;
     }
     if (hasAdvanced) originPatience.succeeded();
+    if (end.refusal !== undefined && this.#isFinal(source.access)) {
+      const { accesses } = requests;
+      // What the origin says to one client is not for another.
+      const isOwn = accesses.length === 1 && accesses[0] === source.access;
+      this.#download.fail(isOwn ? new OriginRefused(end.refusal) : new DownloadFailure(detail));
+      return;
+    }
     const { retryAfterMs = 0 } = end;
     if (retryAfterMs > 0) this.#services.link.originRests(task, detail, retryAfterMs);
     const failed = { access: source.access, bytes: end.bytes, retryAfterMs };
@@ -59,5 +69,17 @@ export class FetchFailures {
     const again = retryAfterMs === 0 ? "" : ` and asks to be left alone for ${retryAfterMs} ms`;
     const text = `the origin failed ${failureCount} times in a row${again}: ${detail}`;
     this.#download.fail(new DownloadFailure(text));
+  }
+
+  /**
+   * Whether a refusal is all that clients will get. Once one has got something, the time that is lost by asking again is no reason to
+   * break it off.
+   */
+  #isFinal(access: OriginAccess): boolean {
+    const { requests, originPatience } = this.#download;
+    originPatience.refused(access);
+    const { accesses } = requests;
+    const isRefused = accesses.length > 0 && accesses.every((own) => originPatience.isRefused(own));
+    return isRefused && !requests.hasDelivered && !this.#download.hasParents();
   }
 }

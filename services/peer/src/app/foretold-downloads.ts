@@ -7,7 +7,7 @@ import {
   startSpan,
   traceparentOf,
 } from "@lacewing/observability/trace.ts";
-import { type NamedContent, targetOf } from "./download-target.ts";
+import { meansOf, type NamedContent, targetOf } from "./download-target.ts";
 import type { ExpectedClient } from "./expected-client.ts";
 import {
   AheadBatch,
@@ -16,10 +16,11 @@ import {
   type OriginAheadOptions,
 } from "./origin-ahead.ts";
 import { OriginAccess } from "./origin-access.ts";
-import type { ForetoldContent, OriginClient } from "./ports.ts";
+import type { ClientRequest, ForetoldContent, OriginClient } from "./ports.ts";
 import { newRequestId } from "./request-id.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { Rule } from "../core/rules.ts";
+import { pathOf } from "../core/url-parts.ts";
 
 /**
  * Only content up to this length is asked for ahead of its client: one piece, for which a round trip to the scheduler
@@ -48,6 +49,8 @@ export interface ForetoldOptions extends OriginAheadOptions {
   readonly poisoned: PoisonedTasks;
   readonly newId: () => string;
 }
+
+type AskedUrl = Pick<ClientRequest, "url" | "path">;
 
 interface Foretold extends AheadContent {
   readonly span: Span;
@@ -116,7 +119,9 @@ export class ForetoldDownloads {
   }
 
   /** What is foretold for a URL under a rule: what its name says need not be read from it again. */
-  targetAt(url: URL, rule: Rule): NamedContent | undefined {
+  targetAt({ url, path }: AskedUrl, rule: Rule): NamedContent | undefined {
+    // Written in another way it may name something else.
+    if (path !== undefined && path !== pathOf(url)) return undefined;
     const target = this.#byUrl.get(url.href)?.target;
     return target?.rule === rule ? target : undefined;
   }
@@ -181,13 +186,7 @@ export class ForetoldDownloads {
       },
       requestId,
       taskId,
-      access: new OriginAccess({
-        requestId,
-        origin,
-        url: target.url,
-        headers: target.openingHeaders,
-        useTls: rule.useTls,
-      }),
+      access: new OriginAccess({ requestId, origin, ...meansOf(target) }),
       traceparent: traceparentOf(span) ?? "",
       originGranted: () => {
         if (this.#foretold.get(taskId) === foretold) this.#ahead.granted(foretold);

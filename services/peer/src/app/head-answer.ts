@@ -1,6 +1,6 @@
 import { planResponse } from "../core/ranges.ts";
 import { representationOf } from "./download-answers.ts";
-import type { DownloadTarget } from "./download-target.ts";
+import { type DownloadTarget, isBound } from "./download-target.ts";
 import type { ClientRequest, DownloadAnswer, OriginClient, StoredTask } from "./ports.ts";
 
 /** What a HEAD is told of held content, for a client that may read it. */
@@ -18,16 +18,18 @@ export function headOf(stored: StoredTask, request: ClientRequest): DownloadAnsw
 export async function originHead(
   origin: OriginClient,
   request: ClientRequest,
-  { url, rule }: DownloadTarget,
+  { url, path, rule }: DownloadTarget,
 ): Promise<DownloadAnswer> {
   const { headers: requestHeaders, signal } = request;
   const response = await origin.open(
     {
       method: "HEAD",
       url,
+      path,
       headers: requestHeaders,
       range: undefined,
       ifRange: undefined,
+      isAsItCame: isBound(request),
       useTls: rule.useTls,
     },
     signal,

@@ -9,7 +9,13 @@ import { LateDigests } from "./late-digests.ts";
 import { type OpenAnswer, type OriginAccess, readFromOrigin } from "./origin-access.ts";
 import type { Paces } from "./pace.ts";
 import type { PaceWatch } from "./pace-watch.ts";
-import { type PieceClient, type StoredTask, TransferError, type TransferSink } from "./ports.ts";
+import {
+  type OriginRefusal,
+  type PieceClient,
+  type StoredTask,
+  TransferError,
+  type TransferSink,
+} from "./ports.ts";
 
 /** Where a fetch reads. */
 export type FetchSource =
@@ -55,6 +61,8 @@ export type FetchEnd =
       readonly wrongPiece: number | undefined;
       /** How long the origin asks to be left alone, when it does. */
       readonly retryAfterMs?: number;
+      /** What the origin answered in place of content. */
+      readonly refusal?: OriginRefusal | undefined;
     };
 
 /** A piece's bytes do not have its digest. */
@@ -235,6 +243,7 @@ function failureOf(
   readonly detail: string;
   readonly wrongPiece: number | undefined;
   readonly retryAfterMs?: number;
+  readonly refusal?: OriginRefusal | undefined;
 } {
   const detail = messageOf(error);
   if (signal.aborted && !(signal.reason instanceof TransferError))
@@ -242,8 +251,8 @@ function failureOf(
   if (error instanceof WrongPiece)
     return { reason: error.reason, detail, wrongPiece: error.pieceIndex };
   if (error instanceof TransferError) {
-    const { reason, retryAfterMs } = error;
-    return { reason, detail, wrongPiece: undefined, retryAfterMs };
+    const { reason, retryAfterMs, refusal } = error;
+    return { reason, detail, wrongPiece: undefined, retryAfterMs, refusal };
   }
   if (error instanceof PortError) return { reason: "storage", detail, wrongPiece: undefined };
   throw error;

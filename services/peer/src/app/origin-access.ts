@@ -3,6 +3,7 @@ import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import { followingAbort } from "./following-abort.ts";
 import { isEncoded } from "../core/identity.ts";
 import { retryAfterMs } from "../core/retry-after.ts";
+import { refusalOf } from "./origin-refusal.ts";
 import type {
   HeaderList,
   OriginClient,
@@ -24,6 +25,8 @@ export interface OpenAnswer {
 /** What it takes to read an origin in a client's name: secret, all of it. */
 export interface OriginMeans {
   readonly url: URL;
+  /** Path and query as the client wrote them; `undefined`: those of the URL. */
+  readonly path?: string | undefined;
   readonly headers: HeaderList;
   readonly useTls: boolean | "auto";
 }
@@ -35,27 +38,20 @@ export interface OriginMeans {
 export class OriginAccess {
   readonly requestId: string;
   readonly #origin: OriginClient;
-  readonly #url: URL;
-  readonly #headers: HeaderList;
-  readonly #useTls: boolean | "auto";
+  readonly #means: OriginMeans;
   #open: OpenAnswer | undefined;
   /** The validator under which this client's origin knows the content; mirrors of one anchored content may differ. */
   #validator: string | undefined;
   #hasRanges = false;
   #letGo: () => void = () => {};
 
-  constructor(options: {
-    readonly requestId: string;
-    readonly origin: OriginClient;
-    readonly url: URL;
-    readonly headers: HeaderList;
-    readonly useTls: boolean | "auto";
-  }) {
-    this.requestId = options.requestId;
-    this.#origin = options.origin;
-    this.#url = options.url;
-    this.#headers = options.headers;
-    this.#useTls = options.useTls;
+  constructor(
+    options: OriginMeans & { readonly requestId: string; readonly origin: OriginClient },
+  ) {
+    const { requestId, origin, url, path, headers, useTls } = options;
+    this.requestId = requestId;
+    this.#origin = origin;
+    this.#means = { url, path, headers, useTls };
   }
 
   get hasOpenAnswer(): boolean {
@@ -95,7 +91,7 @@ export class OriginAccess {
 
   /** For handing them to a seed host, and for nothing else. */
   revealMeans(): OriginMeans {
-    return { url: this.#url, headers: this.#headers, useTls: this.#useTls };
+    return this.#means;
   }
 
   /** The answer is the task's from now on: other clients may read from it when this one is gone. */
@@ -123,12 +119,7 @@ export class OriginAccess {
     ifRange: string | undefined,
     signal: AbortSignal,
   ): Promise<OriginResponse> {
-    const request = {
-      method: "GET",
-      url: this.#url,
-      headers: this.#headers,
-      useTls: this.#useTls,
-    } as const;
+    const request = { method: "GET", ...this.#means } as const;
     const response = await this.#origin.open({ ...request, range, ifRange }, signal);
     // A refusal says nothing about it; the whole in answer to a range does.
     if (response.status === 206) this.#hasRanges = true;
@@ -231,8 +222,12 @@ export async function openSpan(
   }
   const problem = problemOf(response, { ...description, etag }, span);
   if (problem === undefined) return { response, start: response.status === 206 ? span.start : 0 };
+  const refusal = await refusalOf(response);
+  signal.throwIfAborted();
   response.discard();
-  throw problem;
+  if (refusal === undefined) throw problem;
+  const { reason, message } = problem;
+  throw new TransferError(reason, message, undefined, problem.retryAfterMs, refusal);
 }
 
 /** How long an answer of an origin asks to be left alone, milliseconds. */

@@ -42,6 +42,11 @@ export class OriginPatience {
     return (this.#refusedUntilMs.get(access) ?? 0) > this.#clock.monotonic();
   }
 
+  /** The origin wants nothing of this access any more. */
+  refused(access: object): void {
+    this.#refusedUntilMs.set(access, Infinity);
+  }
+
   /**
    * A read failed. Waits before the next try, except for the first after progress: a broken connection is common.
    *

@@ -135,16 +135,33 @@ export interface StoredTask {
 
 // --------------------------------------------------------------------------------------------------- piece transfer
 
+/** An answer of the origin that this client's own credentials earned it, in place of content that it was granted before. */
+export interface OriginRefusal {
+  readonly status: number;
+  readonly headers: HeaderList;
+  /** Empty when it is long, or of unknown length. */
+  readonly body: Uint8Array;
+}
+
 /** A transfer from a parent or the origin ended early. */
 export class TransferError extends PortError {
   readonly reason: FailureReason;
   /** How long the origin asks to be left alone; 0 when it does not say. */
   readonly retryAfterMs: number;
-  constructor(reason: FailureReason, message: string, cause?: unknown, retryAfterMs = 0) {
+  /** What the origin answered, when asking again in the same name would bring nothing else. */
+  readonly refusal: OriginRefusal | undefined;
+  constructor(
+    reason: FailureReason,
+    message: string,
+    cause?: unknown,
+    retryAfterMs = 0,
+    refusal?: OriginRefusal,
+  ) {
     super(`transfer_${reason}`, message, { retryable: true, cause });
     this.name = "TransferError";
     this.reason = reason;
     this.retryAfterMs = retryAfterMs;
+    this.refusal = refusal;
   }
 }
 
@@ -188,19 +205,26 @@ export type { HeaderList } from "../core/http-headers.ts";
 export interface OriginRequest {
   readonly method: "GET" | "HEAD";
   readonly url: URL;
+  /** Path and query as the client wrote them: a signature may cover every character. `undefined`: those of the URL. */
+  readonly path?: string | undefined;
   /** The client's own headers, hop-by-hop ones removed; credentials included. */
   readonly headers: HeaderList;
   /** Replaces any `Range` of the client: bytes [start, end), or to the end of the content; `undefined`: the whole content. */
   readonly range: { readonly start: number; readonly end: number | undefined } | undefined;
   /** The client's own `Range` field, sent as it is in place of `range`: the origin is to answer it. */
   readonly clientRange?: string | undefined;
+  /** Sent as the client sent it: no field is replaced, `range` and `ifRange` do not count, and no redirect is followed. */
+  readonly isAsItCame?: boolean | undefined;
   /** Sent with a range so that changed content comes back whole and can be noticed. */
   readonly ifRange: string | undefined;
   /** Whether a plain-http URL is to be asked by TLS: "auto" tries TLS first on port 80 and remembers per host. */
   readonly useTls: boolean | "auto";
 }
 
-/** The origin's answer, redirects followed. */
+/**
+ * The origin's answer, redirects followed. A redirect that needs its client's own state is not: it sets a cookie that its target is
+ * shown, goes round in a circle, or ends elsewhere with a refusal or an error. The answer is the redirect itself then.
+ */
 export interface OriginResponse {
   readonly status: number;
   /** Without what names content, when it came from elsewhere; what the asked server said of the content is added. */
@@ -222,8 +246,8 @@ export interface OriginResponse {
 
 export interface OriginClient {
   /**
-   * @throws {PortError} `origin_unreachable`, `origin_timeout` or `origin_redirect_loop`, retryable; while the body is read
-   *   also `origin_broken_off`. The signal's reason when it aborts.
+   * @throws {PortError} `origin_unreachable` or `origin_timeout`, retryable; while the body is read also
+   *   `origin_broken_off`. The signal's reason when it aborts.
    */
   open(request: OriginRequest, signal: AbortSignal): Promise<OriginResponse>;
   close(): void;
@@ -281,6 +305,8 @@ export interface ClientRequest {
   readonly method: "GET" | "HEAD";
   /** Absolute URL at the origin. */
   readonly url: URL;
+  /** Its path and query as the client wrote them; `undefined`: those of the URL. */
+  readonly path?: string | undefined;
   /** Hop-by-hop and proxy headers removed. */
   readonly headers: HeaderList;
   header(name: string): string | undefined;

@@ -66,6 +66,12 @@ export class TaskDownload implements ReadableTask {
         requests: this.#requests,
         knownParents: this.#knownParents,
         originPatience: this.#originPatience,
+        hasParents: () =>
+          this.#board.some(({ source }) => source.kind === "parent") ||
+          this.#knownParents.holderOf(
+            this.#requests.missing(() => false),
+            () => "",
+          ) !== undefined,
         fail: (error) => this.fail(error),
       },
       services,

@@ -1,4 +1,6 @@
-import type { HeaderList } from "./http-headers.ts";
+import { CONDITIONS } from "./conditions.ts";
+import { headerOf, type HeaderList } from "./http-headers.ts";
+import type { UrlParts } from "./url-parts.ts";
 
 /**
  * Fields that cannot be what earns a client its answer: they say in which form it wants it, what it has already, or which way the
@@ -42,4 +44,31 @@ export function credentialsIn(headers: HeaderList): readonly string[] {
     .filter(([name]) => mayBeCredential(name))
     .map(([name, value]) => `${name.toLowerCase()}:${value}`)
     .toSorted();
+}
+
+/** Fields that an opening request has not as the client sent them. */
+const CHANGED: ReadonlySet<string> = new Set(["range", "if-range", ...CONDITIONS]);
+/** We ask for no encoding; a client that says the same may have signed it. */
+const ENCODING = "accept-encoding";
+
+/**
+ * Whether what a client shows counts for this one request as it is, and for no other of ours in its name: Digest, whose nonces are
+ * counted (RFC 7616 section 3.4), or a signature of AWS's kind, in a field or in the query, over fields that we would change.
+ */
+export function isBoundToRequest(headers: HeaderList, url: Pick<UrlParts, "search">): boolean {
+  const authorization = headerOf(headers, "authorization")?.trim() ?? "";
+  if (/^digest(?:\s|$)/i.test(authorization)) return true;
+  const isSigned = /^[a-z]+4-[a-z0-9-]+\s/i.test(authorization);
+  const named = isSigned ? /SignedHeaders=([^,\s]*)/i.exec(authorization)?.[1] : undefined;
+  const names = named ?? signedByUrl(url) ?? "";
+  return names.split(";").some((text) => {
+    const name = text.toLowerCase();
+    const isOurs = name === ENCODING && headerOf(headers, ENCODING)?.trim() !== "identity";
+    return isOurs || CHANGED.has(name);
+  });
+}
+
+/** `X-Amz-SignedHeaders=host%3Brange`, and the same of others. */
+function signedByUrl({ search }: Pick<UrlParts, "search">): string | undefined {
+  return /[?&]x-[a-z]+-SignedHeaders=([^&]*)/i.exec(search)?.[1]?.replaceAll(/%3b/gi, ";");
 }

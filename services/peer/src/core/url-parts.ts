@@ -50,6 +50,39 @@ export function partsOf({ protocol, hostname, port, pathname, search }: UrlParts
   return { protocol, hostname, port, pathname, search };
 }
 
+/** Path and query, as they are asked for. */
+export function pathOf({ pathname, search }: Pick<UrlParts, "pathname" | "search">): string {
+  return `${pathname}${search}`;
+}
+
+/** Nothing in it ends the first line of a request, or a word of that line. */
+const REQUEST_PATH = /^\/[!-~]*$/;
+
+/** Whether a text may stand in the first line of a request as path and query. */
+export function isRequestPath(text: string): boolean {
+  return REQUEST_PATH.test(text);
+}
+
+/**
+ * Path and query of an absolute http(s) URL as they were written: a `URL` encodes and tidies them, and a signature may cover every
+ * character. `undefined` when they cannot be sent so, or when programs read the text in different ways.
+ */
+export function writtenPathOf(absoluteUrl: string): string | undefined {
+  const [, authority = "", path = "", query = ""] =
+    /^https?:\/\/([^/?#]*)([^?#]*)([^#]*)/i.exec(absoluteUrl) ?? [];
+  if (authority === "" || /\\/.test(authority + path)) return undefined;
+  const written = path.startsWith("/") ? path + query : `/${path}${query}`;
+  return isRequestPath(written) ? written : undefined;
+}
+
+/** The parts with path and query as they are asked for: what they name may be something else than what their tidied form names. */
+export function writtenParts(parts: UrlParts, path: string | undefined): UrlParts {
+  if (path === undefined || path === pathOf(parts)) return parts;
+  const at = path.indexOf("?");
+  const pathname = at < 0 ? path : path.slice(0, at);
+  return { ...partsOf(parts), pathname, search: at < 0 ? "" : path.slice(at) };
+}
+
 function decoded(text: string): string {
   if (!/[%+]/.test(text)) return text;
   try {

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { finished } from "node:stream/promises";
 import type { Log } from "@lacewing/observability/log.ts";
 import { InvariantViolation, PortError } from "@lacewing/runtime/errors.ts";
+import { OriginRefused } from "../../app/download-errors.ts";
 import type { Pace } from "../../app/pace.ts";
 import type {
   ClientRequest,
@@ -9,6 +10,7 @@ import type {
   DownloadAnswer,
   DownloadPort,
   HeaderList,
+  OriginRefusal,
 } from "../../app/ports.ts";
 import { withSessionSupport } from "../../core/connection-auth.ts";
 import {
@@ -34,6 +36,8 @@ export interface DownloadExchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly url: URL;
+  /** Path and query as the client wrote them. */
+  readonly path: string;
   /** End-to-end headers with this proxy's `Via`. */
   readonly headers: HeaderList;
   readonly rule: Rule;
@@ -50,7 +54,7 @@ export interface DownloadExchange {
 
 /** Asks the download flow and delivers what it answers. Rejects with an `InvariantViolation` only. */
 export async function serveDownload(exchange: DownloadExchange): Promise<void> {
-  const { request, response, url, headers, rule, log } = exchange;
+  const { request, response, url, path, headers, rule, log } = exchange;
   const client = new AbortController();
   response.once("close", () => {
     if (!response.writableFinished) {
@@ -60,6 +64,7 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
   const clientRequest: ClientRequest = {
     method: request.method === "HEAD" ? "HEAD" : "GET",
     url,
+    path,
     headers,
     header: (name) => headerOf(headers, name),
     receivedAtMs: exchange.receivedAtMs,
@@ -103,11 +108,28 @@ function refuse(
     response.destroy();
     return;
   }
+  if (error instanceof OriginRefused) {
+    log.info("origin_refused", { url: urlWithoutSecrets(url), status: error.refusal.status });
+    handOn(exchange, error.refusal);
+    return;
+  }
   const { status, text } = gatewayFailure(error);
   // Anything but a failure of the world is a fault of ours, which somebody has to look at.
   const level = error instanceof PortError ? "warn" : "error";
   log[level]("download_not_answered", { url: urlWithoutSecrets(url), status, error });
   answerWithText(response, status, text);
+}
+
+/** The origin's own answer, where content had been expected. */
+function handOn(exchange: DownloadExchange, { status, headers, body }: OriginRefusal): void {
+  const { request, response, url } = exchange;
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  const framed = headersOf(exchange, { status, headers, bodyLength: body.length });
+  response.writeHead(status, flatOfHeaders(sandboxed(framed, request.url, url)));
+  response.end(body);
 }
 
 function isGone(client: AbortSignal): boolean {
@@ -131,7 +153,9 @@ async function deliver(
           client.abort(reason),
         );
   if (response.destroyed) return "client_gone";
-  const headers = sandboxed(headersOf(exchange, answer), exchange.request.url, exchange.url);
+  const bodyLength = answer.body === undefined && !isHead ? 0 : answer.bodyLength;
+  const framed = headersOf(exchange, { ...answer, bodyLength });
+  const headers = sandboxed(framed, exchange.request.url, exchange.url);
   const flat = flatOfHeaders(headers);
   response.writeHead(answer.status, flat);
   if (body?.whole !== undefined) {
@@ -154,7 +178,10 @@ async function deliver(
 const FRAMING: ReadonlySet<string> = new Set(["content-length"]);
 
 /** The answer's headers with the framing that {@link DownloadAnswer.bodyLength} says, whatever they said before. */
-function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderList {
+function headersOf(
+  exchange: DownloadExchange,
+  answer: Pick<DownloadAnswer, "status" | "headers" | "bodyLength">,
+): HeaderList {
   const answered = withSessionSupport(endToEndHeaders(answer.headers));
   const own = withVia(answered, "1.1", exchange.viaName);
   const isHead = exchange.request.method === "HEAD";
@@ -162,7 +189,7 @@ function headersOf(exchange: DownloadExchange, answer: DownloadAnswer): HeaderLi
   // A HEAD and a 304 tell the length of what a GET would bring (RFC 9110 section 8.6).
   if (isBodiless || (isHead && headerOf(own, "content-length") !== undefined)) return own;
   const unframed = withoutHeaders(own, FRAMING);
-  const bodyLength = answer.body === undefined && !isHead ? 0 : answer.bodyLength;
+  const { bodyLength } = answer;
   return bodyLength === undefined
     ? unframed
     : [...unframed, ["Content-Length", String(bodyLength)]];

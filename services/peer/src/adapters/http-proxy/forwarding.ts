@@ -97,7 +97,7 @@ export class Forwarding {
     const exchange = { request, response, url, headers, rule, downloads, pool, pace, viaName };
     const remember = hot.memoryOf(request, target, rule);
     // Rejects for a fault of ours only, which ends the process.
-    void serveDownload({ ...exchange, receivedAtMs, remember, log });
+    void serveDownload({ ...exchange, path: target.path, receivedAtMs, remember, log });
   }
 
   #passThrough(

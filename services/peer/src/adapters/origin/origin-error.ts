@@ -8,7 +8,6 @@ export type OriginFailureCode =
   | "origin_timeout"
   /** As many connections as there may be are in use; nothing was asked. */
   | "origin_busy"
-  | "origin_redirect_loop"
   /** The settings keep this host from asking it. */
   | "origin_denied"
   /** The answer broke off before its end. */

@@ -35,3 +35,22 @@ test("one that is over, or is to count for longer than any may, is refused", () 
   expect(decodeDelegation(bytes, NOW_MS - CLOCK_SKEW_MS_MAX)).toBeTypeOf("object");
   expect(decodeDelegation(bytes, NOW_MS - CLOCK_SKEW_MS_MAX - 1)).toBe("it is to last too long");
 });
+
+test("a path that was written in another way than its URL has it is read so", () => {
+  const path = "/a'{b}/./c?s='1'";
+  const means = { ...delegation.means, url: new URL(path, "https://o.test"), path };
+  const bytes = encodeDelegation({ ...delegation, means }, NOW_MS);
+  expect(decodeDelegation(bytes, NOW_MS)).toMatchObject({ means: { url: means.url, path } });
+});
+
+test.each(["/a b", "/a\r\nHost: other", "/a\\b", "\\evil.test/a"])(
+  "one that cannot stand in a request (%j) gives way to that of the URL",
+  (path) => {
+    const means = { ...delegation.means, path };
+    const bytes = encodeDelegation({ ...delegation, means }, NOW_MS);
+    const received = decodeDelegation(bytes, NOW_MS);
+    if (typeof received === "string") throw new TypeError(received);
+    expect(received.means.path).toBeUndefined();
+    expect(received.means.url.host).toBe("o.test");
+  },
+);

@@ -4,6 +4,7 @@ import { CLOCK_SKEW_MS_MAX } from "@lacewing/contracts/lease-token.ts";
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { type Delegation, DELEGATION_MS, type ReceivedDelegation } from "../../app/delegations.ts";
 import { HEADER_COUNT_MAX } from "../../core/http-headers.ts";
+import { pathOf, writtenPathOf } from "../../core/url-parts.ts";
 
 /** A sealed delegation: a request head of 32 KiB and a URL of 16 KiB, with room for the rest. */
 export const DELEGATION_BYTES_MAX = 96 * 1024;
@@ -22,7 +23,7 @@ export function encodeDelegation(delegation: Delegation, nowMs: number): Uint8Ar
     taskId,
     fromHostId,
     expiresAtMs: Math.round(nowMs) + DELEGATION_MS,
-    url: means.url.href,
+    url: means.path === undefined ? means.url.href : `${means.url.origin}${means.path}`,
     headers: means.headers.map(([name, value]) => ({ name, value })),
     useTls: means.useTls === "auto" ? "auto" : means.useTls ? "always" : "never",
     etag,
@@ -60,12 +61,14 @@ export function decodeDelegation(bytes: Uint8Array, nowMs: number): ReceivedDele
   if (texts.some((text) => text.length > TEXT_LENGTH_MAX)) return "a text is too long";
   if (anchor !== "" && parseDigest(anchor) === undefined) return "its anchor is malformed";
   if (priority > PRIORITY_MAX) return "its priority is out of range";
+  const written = writtenPathOf(message.url);
   return {
     taskId,
     fromHostId,
     expiresAtMs,
     means: {
       url,
+      path: written === pathOf(url) ? undefined : written,
       headers: headers.map(({ name, value }) => [name, value] as const),
       useTls: useTls === "auto" ? "auto" : useTls === "always",
     },
