@@ -299,21 +299,21 @@ view cache_hit_rate_hourly
     host_id,
     application,
     tag,
-    sum(request_count::bigint)::bigint AS request_count,
-    sum(failed_request_count::bigint)::bigint AS failed_request_count,
-    sum(local_peer_request_count::bigint + remote_peer_request_count::bigint)::bigint AS hit_request_count,
-    sum(local_peer_request_count::bigint)::bigint AS local_peer_request_count,
-    sum(remote_peer_request_count::bigint)::bigint AS remote_peer_request_count,
-    sum(back_to_source_request_count::bigint)::bigint AS back_to_source_request_count,
-    round(sum(local_peer_request_count::bigint + remote_peer_request_count::bigint) / NULLIF(sum(local_peer_request_count::bigint + remote_peer_request_count::bigint + back_to_source_request_count::bigint), 0::numeric), 6)::double precision AS request_hit_rate,
-    sum(delivered_local_peer_bytes::bigint)::bigint AS delivered_local_peer_bytes,
-    sum(delivered_remote_peer_bytes::bigint)::bigint AS delivered_remote_peer_bytes,
-    sum(delivered_back_to_source_bytes::bigint)::bigint AS delivered_back_to_source_bytes,
-    sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint)::bigint AS delivered_bytes,
-    sum(fetched_remote_peer_bytes::bigint)::bigint AS remote_peer_bytes,
-    sum(fetched_back_to_source_bytes::bigint)::bigint AS back_to_source_bytes,
-    sum(probe_bytes::bigint)::bigint AS probe_bytes,
-    round(sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint) / NULLIF(sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint), 0::numeric), 6)::double precision AS byte_hit_rate
+    lacewing.bounded(sum(request_count::bigint)) AS request_count,
+    lacewing.bounded(sum(failed_request_count::bigint)) AS failed_request_count,
+    lacewing.bounded(sum(local_peer_request_count::numeric + remote_peer_request_count::numeric)) AS hit_request_count,
+    lacewing.bounded(sum(local_peer_request_count::bigint)) AS local_peer_request_count,
+    lacewing.bounded(sum(remote_peer_request_count::bigint)) AS remote_peer_request_count,
+    lacewing.bounded(sum(back_to_source_request_count::bigint)) AS back_to_source_request_count,
+    round(sum(local_peer_request_count::numeric + remote_peer_request_count::numeric) / NULLIF(sum(local_peer_request_count::numeric + remote_peer_request_count::numeric + back_to_source_request_count::numeric), 0::numeric), 6)::double precision AS request_hit_rate,
+    lacewing.bounded(sum(delivered_local_peer_bytes::bigint)) AS delivered_local_peer_bytes,
+    lacewing.bounded(sum(delivered_remote_peer_bytes::bigint)) AS delivered_remote_peer_bytes,
+    lacewing.bounded(sum(delivered_back_to_source_bytes::bigint)) AS delivered_back_to_source_bytes,
+    lacewing.bounded(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric)) AS delivered_bytes,
+    lacewing.bounded(sum(fetched_remote_peer_bytes::bigint)) AS remote_peer_bytes,
+    lacewing.bounded(sum(fetched_back_to_source_bytes::bigint)) AS back_to_source_bytes,
+    lacewing.bounded(sum(probe_bytes::bigint)) AS probe_bytes,
+    round(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric) / NULLIF(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric), 0::numeric), 6)::double precision AS byte_hit_rate
    FROM lacewing.traffic_minute
   GROUP BY (date_trunc('hour'::text, minute, 'UTC'::text)), host_id, application, tag;
 
@@ -327,18 +327,18 @@ view origin_savings
   saved_bytes bigint -- delivered_bytes - origin_bytes; negative when more was read than clients took.
   saved_ratio double precision -- saved_bytes / delivered_bytes; null when nothing was delivered.
  SELECT (date_trunc('day'::text, minute, 'UTC'::text) AT TIME ZONE 'UTC'::text)::date AS day,
-    sum(request_count::bigint)::bigint AS request_count,
-    sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint)::bigint AS delivered_bytes,
-    sum(fetched_back_to_source_bytes::bigint)::bigint AS origin_bytes,
-    sum(probe_bytes::bigint)::bigint AS probe_bytes,
-    (sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint) - sum(fetched_back_to_source_bytes::bigint))::bigint AS saved_bytes,
-    round((sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint) - sum(fetched_back_to_source_bytes::bigint)) / NULLIF(sum(delivered_local_peer_bytes::bigint + delivered_remote_peer_bytes::bigint + delivered_back_to_source_bytes::bigint), 0::numeric), 6)::double precision AS saved_ratio
+    lacewing.bounded(sum(request_count::bigint)) AS request_count,
+    lacewing.bounded(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric)) AS delivered_bytes,
+    lacewing.bounded(sum(fetched_back_to_source_bytes::bigint)) AS origin_bytes,
+    lacewing.bounded(sum(probe_bytes::bigint)) AS probe_bytes,
+    lacewing.bounded(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric) - sum(fetched_back_to_source_bytes::bigint)) AS saved_bytes,
+    round((sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric) - sum(fetched_back_to_source_bytes::bigint)) / NULLIF(sum(delivered_local_peer_bytes::numeric + delivered_remote_peer_bytes::numeric + delivered_back_to_source_bytes::numeric), 0::numeric), 6)::double precision AS saved_ratio
    FROM lacewing.traffic_minute
   GROUP BY ((date_trunc('day'::text, minute, 'UTC'::text) AT TIME ZONE 'UTC'::text)::date)
   ORDER BY ((date_trunc('day'::text, minute, 'UTC'::text) AT TIME ZONE 'UTC'::text)::date) DESC;
 
 view slow_downloads
-  -- The 100 downloads of the last 24 hours that took longest, with their trace ids; order by bytes_per_second for the slowest among them.
+  -- The 100 downloads of the last 24 hours that took longest, with their trace ids; order by bytes_per_second for the slowest among them. Starts more than an hour ahead, which a host's wrong clock told, are left out.
   download_id lacewing.name
   started_at timestamp with time zone
   host_id lacewing.name
@@ -365,7 +365,7 @@ view slow_downloads
     ttfb_ms::bigint AS ttfb_ms,
     cost_ms::bigint AS cost_ms,
     delivered_bytes,
-    round(delivered_bytes::numeric * 1000.0 / NULLIF(cost_ms::bigint, 0)::numeric)::bigint AS bytes_per_second,
+    lacewing.bounded(round(delivered_bytes::numeric * 1000.0 / NULLIF(cost_ms::bigint, 0)::numeric)) AS bytes_per_second,
     trace_id
    FROM ( SELECT downloads.download_id,
             downloads.host_id,
@@ -395,7 +395,7 @@ view slow_downloads
             downloads.request_count,
             (downloads.delivered_local_peer_bytes::bigint + downloads.delivered_remote_peer_bytes::bigint + downloads.delivered_back_to_source_bytes::bigint) / downloads.request_count::bigint AS delivered_bytes
            FROM lacewing.downloads
-          WHERE downloads.started_at >= (now() - '24:00:00'::interval)) d
+          WHERE downloads.started_at >= (now() - '24:00:00'::interval) AND downloads.started_at < (now() + '01:00:00'::interval)) d
   WHERE delivered_bytes > 0
   ORDER BY d.cost_ms DESC, delivered_bytes
  LIMIT 100;
@@ -429,10 +429,10 @@ view task_popularity
     round(d.back_to_source_bytes::numeric / NULLIF(t.length_bytes::bigint, 0)::numeric, 3)::double precision AS origin_copies,
     d.last_started_at
    FROM ( SELECT downloads.task_id,
-            sum(downloads.request_count::bigint)::bigint AS request_count,
+            lacewing.bounded(sum(downloads.request_count::bigint)) AS request_count,
             count(DISTINCT downloads.host_id) AS requesting_host_count,
-            sum(downloads.delivered_local_peer_bytes::bigint + downloads.delivered_remote_peer_bytes::bigint + downloads.delivered_back_to_source_bytes::bigint)::bigint AS delivered_bytes,
-            sum(downloads.fetched_back_to_source_bytes::bigint)::bigint AS back_to_source_bytes,
+            lacewing.bounded(sum(downloads.delivered_local_peer_bytes::numeric + downloads.delivered_remote_peer_bytes::numeric + downloads.delivered_back_to_source_bytes::numeric)) AS delivered_bytes,
+            lacewing.bounded(sum(downloads.fetched_back_to_source_bytes::bigint)) AS back_to_source_bytes,
             max(downloads.started_at) AS last_started_at
            FROM lacewing.downloads
           WHERE downloads.task_id IS NOT NULL
@@ -464,8 +464,8 @@ view traffic_matrix
     count(*) AS lease_count,
     count(*) FILTER (WHERE l.outcome = 'finished'::text) AS finished_lease_count,
     count(*) FILTER (WHERE l.outcome <> ALL (ARRAY['finished'::text, 'live'::text])) AS failed_lease_count,
-    sum(l.bytes::bigint)::bigint AS bytes,
-    round(sum(l.bytes::bigint) FILTER (WHERE l.transfer_ms::bigint > 0) * 1000::numeric / sum(l.transfer_ms::bigint) FILTER (WHERE l.transfer_ms::bigint > 0))::bigint AS bytes_per_second
+    lacewing.bounded(sum(l.bytes::bigint)) AS bytes,
+    lacewing.bounded(round(sum(l.bytes::bigint) FILTER (WHERE l.transfer_ms::bigint > 0) * 1000::numeric / sum(l.transfer_ms::bigint) FILTER (WHERE l.transfer_ms::bigint > 0))) AS bytes_per_second
    FROM lacewing.leases l
      LEFT JOIN lacewing.hosts parent ON parent.host_id::text = l.parent_host_id::text
      LEFT JOIN lacewing.hosts child ON child.host_id::text = l.child_host_id::text
@@ -474,72 +474,60 @@ view traffic_matrix
             WHEN l.parent_host_id IS NULL THEN 'origin'::text
             ELSE COALESCE(parent.idc, ''::text)
         END), (COALESCE(child.idc, ''::text))
-  ORDER BY (sum(l.bytes::bigint)::bigint) DESC;
+  ORDER BY (lacewing.bounded(sum(l.bytes::bigint))) DESC;
 
 function CREATE OR REPLACE FUNCTION lacewing.apply_retention(keep_days integer, keep_traffic_days integer, row_count_max integer DEFAULT 50000)
  RETURNS TABLE(object text, removed_count bigint)
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-  cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_days);
-  traffic_cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_traffic_days);
+  lock_timeout_before text := current_setting('lock_timeout');
   partition_name text;
 BEGIN
-  IF keep_days < 1 OR keep_traffic_days < keep_days THEN
-    RAISE EXCEPTION 'keep at least 1 day, and traffic (% days) not shorter than downloads (% days)', keep_traffic_days, keep_days
-      USING ERRCODE = '22023';
-  END IF;
-  PERFORM pg_advisory_xact_lock(7310588452);
-  FOR partition_name IN
-    SELECT child.relname FROM pg_inherits
-      JOIN pg_class child ON child.oid = inhrelid
-      WHERE inhparent = 'lacewing.downloads'::regclass AND child.relname ~ '^downloads_[0-9]{8}$'
-        AND to_date(right(child.relname, 8), 'YYYYMMDD') < (cutoff AT TIME ZONE 'UTC')::date
-  LOOP
-    EXECUTE format('DROP TABLE lacewing.%I', partition_name);
-    object := partition_name; removed_count := 1;
-    RETURN NEXT;
+  RETURN QUERY SELECT * FROM lacewing.remove_old_rows(keep_days, keep_traffic_days, row_count_max);
+  PERFORM set_config('lock_timeout', '200ms', true);
+  FOR partition_name IN SELECT * FROM lacewing.old_partitions(keep_days) LOOP
+    BEGIN
+      IF lacewing.drop_old_partition(partition_name, keep_days) THEN
+        object := partition_name; removed_count := 1;
+        RETURN NEXT;
+      END IF;
+    EXCEPTION WHEN lock_not_available THEN
+      RAISE WARNING 'somebody reads %, it is dropped by a later call', partition_name;
+      EXIT;
+    END;
   END LOOP;
-
-  DELETE FROM lacewing.downloads_default WHERE ctid IN (
-    SELECT ctid FROM lacewing.downloads_default WHERE started_at < cutoff LIMIT row_count_max);
-  object := 'downloads_default'; GET DIAGNOSTICS removed_count = ROW_COUNT;
-  RETURN NEXT;
-
-  DELETE FROM lacewing.leases WHERE lease_id IN (
-    SELECT lease_id FROM lacewing.leases WHERE ended_at < cutoff LIMIT row_count_max);
-  object := 'leases'; GET DIAGNOSTICS removed_count = ROW_COUNT;
-  RETURN NEXT;
-
-  WITH past AS (
-    DELETE FROM lacewing.tasks WHERE task_id IN (
-      (SELECT task_id FROM lacewing.tasks WHERE state = 'retired' AND updated_at < cutoff LIMIT row_count_max)
-      UNION
-      (SELECT task_id FROM lacewing.tasks WHERE forgotten_at < cutoff LIMIT row_count_max))
-    RETURNING task_id
-  ), orphaned AS (
-    DELETE FROM lacewing.peers WHERE task_id IN (SELECT task_id FROM past)
-  )
-  SELECT 'tasks', count(*) INTO object, removed_count FROM past;
-  RETURN NEXT;
-
-  DELETE FROM lacewing.hosts WHERE host_id IN (
-    SELECT host_id FROM lacewing.hosts WHERE forgotten_at < cutoff LIMIT row_count_max);
-  object := 'hosts'; GET DIAGNOSTICS removed_count = ROW_COUNT;
-  RETURN NEXT;
-
-  DELETE FROM lacewing.dead_letter WHERE dead_letter_id IN (
-    SELECT dead_letter_id FROM lacewing.dead_letter WHERE parked_at < cutoff LIMIT row_count_max);
-  object := 'dead_letter'; GET DIAGNOSTICS removed_count = ROW_COUNT;
-  RETURN NEXT;
-
-  DELETE FROM lacewing.traffic_minute WHERE ctid IN (
-    SELECT ctid FROM lacewing.traffic_minute WHERE minute < traffic_cutoff LIMIT row_count_max);
-  object := 'traffic_minute'; GET DIAGNOSTICS removed_count = ROW_COUNT;
-  RETURN NEXT;
+  PERFORM set_config('lock_timeout', lock_timeout_before, true);
 END
 $function$
--- Drops download partitions and removes ended leases, retired and forgotten tasks, forgotten hosts and dead letters older than keep_days, roll-ups older than keep_traffic_days; at most row_count_max rows of a table at once, so that a call stays short: call again for more. Returns what went.
+-- remove_old_rows, and drops what old_partitions names until one is being read: call again for more, and for what was held up. Returns what went.
+
+function CREATE OR REPLACE FUNCTION lacewing.bounded(amount numeric)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  SELECT CASE
+    WHEN amount > 9223372036854775807 THEN 9223372036854775807
+    WHEN amount < -9223372036854775807 THEN -9223372036854775807
+    ELSE amount::bigint
+  END
+$function$
+-- The amount as a bigint: one that does not fit is the largest that does, which no true sum reaches. Null stays null.
+
+function CREATE OR REPLACE FUNCTION lacewing.drop_old_partition(partition_name text, keep_days integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF NOT EXISTS (SELECT FROM lacewing.old_partitions(keep_days) AS old (name) WHERE name = partition_name) THEN
+    RETURN false;
+  END IF;
+  EXECUTE format('DROP TABLE IF EXISTS lacewing.%I', partition_name);
+  RETURN true;
+END
+$function$
+-- Drops one partition that old_partitions names; false when it does not. Waits for everybody who reads downloads, and keeps others out meanwhile and until its transaction ends: set a short lock_timeout, and commit at once.
 
 function CREATE OR REPLACE FUNCTION lacewing.ensure_partitions(from_day date, to_day date)
  RETURNS integer
@@ -582,3 +570,78 @@ BEGIN
 END
 $function$
 -- Makes the missing day partitions (UTC days, both ends included, at most 366 days). Safe to repeat and to call at once. Returns how many it made.
+
+function CREATE OR REPLACE FUNCTION lacewing.old_partitions(keep_days integer)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN
+  IF keep_days < 1 THEN
+    RAISE EXCEPTION 'keep at least 1 day, not %', keep_days USING ERRCODE = '22023';
+  END IF;
+  RETURN QUERY
+    SELECT child.relname::text FROM pg_inherits
+      JOIN pg_class child ON child.oid = inhrelid
+      WHERE inhparent = 'lacewing.downloads'::regclass AND child.relname ~ '^downloads_[0-9]{8}$'
+        AND to_date(right(child.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - keep_days
+      ORDER BY child.relname;
+END
+$function$
+-- Names of the day partitions of downloads that are older than keep_days, oldest first.
+
+function CREATE OR REPLACE FUNCTION lacewing.remove_old_rows(keep_days integer, keep_traffic_days integer, row_count_max integer DEFAULT 50000)
+ RETURNS TABLE(object text, removed_count bigint)
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_days);
+  traffic_cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_traffic_days);
+BEGIN
+  IF keep_days < 1 OR keep_traffic_days < keep_days THEN
+    RAISE EXCEPTION 'keep at least 1 day, and traffic (% days) not shorter than downloads (% days)', keep_traffic_days, keep_days
+      USING ERRCODE = '22023';
+  END IF;
+  PERFORM pg_advisory_xact_lock(7310588452);
+
+  -- What can be remembered again is looked at twice: a row that somebody is about to write is waited for, and then it may be young.
+  DELETE FROM lacewing.downloads_default WHERE ctid IN (
+    SELECT ctid FROM lacewing.downloads_default WHERE started_at < cutoff LIMIT row_count_max);
+  object := 'downloads_default'; GET DIAGNOSTICS removed_count = ROW_COUNT;
+  RETURN NEXT;
+
+  DELETE FROM lacewing.leases WHERE lease_id IN (
+    SELECT lease_id FROM lacewing.leases WHERE ended_at < cutoff LIMIT row_count_max) AND ended_at < cutoff;
+  object := 'leases'; GET DIAGNOSTICS removed_count = ROW_COUNT;
+  RETURN NEXT;
+
+  WITH past AS (
+    DELETE FROM lacewing.tasks WHERE task_id IN (
+      (SELECT task_id FROM lacewing.tasks WHERE state = 'retired' AND updated_at < cutoff LIMIT row_count_max)
+      UNION
+      (SELECT task_id FROM lacewing.tasks WHERE forgotten_at < cutoff LIMIT row_count_max))
+      AND ((state = 'retired' AND updated_at < cutoff) OR forgotten_at < cutoff)
+    RETURNING task_id
+  ), orphaned AS (
+    DELETE FROM lacewing.peers WHERE task_id IN (SELECT task_id FROM past)
+  )
+  SELECT 'tasks', count(*) INTO object, removed_count FROM past;
+  RETURN NEXT;
+
+  DELETE FROM lacewing.hosts WHERE host_id IN (
+    SELECT host_id FROM lacewing.hosts WHERE forgotten_at < cutoff LIMIT row_count_max) AND forgotten_at < cutoff;
+  object := 'hosts'; GET DIAGNOSTICS removed_count = ROW_COUNT;
+  RETURN NEXT;
+
+  DELETE FROM lacewing.dead_letter WHERE dead_letter_id IN (
+    SELECT dead_letter_id FROM lacewing.dead_letter WHERE parked_at < cutoff LIMIT row_count_max);
+  object := 'dead_letter'; GET DIAGNOSTICS removed_count = ROW_COUNT;
+  RETURN NEXT;
+
+  DELETE FROM lacewing.traffic_minute WHERE ctid IN (
+    SELECT ctid FROM lacewing.traffic_minute WHERE minute < traffic_cutoff LIMIT row_count_max);
+  object := 'traffic_minute'; GET DIAGNOSTICS removed_count = ROW_COUNT;
+  RETURN NEXT;
+END
+$function$
+-- Removes ended leases, retired and forgotten tasks, forgotten hosts, dead letters and downloads without a partition that are older than keep_days, roll-ups older than keep_traffic_days; at most row_count_max rows of a table at once, so that a call stays short: call again while one of the counts reaches it. Returns how many went of each table.

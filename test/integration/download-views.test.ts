@@ -1,7 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
-import { download, startProjectionWorld, wholeBatch } from "../support/projection-world.ts";
+import {
+  download,
+  lease,
+  startProjectionWorld,
+  STARTED_AT_MS,
+  wholeBatch,
+} from "../support/projection-world.ts";
+
+/** What no sum of 64 bits holds, of the largest figures that a row takes. */
+const LYING_ROW_COUNT = 1_100;
+const BIGINT_MAX = "9223372036854775807";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -88,5 +98,73 @@ describe("a download", () => {
         "SELECT * FROM slow_downloads WHERE download_id = 'd-1'",
       ),
     ).toEqual([{ delivered_bytes: 1_000, bytes_per_second: 100_000 }]);
+  });
+
+  test("with figures that cannot be true takes no view away from the others", async () => {
+    await using world = await startProjectionWorld(postgres);
+    const most = { localPeer: Number.MAX_SAFE_INTEGER, remotePeer: 0, backToSource: 0 };
+    const lies = Array.from({ length: LYING_ROW_COUNT }, (_, index) => ({
+      hostId: "liar",
+      // Within one minute of one host, where sums are kept, they would be refused.
+      download: download(`lie-${index}`, {
+        delivered: most,
+        startedAtMs: STARTED_AT_MS - (index % 2) * 60_000,
+        costMs: 1,
+      }),
+    }));
+    const edges = Array.from({ length: LYING_ROW_COUNT }, (_, index) => ({
+      ...lease,
+      leaseId: `lie-${index}`,
+      outcome: "finished",
+      endedAtMs: STARTED_AT_MS,
+      bytes: Number.MAX_SAFE_INTEGER,
+      transferMs: 1,
+    }));
+    await world.store.flush({
+      ...wholeBatch(),
+      leases: edges,
+      downloads: [...wholeBatch().downloads, ...lies],
+    });
+    const text = z.object({ figure: z.string() });
+    const figuresOf = async (view: string, column: string) =>
+      (await world.rows(text, `SELECT ${column}::text AS figure FROM ${view}`)).map(
+        ({ figure }) => figure,
+      );
+    const delivered = "max(delivered_bytes)";
+    expect(await figuresOf("cache_hit_rate_hourly", delivered)).toEqual([BIGINT_MAX]);
+    expect(await figuresOf("task_popularity", delivered)).toEqual([BIGINT_MAX]);
+    expect(await figuresOf("origin_savings", "max(saved_bytes)")).toEqual([BIGINT_MAX]);
+    expect(await figuresOf("traffic_matrix", "bytes")).toEqual([BIGINT_MAX]);
+    expect(await figuresOf("slow_downloads", "max(bytes_per_second)")).toEqual([
+      "9007199254740991000",
+    ]);
+    expect(
+      await world.rows(
+        z.object({ delivered_bytes: z.coerce.number() }),
+        "SELECT delivered_bytes FROM cache_hit_rate_hourly WHERE host_id = 'host-1'",
+      ),
+    ).toEqual([{ delivered_bytes: 1_000 }]);
+  });
+
+  test("that took no time has no rate, and one that begins in 2090 is not of the last day", async () => {
+    await using world = await startProjectionWorld(postgres);
+    const facts = [
+      download("d-1", { costMs: 0 }),
+      download("d-2", { startedAtMs: Date.UTC(2090, 0, 1) }),
+      download("d-3", { startedAtMs: Date.now() + 60_000 }),
+    ];
+    await world.store.flush({
+      ...wholeBatch(),
+      downloads: facts.map((fact) => ({ hostId: "host-1", download: fact })),
+    });
+    expect(
+      await world.rows(
+        z.unknown(),
+        "SELECT download_id, bytes_per_second::int FROM slow_downloads ORDER BY download_id",
+      ),
+    ).toEqual([
+      { download_id: "d-1", bytes_per_second: null },
+      { download_id: "d-3", bytes_per_second: 20_000 },
+    ]);
   });
 });

@@ -12,12 +12,15 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { connectSql } from "../support/sql.ts";
+import { waitFor } from "../support/wait-for.ts";
 
 const SNAPSHOT_FILE = fileURLToPath(
   new URL("../../migrations/schema.snapshot.sql", import.meta.url),
 );
 /** Definitions of views are printed by the server, and majors differ in it. */
 const SNAPSHOT_SERVER_MAJOR = 18;
+/** It gave downloads a column of a domain that is checked, for which PostgreSQL wrote each partition anew. */
+const LAST_THAT_REWROTE = "0004_request_count";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -175,6 +178,100 @@ test("retention drops whole days and keeps what is younger", async () => {
     "SELECT count(*) FROM pg_inherits WHERE inhparent = 'downloads'::regclass",
   );
   expect(left).toEqual([{ count: 3 }]);
+});
+
+test("retention by hand removes rows whoever reads, and drops what was being read later", async () => {
+  const url = await postgres.createMigratedDatabase();
+  await using sql = await connectSql(url);
+  await sql.rows(z.unknown(), "SELECT ensure_partitions(current_date - 40, current_date - 39)");
+  await sql.rows(
+    z.unknown(),
+    `INSERT INTO dead_letter (stream, stream_sequence, subject, reason, payload, parked_at)
+     VALUES ('s', 1, '', '', '', now() - interval '40 days')`,
+  );
+  const reader = await connectSql(url);
+  await reader.rows(z.unknown(), "BEGIN");
+  await reader.rows(z.unknown(), "SELECT count(*) FROM downloads");
+  const retention = `SELECT object, removed_count AS count FROM apply_retention(30, 400)
+    WHERE removed_count > 0 ORDER BY object`;
+  const removed = z.object({ object: z.string(), count: z.coerce.number() });
+
+  expect(await sql.rows(removed, retention)).toEqual([{ object: "dead_letter", count: 1 }]);
+
+  await reader[Symbol.asyncDispose]();
+  await sql.rows(z.unknown(), "BEGIN");
+  const names = (await sql.rows(removed, retention)).map((row) => row.object);
+  expect(names).toEqual([
+    expect.stringMatching(/^downloads_\d{8}$/),
+    expect.stringMatching(/^downloads_\d{8}$/),
+  ]);
+  // The caller's transaction goes on as it was.
+  expect(await sql.rows(z.unknown(), "SHOW lock_timeout")).toEqual([{ lock_timeout: "0" }]);
+});
+
+test("what is remembered again while retention waits for its row stays", async () => {
+  const url = await postgres.createMigratedDatabase();
+  await using sql = await connectSql(url);
+  await sql.rows(
+    z.unknown(),
+    `INSERT INTO tasks SELECT repeat(i::text, 64), 0, '', '', '', '', '', 0, NULL, NULL, '', '', '', 'active', '',
+       now(), now(), now() - interval '40 days' FROM generate_series(1, 2) i`,
+  );
+  await using writer = await connectSql(url);
+  await writer.rows(z.unknown(), "BEGIN");
+  const remember = "UPDATE tasks SET forgotten_at = NULL WHERE task_id = repeat('1', 64)";
+  await writer.rows(z.unknown(), remember);
+
+  await using upkeep = await connectSql(url);
+  const removal = upkeep.rows(z.unknown(), "SELECT remove_old_rows(30, 400)");
+  await waitFor("retention waits for the row", async () => {
+    const [row] = await sql.rows(
+      z.object({ count: z.coerce.number() }),
+      `SELECT count(*) FROM pg_stat_activity
+       WHERE wait_event_type = 'Lock' AND query ~ 'remove_old_rows' AND datname = current_database()`,
+    );
+    return row?.count === 1;
+  });
+  await writer.rows(z.unknown(), "COMMIT");
+  await removal;
+
+  expect(await sql.rows(z.unknown(), "SELECT left(task_id, 1) AS task FROM tasks")).toEqual([
+    { task: "1" },
+  ]);
+});
+
+test("migrations after 0004 leave filled tables where they lie, and wait for no reader of them", async () => {
+  const url = await postgres.createDatabase();
+  const directory = mkdtempSync(join(tmpdir(), "lw-migrations-"));
+  try {
+    await cp(MIGRATIONS_DIRECTORY, directory, { recursive: true });
+    for (const name of (await migrationNames()).filter((file) => file > LAST_THAT_REWROTE))
+      await rm(join(directory, `${name}.sql`));
+    await migrate(url, directory);
+    await using sql = await connectSql(url);
+    await sql.rows(z.unknown(), "SELECT ensure_partitions('2026-03-04', '2026-03-04')");
+    await sql.rows(
+      z.unknown(),
+      `INSERT INTO downloads SELECT 'd-' || i, 'host-1', NULL, 'http://o/', 'GET', '', '', 0, '2026-03-04 12:00:00+00', 1, 2,
+         'finished', 200, 0, 7, 0, 0, 7, 0, 7, '', false, '', '' FROM generate_series(1, 1000) i`,
+    );
+    const files = `SELECT relname::text AS name, relfilenode::text AS file FROM pg_class
+      WHERE relnamespace = 'lacewing'::regnamespace AND relkind IN ('r', 'i') ORDER BY relname`;
+    const row = z.object({ name: z.string(), file: z.string() });
+    const before = await sql.rows(row, files);
+    expect(before.map(({ name }) => name)).toContain("downloads_20260304");
+    await sql.rows(z.unknown(), "BEGIN");
+    for (const table of ["downloads", "leases", "tasks", "hosts", "traffic_minute"])
+      await sql.rows(z.unknown(), `SELECT count(*) FROM ${table}`);
+
+    await migrate(url);
+
+    await sql.rows(z.unknown(), "COMMIT");
+    const after = await sql.rows(row, files);
+    expect(after.filter(({ name }) => before.some((one) => one.name === name))).toEqual(before);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 /** A matcher that lint takes for what it is: vitest types its own as `any`. */
