@@ -29,8 +29,9 @@ export async function runSchedulerIngest(options: {
   const databaseUrl = await postgres.createMigratedDatabase();
   const pool = createPool(databaseUrl, { applicationName: "bench", log: createMemoryLog() });
   await using sql = await connectSql(databaseUrl);
+  const store = new PostgresProjectionStore({ pool, clock: systemClock, log: createMemoryLog() });
   const scheduler = await startTestScheduler(await nats.connect(), {
-    store: new PostgresProjectionStore({ pool, clock: systemClock, log: createMemoryLog() }),
+    store,
     ownership: new PostgresSliceOwnership(pool),
   });
   await scheduler.isLive;
@@ -55,6 +56,7 @@ export async function runSchedulerIngest(options: {
   const count = z.object({ count: z.coerce.number() });
   const [peers] = await sql.rows(count, "SELECT count(*) FROM peers");
   await scheduler.stop();
+  await store.close();
   await pool.end();
   const perSecond = (ms: number) => Math.round((last / ms) * 1000).toLocaleString("en");
   process.stdout.write(

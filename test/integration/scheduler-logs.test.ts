@@ -57,12 +57,14 @@ class Lab {
   async schedule(): Promise<TestScheduler> {
     const log = createMemoryLog();
     const pool = createPool(this.#databaseUrl, { applicationName: "logs-test", log });
+    const store = new PostgresProjectionStore({ pool, clock: systemClock, log });
     const scheduler = await startTestScheduler(await this.nats.connect(), {
-      store: new PostgresProjectionStore({ pool, clock: systemClock, log }),
+      store,
       ownership: new PostgresSliceOwnership(pool),
     });
     this.#stack.defer(async () => {
       await scheduler.stop();
+      await store.close();
       await pool.end();
     });
     await scheduler.isLive;

@@ -20,10 +20,14 @@ storedFactsContract("facts in Postgres", async () => {
   const log = createMemoryLog();
   const url = await postgres.createMigratedDatabase();
   const pool = createPool(url, { applicationName: "stored-facts-test", log });
+  const store = new PostgresProjectionStore({ pool, clock: systemClock, log });
   return {
-    store: new PostgresProjectionStore({ pool, clock: systemClock, log }),
+    store,
     facts: new PostgresStoredFacts(pool),
-    close: () => pool.end(),
+    close: async () => {
+      await store.close();
+      await pool.end();
+    },
   };
 });
 

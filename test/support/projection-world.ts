@@ -26,7 +26,12 @@ export async function startProjectionWorld(postgres: TestPostgres) {
   const url = await postgres.createMigratedDatabase();
   const log = createMemoryLog();
   const pool = createPool(url, { applicationName: "projection-test", log });
-  const makeStore = () => new PostgresProjectionStore({ pool, clock: systemClock, log });
+  const stores: PostgresProjectionStore[] = [];
+  const makeStore = () => {
+    const store = new PostgresProjectionStore({ pool, clock: systemClock, log });
+    stores.push(store);
+    return store;
+  };
   const sql = await connectSql(url);
   const totals = z.object({
     rows: z.coerce.number(),
@@ -50,6 +55,7 @@ export async function startProjectionWorld(postgres: TestPostgres) {
       return totals.parse(row);
     },
     [Symbol.asyncDispose]: async () => {
+      await Promise.all(stores.map((store) => store.close()));
       await sql[Symbol.asyncDispose]();
       await pool.end();
     },

@@ -55,10 +55,11 @@ export async function compose(
     applicationName: SERVICE.scheduler,
     log,
   });
+  const store = new PostgresProjectionStore({ pool, clock: systemClock, log });
   const scheduler = new Scheduler(
     {
       ...nats,
-      store: new PostgresProjectionStore({ pool, clock: systemClock, log }),
+      store,
       ownership: new PostgresSliceOwnership(pool),
       signer: new HmacLeaseSigner(secret),
       clock: systemClock,
@@ -86,7 +87,7 @@ export async function compose(
     scheduler,
     grpc,
     close: async () => {
-      await grpc.close();
+      await Promise.all([store.close(), grpc.close()]);
       await connection.close();
       await questions.end();
       await pool.end();

@@ -11,7 +11,7 @@ export interface PoolOptions {
   readonly statementTimeoutMs?: number;
 }
 
-/** Projection, ownership, and one to look with: the scheduler never works in parallel on the database. */
+/** Projection, ownership, housekeeping, and one to look with. */
 const CONNECTION_COUNT_MAX = 4;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** A flush of 5,000 facts takes some 100 ms; longer means that something blocks it. */

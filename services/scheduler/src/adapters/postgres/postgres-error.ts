@@ -2,9 +2,10 @@ import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 
 /** SQLSTATE classes that say "not now": connection, resources, operator intervention, conflict of transactions. */
 const RETRYABLE_CLASSES = new Set(["08", "40", "53", "57", "58"]);
+/** A lock was not given in time. */
+const LOCK_TIMEOUT_STATE = "55P03";
 const RETRYABLE_STATES = new Set([
-  /** A lock was not given in time. */
-  "55P03",
+  LOCK_TIMEOUT_STATE,
   /** Idle in a transaction for too long: the session was ended. */
   "25P03",
   /** Read only: a standby that is about to be promoted. */
@@ -44,6 +45,11 @@ export function toPortError(error: unknown, what: string): PortError {
 export function isDataError(error: unknown): boolean {
   const state = sqlStateOf(error);
   return state !== undefined && DATA_CLASSES.has(state.slice(0, 2));
+}
+
+/** Whether somebody else kept a lock for longer than the transaction would wait. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlStateOf(error) === LOCK_TIMEOUT_STATE;
 }
 
 /** SQLSTATE and message of a refusal, for people. */

@@ -57,9 +57,15 @@ export class PostgresProjectionStore implements ProjectionStore {
 
   async flush(batch: ProjectionBatch): Promise<"committed" | "fenced"> {
     const outcome = await this.#flush(batch);
-    // Afterwards: an owner that is fenced writes nothing at all.
-    if (outcome === "committed") await this.#housekeeping.runWhenDue();
+    // Only an owner keeps house: one that is fenced writes nothing at all.
+    if (outcome === "committed") await this.#housekeeping.startWhenDue();
+    else this.#housekeeping.interrupt();
     return outcome;
+  }
+
+  /** Ends the housekeeping. The pool is its maker's to end, after this. */
+  close(): Promise<void> {
+    return this.#housekeeping.close();
   }
 
   async #flush(batch: ProjectionBatch): Promise<"committed" | "fenced"> {
