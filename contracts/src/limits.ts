@@ -1,3 +1,5 @@
+import { CONTENT_LENGTH_BYTES_MAX } from "./piece-length.ts";
+
 /** Limits on what crosses a process boundary; a message beyond one of them is refused at the edge and counted. */
 
 /** A NATS message: the server's default `max_payload`. */
@@ -21,3 +23,13 @@ export const ANNOUNCE_INTERVAL_MS = 30_000;
 
 /** The longest `Retry-After` that a host reports; a longer one is reported as this. For how long the origin is left alone is the scheduler's to say. */
 export const RETRY_AFTER_MS_MAX = 3_600_000;
+
+/**
+ * Bytes that one download or lease tells of: pieces may be fetched again, and content that is passed through may be longer than what is
+ * shared. 64 TiB. A sum of requests stays far below it: each of them is of a small content.
+ */
+export const TOLD_BYTES_MAX = 4 * CONTENT_LENGTH_BYTES_MAX;
+/** Milliseconds that one download or lease tells of: a year. */
+export const TOLD_DURATION_MS_MAX = 366 * 24 * 3_600_000;
+/** Requests that one download fact stands for: far more than a host answers within the second that a sum takes. */
+export const TOLD_REQUEST_COUNT_MAX = 2 ** 24;

@@ -9,6 +9,9 @@ import {
   PIECE_COUNT_MAX,
   TEXT_LENGTH_MAX,
   RETRY_AFTER_MS_MAX,
+  TOLD_BYTES_MAX,
+  TOLD_DURATION_MS_MAX,
+  TOLD_REQUEST_COUNT_MAX,
 } from "../limits.ts";
 import { CONTENT_LENGTH_BYTES_MAX, PIECE_LENGTH_BYTES_MIN } from "../piece-length.ts";
 import { HOST_SLICE } from "../slices.ts";
@@ -133,6 +136,12 @@ describe("an event message", () => {
   });
 });
 
+const NO_BYTES = { localPeer: 0, remotePeer: 0, backToSource: 0 };
+
+function endedLease(change: { readonly bytes?: number; readonly durationMs?: number }) {
+  return { leaseId: "5-1-1", bytes: 0, durationMs: 0, ...change };
+}
+
 const REFUSED_FIELDS: readonly (readonly [Case, object, string])[] = [
   ["hostAnnounced", { kind: "super" }, 'host kind "super"'],
   ["hostAnnounced", { kind: "" }, 'host kind ""'],
@@ -203,6 +212,30 @@ const REFUSED_FIELDS: readonly (readonly [Case, object, string])[] = [
   ["downloadFinished", { taskId: "x" }, "task id is malformed"],
   ["downloadFinished", { taskId: OTHER_TASK }, "task of slice 1 on slice 0"],
   ["downloadFinished", { url: TOO_LONG }, "a text of"],
+  ...(["localPeer", "remotePeer", "backToSource"] as const).flatMap((traffic) =>
+    (["fetched", "delivered"] as const).map(
+      (field) =>
+        [
+          "downloadFinished",
+          { [field]: { ...NO_BYTES, [traffic]: TOLD_BYTES_MAX + 1 } },
+          `${TOLD_BYTES_MAX + 1} bytes, more than ${TOLD_BYTES_MAX}`,
+        ] as const,
+    ),
+  ),
+  ["downloadFinished", { probeBytes: Number.MAX_SAFE_INTEGER }, "bytes, more than"],
+  ["downloadFinished", { ttfbMs: TOLD_DURATION_MS_MAX + 1 }, "ms, more than"],
+  ["downloadFinished", { costMs: TOLD_DURATION_MS_MAX + 1 }, "ms, more than"],
+  ["downloadFinished", { requestCount: TOLD_REQUEST_COUNT_MAX + 1 }, "requests, more than"],
+  [
+    "piecesAvailable",
+    { leasesEnded: [endedLease({ bytes: TOLD_BYTES_MAX + 1 })] },
+    "bytes, more than",
+  ],
+  [
+    "piecesAvailable",
+    { leasesEnded: [endedLease({ durationMs: TOLD_DURATION_MS_MAX + 1 })] },
+    "ms, more than",
+  ],
 ];
 
 describe("an event at the edge", () => {
@@ -220,6 +253,17 @@ describe("an event at the edge", () => {
     expect(
       refusalOf({ ...passedThrough, subject: `lw.v1.ev.${HOST_SLICE}.host-1` }),
     ).toBeUndefined();
+  });
+
+  test("a download of the most that can be told is accepted", () => {
+    const most = {
+      fetched: { ...NO_BYTES, backToSource: TOLD_BYTES_MAX },
+      delivered: { ...NO_BYTES, localPeer: TOLD_BYTES_MAX },
+      costMs: TOLD_DURATION_MS_MAX,
+      requestCount: TOLD_REQUEST_COUNT_MAX,
+      contentLengthBytes: Number.MAX_SAFE_INTEGER,
+    };
+    expect(refusalOf(changed("downloadFinished", most))).toBeUndefined();
   });
 
   test("a lease without a parent failed at the origin, and is accepted", () => {

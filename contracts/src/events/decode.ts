@@ -24,6 +24,9 @@ import {
   PIECE_COUNT_MAX,
   TEXT_LENGTH_MAX,
   RETRY_AFTER_MS_MAX,
+  TOLD_BYTES_MAX,
+  TOLD_DURATION_MS_MAX,
+  TOLD_REQUEST_COUNT_MAX,
 } from "../limits.ts";
 import { CONTENT_LENGTH_BYTES_MAX, isPieceLength } from "../piece-length.ts";
 import { sliceOf } from "../slices.ts";
@@ -174,7 +177,11 @@ function availabilityProblem(value: PiecesAvailable): string | undefined {
   const hasStrangeLease = value.leasesEnded.some(
     (lease) => parseLeaseId(lease.leaseId) === undefined,
   );
-  return hasStrangeLease ? "lease id is malformed" : undefined;
+  if (hasStrangeLease) return "lease id is malformed";
+  return (
+    bytesProblem(...value.leasesEnded.map((lease) => lease.bytes)) ??
+    durationProblem(...value.leasesEnded.map((lease) => lease.durationMs))
+  );
 }
 
 function failureProblem(value: PiecesFailed): string | undefined {
@@ -199,7 +206,20 @@ function downloadProblem(value: DownloadFinished, subject: ParsedSubject): strin
   return (
     requestIdProblem(value.downloadId) ??
     (value.taskId === "" ? undefined : taskProblem(value.taskId, subject)) ??
-    textProblem(value.url, value.tag, value.application, value.range, value.traceId, value.error)
+    textProblem(value.url, value.tag, value.application, value.range, value.traceId, value.error) ??
+    figuresProblem(value)
+  );
+}
+
+/** Figures are added up for a year: one that cannot be true would spoil the sums for as long. The content's length is the origin's word, and in no sum. */
+function figuresProblem(value: DownloadFinished): string | undefined {
+  if (value.requestCount > TOLD_REQUEST_COUNT_MAX)
+    return `${value.requestCount} requests, more than ${TOLD_REQUEST_COUNT_MAX}`;
+  const byTraffic = [value.fetched, value.delivered].flatMap((bytes) =>
+    bytes === undefined ? [] : [bytes.localPeer, bytes.remotePeer, bytes.backToSource],
+  );
+  return (
+    bytesProblem(value.probeBytes, ...byTraffic) ?? durationProblem(value.ttfbMs, value.costMs)
   );
 }
 
@@ -226,6 +246,16 @@ function layoutProblem(lengthBytes: number, pieceLengthBytes: number): string | 
   if (!isPieceLength(pieceLengthBytes)) return `piece length ${pieceLengthBytes} bytes`;
   const count = Math.ceil(lengthBytes / pieceLengthBytes);
   return count > PIECE_COUNT_MAX ? `${count} pieces, more than ${PIECE_COUNT_MAX}` : undefined;
+}
+
+function bytesProblem(...figures: readonly number[]): string | undefined {
+  const strange = figures.find((bytes) => bytes > TOLD_BYTES_MAX);
+  return strange === undefined ? undefined : `${strange} bytes, more than ${TOLD_BYTES_MAX}`;
+}
+
+function durationProblem(...figures: readonly number[]): string | undefined {
+  const strange = figures.find((ms) => ms > TOLD_DURATION_MS_MAX);
+  return strange === undefined ? undefined : `${strange} ms, more than ${TOLD_DURATION_MS_MAX}`;
 }
 
 function textProblem(...texts: readonly string[]): string | undefined {
