@@ -105,6 +105,8 @@ test("a turn that is under way ends with the store, and is no second time begun"
 
   await world.store.close();
 
+  // The statement was left to the server, which has not given up on it.
+  expect(await world.upkeepWaiters()).toBe(1);
   expect(world.busyConnectionCount()).toBe(0);
   expect(world.failedSteps()).not.toContain("remove old rows");
   await world.flush();
