@@ -5,8 +5,8 @@ import {
   parseRequestTarget,
 } from "@lacewing/peer/adapters/http-proxy/request-target.ts";
 import { anchorFromUrl, canonicalUrl, urlWithoutSecrets } from "@lacewing/peer/core/identity.ts";
-import { identifyingParams } from "@lacewing/peer/core/query-filters.ts";
-import { queryParamsOf } from "@lacewing/peer/core/url-parts.ts";
+import { identifyingParams } from "@lacewing/contracts/query-filters.ts";
+import { queryParamsOf } from "@lacewing/contracts/url-parts.ts";
 import { FUZZ_TIMEOUT_MS, fuzz, textOf } from "../support/fuzz.ts";
 
 const target = textOf(

@@ -3,7 +3,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import { canonicalUrl, sharingDomainOf, taskKey } from "../core/identity.ts";
 import type { Rule } from "../core/rules.ts";
-import { writtenParts } from "../core/url-parts.ts";
+import { writtenParts } from "@lacewing/contracts/url-parts.ts";
 import type { ExpectedClient } from "./expected-client.ts";
 import { OriginAccess, type OriginMeans } from "./origin-access.ts";
 import type { OriginClient, PieceStore } from "./ports.ts";

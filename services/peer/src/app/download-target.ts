@@ -19,7 +19,7 @@ import {
 } from "../core/identity.ts";
 import { pieceLengthOf } from "@lacewing/contracts/piece-length.ts";
 import type { Rule } from "../core/rules.ts";
-import { partsOf, writtenParts } from "../core/url-parts.ts";
+import { partsOf, writtenParts } from "@lacewing/contracts/url-parts.ts";
 import type { OriginMeans } from "./origin-access.ts";
 import type { ClientRequest, HeaderList, OriginResponse, TaskDescription } from "./ports.ts";
 import { redirectedUrl } from "./redirected-url.ts";

@@ -20,7 +20,7 @@ import type { ClientRequest, ForetoldContent, OriginClient } from "./ports.ts";
 import { newRequestId } from "./request-id.ts";
 import type { PoisonedTasks } from "./poisoned-tasks.ts";
 import type { Rule } from "../core/rules.ts";
-import { pathOf } from "../core/url-parts.ts";
+import { pathOf } from "@lacewing/contracts/url-parts.ts";
 
 /**
  * Only content up to this length is asked for ahead of its client: one piece, for which a round trip to the scheduler

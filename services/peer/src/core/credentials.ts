@@ -1,6 +1,6 @@
 import { CONDITIONS } from "./conditions.ts";
 import { headerOf, type HeaderList } from "./http-headers.ts";
-import type { UrlParts } from "./url-parts.ts";
+import type { UrlParts } from "@lacewing/contracts/url-parts.ts";
 
 /**
  * Fields that cannot be what earns a client its answer: they say in which form it wants it, what it has already, or which way the

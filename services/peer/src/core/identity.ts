@@ -1,11 +1,11 @@
 import { digestOfHex, parseDigest, type Digest } from "@lacewing/contracts/ids.ts";
 import { CONTENT_LENGTH_BYTES_MAX } from "@lacewing/contracts/piece-length.ts";
+import { canonicalQuery, identifyingParams } from "@lacewing/contracts/query-filters.ts";
+import { authorityOf, urlWithoutQuery, type UrlParts } from "@lacewing/contracts/url-parts.ts";
 import { hexOfBase64 } from "./base64.ts";
 import { parseContentRange } from "./content-range.ts";
 import { headerItems, headerOf, headerValues, type HeaderList } from "./http-headers.ts";
-import { identifyingParams } from "./query-filters.ts";
 import type { Rule } from "./rules.ts";
-import { authorityOf, urlWithoutQuery, type UrlParts } from "./url-parts.ts";
 
 /** The part of a rule that identity looks at. */
 type IdentityRule = Pick<Rule, "filteredQueryParams" | "share" | "useTls">;
@@ -18,10 +18,7 @@ export function canonicalUrl(
   url: UrlParts,
   rule: Pick<IdentityRule, "filteredQueryParams">,
 ): string {
-  const params = identifyingParams(url, rule.filteredQueryParams)
-    .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
-    .map((param) => param.text);
-  return `${urlWithoutQuery(url)}${params.length === 0 ? "" : `?${params.join("&")}`}`;
+  return `${urlWithoutQuery(url)}${canonicalQuery(identifyingParams(url, rule.filteredQueryParams))}`;
 }
 
 /**

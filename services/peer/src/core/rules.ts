@@ -1,4 +1,4 @@
-import { urlWithoutQuery, type UrlParts } from "./url-parts.ts";
+import { urlWithoutQuery, type UrlParts } from "@lacewing/contracts/url-parts.ts";
 
 /** What is done with the requests whose URL matches. */
 export interface Rule {

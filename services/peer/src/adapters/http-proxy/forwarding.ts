@@ -6,7 +6,7 @@ import { redirectedUrl } from "../../app/redirected-url.ts";
 import { showsConnectionCredentials } from "../../core/connection-auth.ts";
 import { endToEndHeaders, headerOf, withoutHeaders, withVia } from "../../core/http-headers.ts";
 import { matchRule, type Rule } from "../../core/rules.ts";
-import { urlWithoutQuery } from "../../core/url-parts.ts";
+import { urlWithoutQuery } from "@lacewing/contracts/url-parts.ts";
 import type { OriginConnections } from "../origin/origin-connections.ts";
 import { type OwnedConnection, OwnedConnections } from "../origin/owned-connections.ts";
 import { DeliveryBuffers } from "./delivery-buffers.ts";

@@ -13,7 +13,7 @@ import {
   headersOfFlat,
   withVia,
 } from "../../core/http-headers.ts";
-import { authorityOf } from "../../core/url-parts.ts";
+import { authorityOf } from "@lacewing/contracts/url-parts.ts";
 import type { ConnectionSlots, FreeSlot } from "../origin/connection-slots.ts";
 import type { OriginAgents, OriginConnections } from "../origin/origin-connections.ts";
 import { codeOf, OriginError, originErrorOf } from "../origin/origin-error.ts";

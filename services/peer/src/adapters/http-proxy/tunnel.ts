@@ -5,7 +5,7 @@ import type { Log } from "@lacewing/observability/log.ts";
 import type { Pace } from "../../app/pace.ts";
 import type { HeaderList } from "../../app/ports.ts";
 import { flatOfHeaders, headersOfFlat, endToEndHeaders, withVia } from "../../core/http-headers.ts";
-import { authorityOf } from "../../core/url-parts.ts";
+import { authorityOf } from "@lacewing/contracts/url-parts.ts";
 import {
   CONNECT_TIMEOUT_MS,
   TCP_KEEP_ALIVE_MS,

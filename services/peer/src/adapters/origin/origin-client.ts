@@ -8,7 +8,7 @@ import {
   withoutHeaders,
   type HeaderList,
 } from "../../core/http-headers.ts";
-import { authorityOf } from "../../core/url-parts.ts";
+import { authorityOf } from "@lacewing/contracts/url-parts.ts";
 import { CARRIED_OVER_REDIRECTS, contentOf, responseOf } from "./origin-answer.ts";
 import type { OriginConnections } from "./origin-connections.ts";
 import { OriginError } from "./origin-error.ts";

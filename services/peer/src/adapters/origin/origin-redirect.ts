@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
 import type { OriginResponse } from "../../app/ports.ts";
-import { isRequestPath, pathOf, writtenPathOf } from "../../core/url-parts.ts";
+import { isRequestPath, pathOf, writtenPathOf } from "@lacewing/contracts/url-parts.ts";
 import { type ContentOf, contentOf, responseOf } from "./origin-answer.ts";
 import { readBody } from "./origin-body.ts";
 

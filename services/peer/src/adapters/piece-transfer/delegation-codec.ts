@@ -4,7 +4,7 @@ import { CLOCK_SKEW_MS_MAX } from "@lacewing/contracts/lease-token.ts";
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import { type Delegation, DELEGATION_MS, type ReceivedDelegation } from "../../app/delegations.ts";
 import { HEADER_COUNT_MAX } from "../../core/http-headers.ts";
-import { pathOf, writtenPathOf } from "../../core/url-parts.ts";
+import { pathOf, writtenPathOf } from "@lacewing/contracts/url-parts.ts";
 
 /** A sealed delegation: a request head of 32 KiB and a URL of 16 KiB, with room for the rest. */
 export const DELEGATION_BYTES_MAX = 96 * 1024;

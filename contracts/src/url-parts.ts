@@ -35,7 +35,7 @@ export function urlWithoutQuery(url: UrlParts): string {
 }
 
 /** The parameters in the order they were written; empty ones are left out. */
-export function queryParamsOf({ search }: UrlParts): readonly QueryParam[] {
+export function queryParamsOf({ search }: Pick<UrlParts, "search">): readonly QueryParam[] {
   const params: QueryParam[] = [];
   for (const text of search.slice(search.startsWith("?") ? 1 : 0).split("&")) {
     if (text === "") continue;

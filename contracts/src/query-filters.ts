@@ -84,6 +84,15 @@ export function identifyingParams(
 
 const NO_PARAMS: readonly QueryParam[] = [];
 
+/** Empty, or `?` and the parameters sorted by name; equal names keep their order. */
+export function canonicalQuery(params: readonly QueryParam[]): string {
+  if (params.length === 0) return "";
+  const texts = params
+    .toSorted((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+    .map((param) => param.text);
+  return `?${texts.join("&")}`;
+}
+
 function isAlwaysFiltered(lowerName: string): boolean {
   if (FILTERED.has(lowerName)) return true;
   for (const prefix of FILTERED_PREFIXES) if (lowerName.startsWith(prefix)) return true;
