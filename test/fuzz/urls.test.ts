@@ -1,13 +1,22 @@
+import { hash } from "node:crypto";
+import { taskIdOf } from "@lacewing/contracts/ids.ts";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   parseConnectTarget,
   parseRequestTarget,
 } from "@lacewing/peer/adapters/http-proxy/request-target.ts";
-import { anchorFromUrl, canonicalUrl, urlWithoutSecrets } from "@lacewing/peer/core/identity.ts";
+import {
+  anchorFromUrl,
+  canonicalUrl,
+  taskKey,
+  urlWithoutSecrets,
+} from "@lacewing/peer/core/identity.ts";
 import { identifyingParams } from "@lacewing/contracts/query-filters.ts";
 import { queryParamsOf } from "@lacewing/contracts/url-parts.ts";
+import { chooseTask } from "@lacewing/scheduler/app/explain/url-choice.ts";
 import { FUZZ_TIMEOUT_MS, fuzz, textOf } from "../support/fuzz.ts";
+import { task } from "../support/projection-world.ts";
 
 const target = textOf(
   "http://",
@@ -118,6 +127,28 @@ test(
         const canonical = canonicalUrl(url, rule);
         expect(canonicalUrl(new URL(canonical), rule)).toBe(canonical);
         expect(urlWithoutSecrets(url)).toBe("https://h.example/f");
+      }),
+    );
+  },
+);
+
+/** Goal: host and scheduler name content alike, whatever parameters a rule of the host leaves out. */
+test(
+  "content that a host named by its URL is found by that URL",
+  { timeout: FUZZ_TIMEOUT_MS },
+  () => {
+    fuzz(
+      fc.property(query, fc.array(fc.constantFrom("a", "token", "A")), (search, alsoFiltered) => {
+        const url = new URL(`https://h.example/f?${search}`);
+        const key = taskKey({
+          anchor: undefined,
+          canonicalUrl: canonicalUrl(url, { filteredQueryParams: alsoFiltered }),
+          strongValidator: task.etag,
+        });
+        const taskId = taskIdOf(task.sharingDomain, key ?? [], (text) => hash("sha256", text));
+        const { pieceDigests: _, ...row } = task;
+        const stored = { ...row, anchor: "", taskId, url: urlWithoutSecrets(url) };
+        expect(chooseTask(url, [stored])).toMatchObject({ kind: "chosen", task: { taskId } });
       }),
     );
   },

@@ -1,4 +1,6 @@
+import { hash } from "node:crypto";
 import type { Explanation } from "@lacewing/contracts/gen/lacewing/scheduler/v1/scheduler.ts";
+import { taskIdOf } from "@lacewing/contracts/ids.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
 import { PortError } from "@lacewing/runtime/errors.ts";
 import { beforeEach, describe, expect, test } from "vitest";
@@ -12,7 +14,7 @@ import { MemoryProjection } from "../../../../../test/support/memory-projection.
 import { ALL_PIECES, SchedulerWorld, TASK } from "../../../../../test/support/scheduler-world.ts";
 import { leaseRow, taskRow } from "../rows.ts";
 import { Explainer } from "./explainer.ts";
-import { HISTORY_MESSAGES_MAX } from "./limits.ts";
+import { HISTORY_MESSAGES_MAX, TASKS_OF_PATH_MAX, TASKS_OF_URL_MAX } from "./limits.ts";
 import { liveViewOf } from "./live-view.ts";
 import type { LogHistory } from "./ports.ts";
 
@@ -205,6 +207,58 @@ test("a URL stands for the newest content that was had under it, whatever its si
   expect(await explainer().explain("https://origin.example/other")).toMatchObject({
     code: "unknown",
   });
+});
+
+test("a URL whose query names content is not answered with another query's content", async () => {
+  const task = world.state.tasks.get(TASK);
+  if (task === undefined) throw new Error("the world lacks its task");
+  const path = "https://origin.example/versions";
+  const idOf = (versionId: number) =>
+    taskIdOf(task.sharingDomain, ["url", `${path}?versionId=${versionId}`, task.etag], (text) =>
+      hash("sha256", text),
+    );
+  for (const versionId of [1, 2]) {
+    const taskId = idOf(versionId);
+    // As hosts tell it: without the query.
+    rows.tasks.set(taskId, { ...taskRow(task), taskId, url: path, createdAtMs: versionId });
+  }
+  for (const versionId of [1, 2]) {
+    const told = await explained(`${path}?versionId=${versionId}`);
+    if (told.subject?.$case !== "task") throw new Error("not a task");
+    expect(told.subject.value.task?.taskId).toBe(idOf(versionId));
+    expect(told.notes).toEqual([]);
+  }
+  expect(await explainer().explain(`${path}?versionId=3`)).toEqual({
+    kind: "refused",
+    code: "unknown",
+    message: `no content of ${path} is known with this query; with another: ${idOf(2)}, ${idOf(1)}`,
+  });
+  for (const digit of ["d", "e"])
+    rows.tasks.set(digit.repeat(64), {
+      ...taskRow(task),
+      taskId: digit.repeat(64),
+      anchor: `sha256:${digit.repeat(64)}`,
+      url: path,
+    });
+  const told = await explainer().explain(`${path}?versionId=3`);
+  expect(told).toMatchObject({ code: "ambiguous" });
+  expect("kind" in told ? told.message : "").toMatch(/^2 contents were had under .+ d{64}, e{64}$/);
+});
+
+test("of a path with very many contents the newest are looked at, which the answer says", async () => {
+  const task = world.state.tasks.get(TASK);
+  if (task === undefined) throw new Error("the world lacks its task");
+  const row = { ...taskRow(task), url: "https://origin.example/many" };
+  for (let index = 0; index < TASKS_OF_PATH_MAX; index++) {
+    const taskId = index.toString(16).padStart(64, "0");
+    rows.tasks.set(taskId, { ...row, taskId });
+  }
+  const cut = `only the newest ${TASKS_OF_PATH_MAX} contents of this path were looked at`;
+  expect((await explained(row.url)).notes).toContain(cut);
+  const refusal = await explainer().explain(`${row.url}?id=1`);
+  expect("kind" in refusal ? refusal.message : "").toMatch(
+    new RegExp(`and ${TASKS_OF_PATH_MAX - TASKS_OF_URL_MAX} more; ${cut}$`),
+  );
 });
 
 test("digits that more than one task begins with are refused, and both are named", async () => {

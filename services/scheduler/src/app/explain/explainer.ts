@@ -60,7 +60,7 @@ export class Explainer {
       case "lease":
         return telling.lease(subject.lease);
       case "task":
-        return telling.task(subject.task, subject.note);
+        return telling.task(subject.task, subject.notes ?? []);
       case "download":
         return telling.download(subject.download, subject.others);
       default:
@@ -105,8 +105,8 @@ class Telling {
     });
   }
 
-  async task(found: TaskFacts, note: string | undefined): Promise<Explanation> {
-    if (note !== undefined) this.#note(note);
+  async task(found: TaskFacts, notes: readonly string[]): Promise<Explanation> {
+    for (const note of notes) this.#note(note);
     const live = this.#live?.task(found.taskId, WAITS_TOLD_MAX);
     const facts = live?.task ?? found;
     const { taskId } = facts;

@@ -1,7 +1,11 @@
 /** An id is a name of 64 characters or a digest of 71; longer text is none, unless it is a URL. */
 export const ID_LENGTH_MAX = 128;
-/** Tasks of one URL that are named beside the newest: each had other content. */
+/** Tasks of one URL that are named in a note: each had other content. */
 export const TASKS_OF_URL_MAX = 16;
+/** Tasks of one path among which a URL's is looked for, the newest first: a path may serve thousands of contents by its query. */
+export const TASKS_OF_PATH_MAX = 256;
+/** Hashes made to find the query that a task was had under: some milliseconds, and deciding shares the thread. */
+export const QUERIES_TRIED_MAX = 4_096;
 /** Fewer hex digits of a task id are too likely to be another's. */
 export const TASK_PREFIX_LENGTH_MIN = 8;
 /** Leases in one explanation: more are not read by a person, and each may list thousands of pieces. */

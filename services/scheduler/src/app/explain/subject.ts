@@ -1,8 +1,9 @@
 import { parseDigest, parseRequestId, parseTaskId } from "@lacewing/contracts/ids.ts";
 import { TEXT_LENGTH_MAX } from "@lacewing/contracts/limits.ts";
 import type { DownloadRow, LeaseRow } from "../ports.ts";
-import { ID_LENGTH_MAX, TASK_PREFIX_LENGTH_MIN, TASKS_OF_URL_MAX } from "./limits.ts";
+import { ID_LENGTH_MAX, TASK_PREFIX_LENGTH_MIN, TASKS_OF_PATH_MAX } from "./limits.ts";
 import type { LiveView, StoredFacts, TaskFacts } from "./ports.ts";
+import { chooseTask, idsText } from "./url-choice.ts";
 
 /** What an id names. */
 export type Subject =
@@ -10,8 +11,8 @@ export type Subject =
   | {
       readonly kind: "task";
       readonly task: TaskFacts;
-      /** What the id said besides naming the task. */
-      readonly note?: string;
+      /** What the id said besides naming the task, and how it was found. */
+      readonly notes?: readonly string[];
     }
   | {
       readonly kind: "download";
@@ -81,18 +82,38 @@ async function waitingDownload(
   const { taskId, hostId } = request;
   const task = live?.task(taskId, 0)?.task ?? (await facts.task(taskId));
   const note = `download ${id} is under way at ${hostId}: this is its task`;
-  return task === undefined ? undefined : { kind: "task", task, note };
+  return task === undefined ? undefined : { kind: "task", task, notes: [note] };
 }
 
 async function taskOfUrl(url: string, facts: StoredFacts): Promise<Subject | Refusal> {
   if (!URL.canParse(url)) return malformed(url);
-  const { origin, pathname } = new URL(url);
-  const withoutQuery = `${origin}${pathname}`;
-  const [task, ...older] = await facts.tasksOfUrl(withoutQuery, TASKS_OF_URL_MAX);
-  if (task === undefined) return unknown(withoutQuery);
-  if (older.length === 0) return { kind: "task", task };
-  const ids = older.map(({ taskId }) => taskId).join(", ");
-  return { kind: "task", task, note: `the newest content of this URL; older: ${ids}` };
+  const asked = new URL(url);
+  const path = `${asked.origin}${asked.pathname}`;
+  const tasks = await facts.tasksOfUrl(path, TASKS_OF_PATH_MAX);
+  if (tasks.length === 0) return unknown(path);
+  const cut = `only the newest ${TASKS_OF_PATH_MAX} contents of this path were looked at`;
+  const isCut = tasks.length === TASKS_OF_PATH_MAX;
+  const choice = chooseTask(asked, tasks);
+  switch (choice.kind) {
+    case "chosen":
+      return { ...choice, kind: "task", notes: isCut ? [...choice.notes, cut] : choice.notes };
+    case "ambiguous":
+      return refusedUrl("ambiguous", [
+        `${choice.tasks.length} contents were had under ${path}, and with which query is not kept: ${idsText(choice.tasks)}`,
+        ...(isCut ? [cut] : []),
+      ]);
+    case "none":
+      return refusedUrl("unknown", [
+        `no content of ${path} is known with this query; with another: ${idsText(tasks)}`,
+        ...(isCut ? [cut] : []),
+      ]);
+    default:
+      return choice satisfies never;
+  }
+}
+
+function refusedUrl(code: Refusal["code"], parts: readonly string[]): Refusal {
+  return { kind: "refused", code, message: parts.join("; ") };
 }
 
 async function wholeTask(
