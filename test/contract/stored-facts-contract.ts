@@ -3,7 +3,9 @@ import type { StoredFacts } from "@lacewing/scheduler/app/explain/ports.ts";
 import type { ProjectionStore } from "@lacewing/scheduler/app/ports.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
+  checkpointAt,
   download,
+  emptyBatch,
   host,
   lease,
   peer,
@@ -169,7 +171,46 @@ export function storedFactsContract(name: string, open: OpenFacts) {
         { hostId: "host-2", heldPieceCount: 1, requests: [] },
       ]);
       expect(await facts.peers(TASK_ID, { after: "host-2", limit: 10 })).toEqual([]);
-      expect(await facts.peerSums(TASK_ID, 2)).toEqual({ peerCount: 2, completePeerCount: 1 });
+    });
+
+    test("counts hosts that left, are lost or are not known apart from those that hold content now", async () => {
+      const sums = {
+        peerCount: 2,
+        completePeerCount: 1,
+        holderCount: 2,
+        gonePeerCount: 0,
+        goneCompletePeerCount: 0,
+        goneHolderCount: 0,
+      };
+      expect(await facts.peerSums(TASK_ID, 2)).toEqual(sums);
+      expect(await facts.peerSums(OTHER_TASK, 2)).toEqual({
+        peerCount: 0,
+        completePeerCount: 0,
+        holderCount: 0,
+        gonePeerCount: 0,
+        goneCompletePeerCount: 0,
+        goneHolderCount: 0,
+      });
+      await opened.store.flush({
+        ...emptyBatch(),
+        hosts: [
+          { ...host, hostId: "host-1", state: "lost" },
+          { ...host, hostId: "host-2", state: "left" },
+        ],
+        peers: [
+          { ...peer, hostId: "host-3", heldPieceCount: 0 },
+          { ...peer, hostId: "nobody" },
+        ],
+        checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+      });
+      expect(await facts.peerSums(TASK_ID, 2)).toEqual({
+        peerCount: 4,
+        completePeerCount: 2,
+        holderCount: 3,
+        gonePeerCount: 3,
+        goneCompletePeerCount: 2,
+        goneHolderCount: 3,
+      });
     });
 
     test("gives the hosts that are named and known", async () => {

@@ -141,11 +141,16 @@ export class MemoryFacts implements StoredFacts {
   peerSums(taskId: string, pieceCount: number): Promise<PeerSums> {
     return this.#answer(() => {
       const peers = [...this.#rows.peers.values()].filter((row) => row.taskId === taskId);
+      const holders = peers.filter((row) => row.heldPieceCount > 0);
+      const complete = holders.filter((row) => row.heldPieceCount >= pieceCount);
+      const isGone = ({ hostId }: PeerRow) => this.#rows.hosts.get(hostId)?.state !== "alive";
       return {
         peerCount: peers.length,
-        completePeerCount: peers.filter(
-          (row) => row.heldPieceCount > 0 && row.heldPieceCount >= pieceCount,
-        ).length,
+        completePeerCount: complete.length,
+        holderCount: holders.length,
+        gonePeerCount: peers.filter(isGone).length,
+        goneCompletePeerCount: complete.filter(isGone).length,
+        goneHolderCount: holders.filter(isGone).length,
       };
     });
   }

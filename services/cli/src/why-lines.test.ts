@@ -83,6 +83,9 @@ test("a task shows a map of what each host holds, who waits and why, and its sto
           { hostId: "bb", heldPieceCount: 1, bitmap: Buffer.from([0b0010]) },
         ],
         peerCount: 7,
+        gonePeerCount: 2,
+        completePeerCount: 2,
+        goneCompletePeerCount: 1,
         waits: [
           {
             hostId: "bb",
@@ -101,6 +104,7 @@ test("a task shows a map of what each host holds, who waits and why, and its sto
   const lines = whyLines(told, pageOf).split("\n");
   expect(lines).toEqual(
     expect.arrayContaining([
+      "hosts        5, of which 1 hold all of it, and 2 that left or went silent",
       "  a  100 % ████",
       "  bb  25 % ·█··",
       "  … and 5 more",

@@ -107,7 +107,7 @@ function taskParts(story: TaskStory): readonly string[] {
     ["size", sizeText(task)],
     ["state", task.retiredReason === "" ? task.state : `${task.state}: ${task.retiredReason}`],
     ["forgotten", task.forgottenAtMs === 0 ? "" : `since ${timeText(task.forgottenAtMs)}`],
-    ["hosts", `${story.peerCount}, of which ${story.completePeerCount} hold all of it`],
+    ["hosts", hostsText(story)],
     [
       "leases",
       totals === undefined
@@ -142,6 +142,12 @@ function downloadParts(
     ["trace", download.traceId === "" ? "" : (traceUrlOf(download.traceId) ?? download.traceId)],
   ]);
   return [head, leaseTable(story.leases), storyLines(story.story)];
+}
+
+function hostsText(story: TaskStory): string {
+  const { peerCount, gonePeerCount, completePeerCount, goneCompletePeerCount } = story;
+  const gone = gonePeerCount === 0 ? "" : `, and ${gonePeerCount} that left or went silent`;
+  return `${peerCount - gonePeerCount}, of which ${completePeerCount - goneCompletePeerCount} hold all of it${gone}`;
 }
 
 function peersText(story: TaskStory, task: Task): string {

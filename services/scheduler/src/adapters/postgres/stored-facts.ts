@@ -1,6 +1,20 @@
 import { downloads } from "@lacewing/migrations/tables/facts.ts";
 import { hosts, leases, peers, tasks } from "@lacewing/migrations/tables/graph.ts";
-import { and, asc, desc, eq, gt, gte, inArray, isNull, like, lte, or, sql } from "drizzle-orm";
+import {
+  and,
+  asc,
+  desc,
+  eq,
+  gt,
+  gte,
+  inArray,
+  isNull,
+  like,
+  lte,
+  or,
+  sql,
+  type SQL,
+} from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import type pg from "pg";
 import type {
@@ -37,6 +51,15 @@ const TASK_COLUMNS = {
 
 /** Outcomes of leases that are no failure. */
 const GOOD_OUTCOMES = ["live", "finished", "unwanted", "shared"] as const;
+
+const NO_PEERS: PeerSums = {
+  peerCount: 0,
+  completePeerCount: 0,
+  holderCount: 0,
+  gonePeerCount: 0,
+  goneCompletePeerCount: 0,
+  goneHolderCount: 0,
+};
 
 /** The projection's rows, read for people. Has a pool of its own, so that questions never hold up a flush. */
 export class PostgresStoredFacts implements StoredFacts {
@@ -226,19 +249,26 @@ export class PostgresStoredFacts implements StoredFacts {
   }
 
   async peerSums(taskId: string, pieceCount: number): Promise<PeerSums> {
+    const isGone = sql`${hosts.state} is distinct from 'alive'`;
+    const isHolder = gt(peers.heldPieceCount, 0);
+    const isComplete = and(isHolder, gte(peers.heldPieceCount, pieceCount));
+    const countWhere = (condition: SQL | undefined) =>
+      sql<number>`count(*) filter (where ${condition})`.mapWith(Number);
     const rows = await asked("sums of peers", () =>
       this.#db
         .select({
           peerCount: sql<number>`count(*)`.mapWith(Number),
-          completePeerCount:
-            sql<number>`count(*) filter (where ${peers.heldPieceCount} > 0 and ${peers.heldPieceCount} >= ${pieceCount})`.mapWith(
-              Number,
-            ),
+          completePeerCount: countWhere(isComplete),
+          holderCount: countWhere(isHolder),
+          gonePeerCount: countWhere(isGone),
+          goneCompletePeerCount: countWhere(and(isComplete, isGone)),
+          goneHolderCount: countWhere(and(isHolder, isGone)),
         })
         .from(peers)
+        .leftJoin(hosts, eq(hosts.hostId, peers.hostId))
         .where(eq(peers.taskId, taskId)),
     );
-    return rows[0] ?? { peerCount: 0, completePeerCount: 0 };
+    return rows[0] ?? NO_PEERS;
   }
 }
 

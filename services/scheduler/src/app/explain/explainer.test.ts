@@ -12,7 +12,8 @@ import { MemoryFacts } from "../../../../../test/support/memory-facts.ts";
 import { MemoryProjection } from "../../../../../test/support/memory-projection.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { ALL_PIECES, SchedulerWorld, TASK } from "../../../../../test/support/scheduler-world.ts";
-import { leaseRow, taskRow } from "../rows.ts";
+import { HOST_LOST_AFTER_MS } from "../../core/limits.ts";
+import { hostRow, leaseRow, peerRow, taskRow } from "../rows.ts";
 import { Explainer } from "./explainer.ts";
 import { HISTORY_MESSAGES_MAX, TASKS_OF_PATH_MAX, TASKS_OF_URL_MAX } from "./limits.ts";
 import { liveViewOf } from "./live-view.ts";
@@ -112,6 +113,28 @@ describe("of the scheduler that decides", () => {
     expect(wait?.wantedPieceCount).toBe(4);
     expect(wait?.passedOver).toEqual([{ reason: "stopped", count: 1, hostIds: ["a"] }]);
   });
+});
+
+test("a host that is lost holds nothing for those who wait, and the answer says that it is gone", async () => {
+  const alone = new SchedulerWorld();
+  for (const hostId of ["a", "b"]) alone.announce(hostId);
+  alone.request("a");
+  alone.describe("a");
+  alone.decide();
+  alone.hold("a", ALL_PIECES);
+  alone.decide();
+  alone.nowMs += HOST_LOST_AFTER_MS;
+  alone.announce("b");
+  alone.advance(100);
+  alone.request("b", { canReadOrigin: false });
+  alone.decide();
+  world = alone;
+  for (const host of alone.state.hosts.values()) rows.hosts.set(host.hostId, hostRow(host));
+  for (const peer of alone.state.tasks.get(TASK)?.peers.values() ?? [])
+    rows.peers.set(`${TASK}/${peer.hostId}`, peerRow(peer));
+  expect((await explained(TASK)).verdict).toBe(
+    "No living host holds all of it; 1 host waits, b because no free parent, and no request that may read the origin; the one host that held pieces is gone.",
+  );
 });
 
 describe("of a scheduler that stands by", () => {

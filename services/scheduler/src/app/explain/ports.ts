@@ -35,6 +35,12 @@ export interface PeerSums {
   readonly peerCount: number;
   /** Peers that hold as many pieces as the task has. */
   readonly completePeerCount: number;
+  /** Peers that hold pieces. */
+  readonly holderCount: number;
+  /** Of each, those whose host is not known to be alive: nobody can read from them. */
+  readonly gonePeerCount: number;
+  readonly goneCompletePeerCount: number;
+  readonly goneHolderCount: number;
 }
 
 /** The leases that may have fed a download: granted for it, or to its host while it ran. */

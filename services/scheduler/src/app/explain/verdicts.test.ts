@@ -132,6 +132,28 @@ describe("a task", () => {
     expect(taskVerdict(story, task, false)).not.toContain("waits");
   });
 
+  test("is told by its living hosts, and by those that are gone where somebody waits for what they held", () => {
+    const task = Task.fromPartial({ state: "active", lengthBytes: MIB });
+    const gone = {
+      ...story,
+      completePeerCount: 2,
+      holderCount: 2,
+      gonePeerCount: 1,
+      goneCompletePeerCount: 1,
+      goneHolderCount: 1,
+    };
+    expect(taskVerdict(gone, task, true)).toContain("1 host of 2 holds all of it");
+    expect(taskVerdict(gone, task, true)).not.toContain("gone");
+    const nobody = { ...gone, completePeerCount: 1, waits: story.waits.slice(0, 1) };
+    expect(taskVerdict(nobody, task, true)).toBe(
+      "No living host holds all of it; 1.25 copies were read from the origin under leases; 1 host waits, c because all 2 parents with a wanted piece are busy; of 2 hosts that held pieces 1 is gone.",
+    );
+    expect(taskVerdict({ ...nobody, goneHolderCount: 2 }, task, true)).toMatch(
+      /; all 2 hosts that held pieces are gone\.$/,
+    );
+    expect(taskVerdict({ ...nobody, waits: [] }, task, true)).not.toContain("gone");
+  });
+
   test("that nobody holds or wants any more says since when", () => {
     const forgotten = Task.fromPartial({ state: "verified", lengthBytes: 1, forgottenAtMs: 1 });
     expect(taskVerdict(story, forgotten, true)).toContain(

@@ -29,17 +29,13 @@ export function taskVerdict(story: TaskStory, task: Task, isLive: boolean): stri
     return `Nobody holds or wants the content any more, since ${new Date(task.forgottenAtMs).toISOString()}.`;
   if (task.lengthBytes === undefined)
     return `Nobody has described the content yet${waitsText(story, isLive)}.`;
-  const held =
-    story.completePeerCount === 0
-      ? "No host holds all of it"
-      : `${countText(story.completePeerCount, "host")} of ${story.peerCount} ${story.completePeerCount === 1 ? "holds" : "hold"} all of it`;
   const origin =
     story.totals === undefined || story.totals.leaseCount === 0
       ? ""
       : `; ${story.originCopies.toFixed(2)} copies were read from the origin under leases`;
   const flying =
     story.inFlight.length === 0 ? "" : `; ${countText(story.inFlight.length, "lease")} under way`;
-  return `${held}${origin}${flying}${waitsText(story, isLive)}.`;
+  return `${heldText(story)}${origin}${flying}${waitsText(story, isLive)}.`;
 }
 
 /** Where the bytes of a download came from, and why not from somewhere nearer. */
@@ -151,10 +147,34 @@ function outcomeText(lease: Lease, waitingPieceCount: number): string {
   return `it ended early (${readable(lease.outcome)}), ${brought}`;
 }
 
+/** Of hosts that are alive: from others nobody can read. */
+function heldText(story: TaskStory): string {
+  const count = completeCountOf(story);
+  if (count === 0)
+    return story.goneHolderCount === 0
+      ? "No host holds all of it"
+      : "No living host holds all of it";
+  return `${countText(count, "host")} of ${story.peerCount - story.gonePeerCount} ${count === 1 ? "holds" : "hold"} all of it`;
+}
+
+function completeCountOf({ completePeerCount, goneCompletePeerCount }: TaskStory): number {
+  return completePeerCount - goneCompletePeerCount;
+}
+
 function waitsText(story: TaskStory, isLive: boolean): string {
   const [first] = story.waits;
   if (!isLive || first === undefined) return "";
-  return `; ${countText(story.waits.length, "host")} ${story.waits.length === 1 ? "waits" : "wait"}, ${first.hostId} because ${first.reason}`;
+  return `; ${countText(story.waits.length, "host")} ${story.waits.length === 1 ? "waits" : "wait"}, ${first.hostId} because ${first.reason}${goneText(story)}`;
+}
+
+/** While a living host holds everything, those that are gone keep nobody waiting. */
+function goneText(story: TaskStory): string {
+  const { holderCount, goneHolderCount } = story;
+  if (completeCountOf(story) > 0 || goneHolderCount === 0) return "";
+  if (holderCount === 1) return "; the one host that held pieces is gone";
+  return goneHolderCount === holderCount
+    ? `; all ${countText(holderCount, "host")} that held pieces are gone`
+    : `; of ${countText(holderCount, "host")} that held pieces ${goneHolderCount} ${goneHolderCount === 1 ? "is" : "are"} gone`;
 }
 
 /** `parent_dropped` → `parent dropped`. */

@@ -125,7 +125,7 @@ export interface TaskStory {
   /** The first 1,000 by host id; ListPeers pages through all of them. */
   peers: Peer[];
   peerCount: number;
-  /** Peers that hold all pieces. */
+  /** Peers that hold all pieces, whether their host is alive or not. */
   completePeerCount: number;
   /** Leases under way. */
   inFlight: Lease[];
@@ -138,6 +138,14 @@ export interface TaskStory {
   waits: Wait[];
   /** In the order of time. */
   story: StoryEvent[];
+  /** Of all peers, those whose host has left or is lost. */
+  gonePeerCount: number;
+  /** Peers that hold pieces, whether their host is alive or not. */
+  holderCount: number;
+  /** Of these, those whose host has left or is lost. */
+  goneHolderCount: number;
+  /** Of complete_peer_count, likewise. */
+  goneCompletePeerCount: number;
 }
 
 /** Sums over all leases of a task that are still remembered. */
@@ -1194,6 +1202,10 @@ function createBaseTaskStory(): TaskStory {
     originCopies: 0,
     waits: [],
     story: [],
+    gonePeerCount: 0,
+    holderCount: 0,
+    goneHolderCount: 0,
+    goneCompletePeerCount: 0,
   };
 }
 
@@ -1225,6 +1237,18 @@ export const TaskStory: MessageFns<TaskStory> = {
     }
     for (const v of message.story) {
       StoryEvent.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.gonePeerCount !== 0) {
+      writer.uint32(80).uint32(message.gonePeerCount);
+    }
+    if (message.holderCount !== 0) {
+      writer.uint32(88).uint32(message.holderCount);
+    }
+    if (message.goneHolderCount !== 0) {
+      writer.uint32(96).uint32(message.goneHolderCount);
+    }
+    if (message.goneCompletePeerCount !== 0) {
+      writer.uint32(104).uint32(message.goneCompletePeerCount);
     }
     return writer;
   },
@@ -1314,6 +1338,38 @@ export const TaskStory: MessageFns<TaskStory> = {
             message.story.push(StoryEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.gonePeerCount = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.holderCount = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.goneHolderCount = reader.uint32();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.goneCompletePeerCount = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1342,6 +1398,10 @@ export const TaskStory: MessageFns<TaskStory> = {
     message.originCopies = object.originCopies ?? 0;
     message.waits = object.waits?.map((e) => Wait.fromPartial(e)) || [];
     message.story = object.story?.map((e) => StoryEvent.fromPartial(e)) || [];
+    message.gonePeerCount = object.gonePeerCount ?? 0;
+    message.holderCount = object.holderCount ?? 0;
+    message.goneHolderCount = object.goneHolderCount ?? 0;
+    message.goneCompletePeerCount = object.goneCompletePeerCount ?? 0;
     return message;
   },
 };
