@@ -92,3 +92,14 @@ function decoded(text: string): string {
     return text;
   }
 }
+
+/**
+ * A URL from the head of a message, in which each byte is a letter of its own, with the bytes above 0x7f percent-encoded: parsed as it is, the
+ * letter would be encoded instead, in two bytes.
+ */
+export function withBytesEncoded(text: string): string {
+  return text.replace(
+    /[\u0080-\u00ff]/g,
+    (letter) => `%${letter.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}

@@ -145,24 +145,45 @@ describe("a redirect is followed", () => {
     expect(connectionCount).toBeLessThan(4);
   });
 
-  test("whose cookie is for the redirecting server alone, and whose storage is another one", async () => {
+  test("whatever cookie it sets: clients of hubs and registries keep none", async () => {
     const storage = await scripted({});
     await using _ = storage.origin;
-    const location = `http://storage.localhost:${storage.origin.port}/blob`;
-    const hub = await scripted({ "/": moved(location, { "set-cookie": "waf=1; Path=/" }) });
+    const location = `http://hub.localhost:${storage.origin.port}/blob`;
+    const hub = await scripted({ "/": moved(location, { "set-cookie": "session=1; Path=/" }) });
     await using __ = hub.origin;
     const response = await open(`http://hub.localhost:${hub.origin.port}/`);
     expect([response.status, await textOf(response)]).toEqual([200, "/blob"]);
   });
 
-  test.each([412, 416, 429, 503])("to a %i, which is so for everybody", async (status) => {
-    const storage = await scripted({ "/b": (response) => response.writeHead(status).end() });
-    await using _ = storage.origin;
-    const hub = await scripted({ "/": moved(`http://127.0.0.1:${storage.origin.port}/b`) });
-    await using __ = hub.origin;
-    const response = await open(`http://127.0.0.1:${hub.origin.port}/`);
-    expect(response.status).toBe(status);
-    response.discard();
+  test.each([404, 412, 416, 429, 500, 503])(
+    "to a %i, which is not about who asks",
+    async (status) => {
+      const storage = await scripted({ "/b": (response) => response.writeHead(status).end() });
+      await using _ = storage.origin;
+      const hub = await scripted({ "/": moved(`http://127.0.0.1:${storage.origin.port}/b`) });
+      await using __ = hub.origin;
+      const response = await open(`http://127.0.0.1:${hub.origin.port}/`);
+      expect(response.status).toBe(status);
+      response.discard();
+    },
+  );
+
+  test("and holds no connection while the next one is asked, whatever its length", async () => {
+    const { origin } = await scripted({
+      "/": (response) => {
+        response.writeHead(302, { location: "/next" });
+        response.write("it never ends");
+      },
+      "/next": (response) => {
+        origin.server.getConnections((_error, count) => response.end(`${count}`));
+      },
+    });
+    await using _ = origin;
+    // The first one may be closing still.
+    const counts = [];
+    for (let turn = 0; turn < 5; turn++)
+      counts.push(Number(await textOf(await open(`http://127.0.0.1:${origin.port}/`))));
+    expect(Math.max(...counts)).toBeLessThanOrEqual(3);
   });
 });
 
@@ -173,27 +194,14 @@ describe("a redirect is handed to its client as it was", () => {
     expect(await textOf(response)).toBe("moved\n");
   };
 
-  test.each([
-    ["the same URL", "/", "pass=1; Path=/"],
-    ["another path", "/in", "pass=1"],
-    ["a server of its domain", "http://b.hub.localhost:1/", "a=b; Domain=.hub.localhost; Secure"],
-  ])("when it sets a cookie for %s", async (_name, location, cookie) => {
-    const { origin, asked } = await scripted({ "/": moved(location, { "set-cookie": cookie }) });
+  test("when it leads to the same URL, with a cookie", async () => {
+    const cookie = "pass=1; Path=/";
+    const { origin, asked } = await scripted({ "/": moved("/", { "set-cookie": cookie }) });
     await using _ = origin;
     const response = await open(`http://hub.localhost:${origin.port}/`);
-    await original(response, location);
+    await original(response, "/");
     expect(response.header("set-cookie")).toBe(cookie);
     expect(asked).toEqual(["/"]);
-  });
-
-  test("when a later one sets a cookie that is shown on the way", async () => {
-    const { origin, asked } = await scripted({
-      "/": moved("/login"),
-      "/login": moved("/back", { "set-cookie": "session=1" }),
-    });
-    await using _ = origin;
-    await original(await open(`http://127.0.0.1:${origin.port}/`), "/login");
-    expect(asked).toEqual(["/", "/login"]);
   });
 
   test("when they go round in a circle, or on and on", async () => {
@@ -211,7 +219,7 @@ describe("a redirect is handed to its client as it was", () => {
     expect(asked.slice(2)).toEqual(["/0", "/1", "/2", "/3", "/4", "/5"]);
   });
 
-  test.each([401, 403, 404, 407, 500])("when it ends elsewhere with %i", async (status) => {
+  test.each([401, 403, 407])("when it ends elsewhere with %i", async (status) => {
     const other = await scripted({
       "/b": (response) => response.writeHead(status, { "www-authenticate": "Basic" }).end("no"),
     });
@@ -236,20 +244,24 @@ describe("a redirect is handed to its client as it was", () => {
     expect(asked).toEqual(["/", "/b"]);
   });
 
-  test("with a body of any length, and without one for HEAD", async () => {
+  test("without a body that is not short, and without any for HEAD", async () => {
     const text = "x".repeat(100_000);
     const { origin } = await scripted({
       "/": (response) => {
-        response.writeHead(302, { location: "/no" });
-        response.write(text.slice(0, 50_000));
-        response.end(text.slice(50_000));
+        response.writeHead(302, { location: "/no", "content-length": text.length });
+        response.end(text);
       },
+      "/short": moved("/no"),
       "/no": (response) => response.writeHead(403).end(),
     });
     await using _ = origin;
     const url = `http://127.0.0.1:${origin.port}/`;
-    expect(await textOf(await open(url))).toBe(text);
-    const head = await open(url, { method: "HEAD" });
-    expect([head.status, await textOf(head)]).toEqual([302, ""]);
+    const long = await open(url);
+    expect([long.status, long.bodyLength, await textOf(long)]).toEqual([302, 0, ""]);
+    expect(long.headers.map(([name]) => name.toLowerCase())).not.toContain("content-length");
+    for (const path of ["", "short"]) {
+      const head = await open(`${url}${path}`, { method: "HEAD" });
+      expect([head.status, await textOf(head)]).toEqual([302, ""]);
+    }
   });
 });

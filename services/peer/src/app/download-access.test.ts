@@ -106,6 +106,16 @@ describe("HEAD", () => {
     expect(asked()).toEqual(["HEAD whole"]);
   });
 
+  test("is the origin's to answer at another URL of content that all may have: it may lack it there", async () => {
+    const rule = { access: "public" } as const;
+    const there = `${url}?X-Amz-Signature=there`;
+    file.status = 404;
+    const answer = (await world.client(there, [], rule, "HEAD").done).answer;
+    expect([answer.status, asked()]).toEqual([404, ["HEAD whole"]]);
+    expect((await world.client(url, ALICE, rule, "HEAD").done).answer.status).toBe(200);
+    expect(asked()).toEqual([]);
+  });
+
   test("is refused or answered as the rule says while the origin is down", async () => {
     file.isDown = true;
     await expect(head(BOB)).rejects.toHaveProperty("code", "origin_unreachable");

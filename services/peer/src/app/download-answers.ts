@@ -22,6 +22,7 @@ import type {
   OriginClient,
   OriginResponse,
   StoredTask,
+  TaskDescription,
 } from "./ports.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
@@ -47,8 +48,14 @@ const REPLACED_HEADERS: ReadonlySet<string> = new Set([
   "date",
 ]);
 
-/** What is told of a stored content. @param originHeaders of the origin's answer to this very client. */
-export function representationOf(stored: StoredTask, originHeaders: HeaderList): Representation {
+/** A content that is stored, or would be. */
+type DescribedContent = Pick<StoredTask, "description" | "isVerified">;
+
+/** What is told of a content. @param originHeaders of the origin's answer to this very client. */
+export function representationOf(
+  stored: DescribedContent,
+  originHeaders: HeaderList,
+): Representation {
   const { lengthBytes, etag, lastModified, contentType, taskId } = stored.description;
   const extraHeaders: HeaderList = [
     ...withoutHeaders(originHeaders, REPLACED_HEADERS),
@@ -85,7 +92,7 @@ export class DownloadAnswers {
     this.#options = options;
   }
 
-  plan(flow: Flow, stored: StoredTask, originHeaders: HeaderList): ResponsePlan {
+  plan(flow: Flow, stored: DescribedContent, originHeaders: HeaderList): ResponsePlan {
     return planResponse({
       method: flow.request.method,
       requestHeaders: flow.request.headers,
@@ -107,7 +114,7 @@ export class DownloadAnswers {
     record.taskId = taskId;
     record.contentLengthBytes = lengthBytes;
     const wanted = wantedSpan(plan);
-    if (wanted === undefined) return this.#withoutContent(flow, plan, how.asked);
+    if (wanted === undefined) return this.withoutContent(flow, stored.description, plan, how.asked);
     // A range may be the whole as well (`bytes=0-`).
     const isWhole = plan.parts.length === 1 && wanted.end - wanted.start === lengthBytes;
     const { registry, services } = this.#options;
@@ -162,18 +169,19 @@ export class DownloadAnswers {
     };
   }
 
-  /** 304, 412 or 416: nobody has to fetch anything for it. */
-  #withoutContent(
+  /** 304, 412 or 416: nobody has to fetch anything for it, or to make room. */
+  withoutContent(
     flow: Flow,
+    { taskId, lengthBytes }: TaskDescription,
     plan: ResponsePlan,
-    asked: TaskRequested | undefined,
+    asked?: TaskRequested,
   ): DownloadAnswer {
     const { record, access } = flow;
+    record.taskId = taskId;
+    record.contentLengthBytes = lengthBytes;
     access.dropOpen();
-    if (asked !== undefined && record.taskId !== undefined) {
-      const { registry } = this.#options;
-      registry.abandon(record.taskId, asked.requestId, "nothing of the content is wanted");
-    }
+    if (asked !== undefined)
+      this.#options.registry.abandon(taskId, asked.requestId, "nothing of the content is wanted");
     return {
       status: plan.status,
       headers: plan.headers,

@@ -11,7 +11,7 @@ import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
 import { DownloadAnswers, type Flow, isPlanHeld, requestOf } from "./download-answers.ts";
 import { failureOutcome } from "./download-errors.ts";
-import { headOf, originHead } from "./head-answer.ts";
+import { answerHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
 import {
   describe,
@@ -97,22 +97,14 @@ export class DownloadService {
   /** @throws {PortError} when the origin cannot be asked and must be; the client has not been answered then. */
   async answer(request: ClientRequest, rule: Rule): Promise<DownloadAnswer> {
     const target = this.#targetOf(request, rule);
-    if (request.method === "HEAD") return this.#answerHead(request, target);
+    if (request.method === "HEAD")
+      return answerHead(
+        this.#options,
+        request,
+        target,
+        this.#accessCache.isGranted(target.accessKey),
+      );
     return this.#answerGet(request, target);
-  }
-
-  async #answerHead(request: ClientRequest, target: DownloadTarget): Promise<DownloadAnswer> {
-    const { store, origin } = this.#options;
-    const stored =
-      target.anchoredTaskId === undefined ? undefined : store.get(target.anchoredTaskId);
-    const known = stored !== undefined && stored.held.count > 0 ? stored : undefined;
-    if (known !== undefined && this.#mayRead(target)) return headOf(known, request);
-    try {
-      return await originHead(origin, request, target);
-    } catch (error) {
-      if (known === undefined || !mayServeUnasked(target, request, error)) throw error;
-      return headOf(known, request);
-    }
   }
 
   /** Like {@link answer} for GET, with the account of the download. */
@@ -352,7 +344,19 @@ export class DownloadService {
     if (expected !== undefined && described.description.taskId !== expected) {
       return this.#answers.passThrough(flow, response, "identity_differs");
     }
-    const stored = await this.#options.store.create(described.description);
+    const { description } = described;
+    const isVerified = this.#options.store.get(description.taskId)?.isVerified ?? false;
+    const plan = this.#answers.plan(flow, { description, isVerified }, response.headers);
+    if (wantedSpan(plan) === undefined) {
+      response.discard();
+      this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
+      return this.#answers.withoutContent(flow, description, plan);
+    }
+    const stored = await this.#options.store.create(description).catch((error: unknown) => {
+      // Unread it would keep its connection.
+      response.discard();
+      throw error;
+    });
     if (typeof stored === "string") return this.#answers.passThrough(flow, response, stored);
     // Nothing may evict it before its client is attached: the scheduler's answer may take a second.
     const unpin = stored.pin();

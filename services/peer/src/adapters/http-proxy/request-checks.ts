@@ -1,3 +1,4 @@
+import { withBytesEncoded } from "@lacewing/contracts/url-parts.ts";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
 import {
@@ -192,6 +193,6 @@ const SET_HERE: ReadonlySet<string> = new Set([
 
 /** Whole URLs lead where they say; what is relative would lead to a path of this port that means nothing. */
 function prefixedLocation(location: string, url: URL): string {
-  const target = URL.canParse(location) ? null : URL.parse(location, url.href);
+  const target = URL.canParse(location) ? null : URL.parse(withBytesEncoded(location), url.href);
   return target === null ? location : `/url/${target.href}`;
 }

@@ -18,6 +18,12 @@ test.each([
     "/url/https://h.example/a%2Fb%20c?d=%2F#e",
     ["https://h.example/a%2Fb%20c?d=%2F", "/a%2Fb%20c?d=%2F"],
   ],
+  // Bytes of UTF-8 as Node reads them.
+  [
+    "http://h.example/\u00c3\u00a9?\u00c3\u00a9",
+    ["http://h.example/%C3%A9?%C3%A9", "/\u00c3\u00a9?\u00c3\u00a9"],
+  ],
+  ["http://b\u00c3\u00bccher.example/a", ["http://xn--bcher-kva.example/a", "/a"]],
   ["/url/https://me:pw@h.example/a", ["https://h.example/a", "/a"]],
   ["/url/http://[::1]:80/a", ["http://[::1]/a", "/a"]],
 ])("%s asks an origin", (target, expected) => {

@@ -1,3 +1,4 @@
+import { withBytesEncoded } from "@lacewing/contracts/url-parts.ts";
 import { urlHostOf } from "../url-host.ts";
 /** What the first line of a request asks the proxy port for. */
 export type RequestTarget =
@@ -42,7 +43,7 @@ export function parseRequestTarget(rawTarget: string): RequestTarget {
 }
 
 function originTarget(text: string): RequestTarget {
-  const url = URL.parse(text);
+  const url = URL.parse(withBytesEncoded(text));
   const [, authority = "", path = "", query = ""] =
     /^https?:\/\/([^/?#]*)([^?#]*)([^#]*)/is.exec(text) ?? [];
   if (url === null || authority === "" || url.hostname === "") {

@@ -84,35 +84,29 @@ async function openFollowing(context: {
   const carried = new Map<string, string>();
   const chain = new RedirectChain(signal);
   const { method } = request;
-  let isHandedOn = false;
-  try {
-    for (;;) {
-      const { url } = target;
-      const message = await askOnce(target, headers, context);
-      const next =
-        request.isAsItCame === true ? undefined : redirectTarget(message, url, request.url);
-      const isElsewhere = authorityOf(url) !== authorityOf(request.url);
-      // Where we must not go ourselves, the client may: it is told of the redirect as of any other answer.
-      if (next === undefined || connections.problemOf(next.url) !== undefined) {
-        isHandedOn = chain.isForClient(message.statusCode ?? 0, isElsewhere);
-        if (!isHandedOn) {
-          const content = contentOf(message, url, signal);
-          return responseOf({ message, carried, content, isElsewhere, method });
-        }
-        chain.leave(message, url);
-        return chain.handOn(method);
+  for (;;) {
+    const { url } = target;
+    const message = await askOnce(target, headers, context);
+    const next =
+      request.isAsItCame === true ? undefined : redirectTarget(message, url, request.url);
+    const isElsewhere = authorityOf(url) !== authorityOf(request.url);
+    // Where we must not go ourselves, the client may: it is told of the redirect as of any other answer.
+    if (next === undefined || connections.problemOf(next.url) !== undefined) {
+      if (!chain.isForClient(message.statusCode ?? 0, isElsewhere)) {
+        const content = contentOf(message, url, signal);
+        return responseOf({ message, carried, content, isElsewhere, method });
       }
-      if (!isElsewhere) carry(message, carried);
-      isHandedOn = !chain.follow(message, target, next);
-      if (isHandedOn) return chain.handOn(method);
-      if (next.url.protocol === "http:" && url.protocol === "https:")
-        tls.prefersPlain(next.url.hostname);
-      if (next.url.origin !== url.origin)
-        headers = headers.filter(([name]) => OTHER_ORIGIN_KEEPS.has(name.toLowerCase()));
-      target = next;
+      message.on("error", () => {});
+      message.destroy();
+      return chain.handOn(method);
     }
-  } finally {
-    if (!isHandedOn) chain.drop();
+    if (!isElsewhere) carry(message, carried);
+    if (!chain.follow(message, target, next)) return chain.handOn(method);
+    if (next.url.protocol === "http:" && url.protocol === "https:")
+      tls.prefersPlain(next.url.hostname);
+    if (next.url.origin !== url.origin)
+      headers = headers.filter(([name]) => OTHER_ORIGIN_KEEPS.has(name.toLowerCase()));
+    target = next;
   }
 }
 

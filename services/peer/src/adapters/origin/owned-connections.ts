@@ -7,6 +7,8 @@ import { OriginError } from "./origin-error.ts";
 
 /** Connections to origins that belong to one client connection each; they stay open as long as it does. */
 const OWNED_CONNECTION_COUNT_MAX = 1024;
+/** Of these for one client connection: programs ask a few servers on one. */
+const OWNED_PER_CLIENT_MAX = 16;
 /** Without a request for so long one is closed; its client's own connection is closed about then too. */
 const OWNED_IDLE_MS = 65_000;
 
@@ -43,6 +45,10 @@ export class OwnedConnections {
   begin(client: Socket, url: URL): OwnedConnection {
     const known = this.of(client, url);
     if (known !== undefined) return known;
+    if ((this.#byClient.get(client)?.size ?? 0) >= OWNED_PER_CLIENT_MAX) {
+      const text = `a client connection has ${OWNED_PER_CLIENT_MAX} to such origins (NTLM, Negotiate), use another one`;
+      throw new OriginError("origin_busy", `${url.host}: ${text}`);
+    }
     if (this.#count >= this.#countMax) {
       const text = `all ${this.#countMax} connections that belong to one client each (NTLM, Negotiate) are in use`;
       throw new OriginError("origin_busy", `${url.host}: ${text}`);
