@@ -24,7 +24,7 @@ describe("a download", () => {
     client.socket.destroy();
     const request = world.downloads.asked[0]?.request;
     expect(request?.path).toBe(path);
-    expect(request?.url.href).toBe("http://c.example/wanted/a'%7Bb%7D/c%7Cd?sig=%27x%27|y");
+    expect(request?.url.href).toBe("http://c.example/wanted/a'%7Bb%7D/c|d?sig=%27x%27|y");
   });
 
   test("is asked of the flow with end-to-end headers, and its answer delivered", async () => {
