@@ -204,8 +204,16 @@ describe("an attacker's own server", () => {
       bytes: Buffer.alloc(0),
       answer: (_request, response) => response.writeHead(302, { location: url }).end(),
     });
-    await expectRefused(get("peer-1", `${attacker.url}/plain/redirect`, { headers }));
-    expect(members.takeSeen().filter(({ path }) => url.endsWith(path))).toHaveLength(2);
+    // The stranger's redirect, for the client to follow: it knows itself what it shows there.
+    const answer = await get("peer-1", `${attacker.url}/plain/redirect`, { headers });
+    expect(answer).toMatchObject({ status: 302, headers: { location: url } });
+    expect(answer.body).toHaveLength(0);
+    const asked = members.takeSeen().filter(({ path }) => url.endsWith(path));
+    expect(asked.map(({ authorization }) => authorization)).toEqual([
+      headers.authorization,
+      undefined,
+    ]);
+    await expectRefused(get("peer-1", url, {}));
   });
 
   test("to which ours redirects cannot name content of ours by its headers", async () => {

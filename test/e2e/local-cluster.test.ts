@@ -177,7 +177,7 @@ describe("lacewing up", () => {
     const wrong = await runLacewing({ args: ["sql", "select nothing from nowhere"], home });
     expect(wrong.exitCode).not.toBe(0);
     expect(wrong.stderr).toContain("nowhere");
-    for (const nothing of ["", "-- a comment"]) {
+    for (const nothing of ["", "/* a comment */"]) {
       const empty = await runLacewing({ args: ["sql", nothing], home });
       expect(empty.exitCode).not.toBe(0);
       expect(empty.stderr).toContain("there is no query");

@@ -25,6 +25,7 @@ export interface SeenRequest {
   readonly method: string;
   readonly path: string;
   readonly range: string | undefined;
+  readonly authorization: string | undefined;
 }
 
 export interface MembersOrigin {
@@ -42,7 +43,8 @@ export async function startMembersOrigin(host: string): Promise<MembersOrigin> {
   const server = await startOrigin((request, response) => {
     const path = (request.url ?? "").split("?", 1)[0] ?? "";
     const { method = "" } = request;
-    seen.push({ method, path, range: request.headers.range });
+    const { range, authorization } = request.headers;
+    seen.push({ method, path, range, authorization });
     const file = files.get(path);
     if (file === undefined) response.writeHead(404).end("no such file\n");
     else if (file.isMember?.(request) === false) refuse(response);
