@@ -100,6 +100,18 @@ test("three hosts that call all bytes wrong take no content from the others", ()
   expect(world.state.contained.get("accuses many parents")).toBeGreaterThan(0);
 });
 
+test("what children said of a copy that is gone counts no longer against their word", () => {
+  const world = worldWithHolder();
+  for (let incarnation = 1; incarnation <= 3; incarnation++) {
+    world.hold("a", ALL_PIECES, incarnation);
+    world.advance(60_000);
+    failOnce(world, "x", "digest_mismatch");
+  }
+
+  expect(world.state.contained.get("accuses many parents")).toBeUndefined();
+  expect(world.state.tasks.get(TASK)?.peers.get("a")?.accusedBy).toEqual(new Set(["x"]));
+});
+
 test("only who was sent to a parent can accuse it", () => {
   const world = worldWithTenHolders();
   const pieces = [{ start: 0, count: 1 }];

@@ -75,7 +75,7 @@ export class DownloadRecord {
     | undefined;
   #isSettled = false;
   #progressTimer: NodeJS.Timeout | undefined;
-  #journaledBytes = 0;
+  #journaled = "0 ";
 
   constructor(beginning: DownloadBeginning, services: RecordServices) {
     this.#beginning = beginning;
@@ -157,8 +157,9 @@ export class DownloadRecord {
   /** The journal keeps the newest: the next start of the host tells it, should this one not come to an end. */
   #journalProgress(): void {
     const bytes = sumOf(this.delivered) + sumOf(this.fetched) + this.probeBytes;
-    if (bytes === this.#journaledBytes) return;
-    this.#journaledBytes = bytes;
+    const soFar = `${bytes} ${this.#end?.outcome ?? ""}`;
+    if (soFar === this.#journaled) return;
+    this.#journaled = soFar;
     this.#services.link.downloadBegan(this.#soFar());
   }
 

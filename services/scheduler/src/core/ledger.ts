@@ -280,6 +280,11 @@ export function resetPeer(state: State, task: Task, peer: Peer, incarnation: num
   }
   peer.isVerified = false;
   peer.isStruck = false;
+  // What they said was of the copy before: they may say so of others, or of this one again.
+  for (const hostId of peer.accusedBy ?? []) {
+    const child = task.peers.get(hostId);
+    if (child !== undefined && child.accusedCount > 0) child.accusedCount--;
+  }
   peer.accusedBy = undefined;
   peer.isVoided = false;
   task.holderIds.delete(peer.hostId);
