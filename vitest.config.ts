@@ -29,7 +29,8 @@ function tier(name: string, include: string[], testTimeout = 20_000) {
       exclude: ["**/dist/**", "**/node_modules/**"],
       testTimeout,
       hookTimeout: testTimeout,
-      fileParallelism: !serial,
+      // Vitest itself would leave one core idle, which is half of a small machine.
+      ...(serial ? { fileParallelism: false } : { maxWorkers: "100%" }),
     },
   };
 }
