@@ -275,7 +275,8 @@ const MISBEHAVIOURS: readonly {
 
 for (const { name, outcome, sentBytes, behave } of MISBEHAVIOURS) {
   const [sentBytesMin, sentBytesMax] = sentBytes;
-  test(`a parent that ${name}: nothing of it is delivered, it is blamed, and the file comes from elsewhere`, async () => {
+  // Each has a host and a content of its own, and some wait for deadlines most of the time.
+  test.concurrent(`a parent that ${name}: nothing of it is delivered, it is blamed, and the file comes from elsewhere`, async () => {
     await using fake = await startFakeHost(
       world.cluster.file.natsUrl,
       `fake-${MISBEHAVIOURS.findIndex((entry) => entry.name === name)}`,

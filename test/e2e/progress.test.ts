@@ -86,7 +86,8 @@ test("with prefetch a client's part has the whole fetched, and others read it fr
   expect(await get("peer-2", url)).toMatchObject({ isComplete: true, sha256 });
 });
 
-describe("an origin that stops in the middle", () => {
+// Each has a file of its own, and waits for deadlines most of the time.
+describe.concurrent("an origin that stops in the middle", () => {
   /** Heals a file as soon as one answer was cut short. */
   async function heal(key: string): Promise<void> {
     await waitFor("the fault to have struck", async () => {
