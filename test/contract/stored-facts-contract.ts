@@ -122,6 +122,24 @@ export function storedFactsContract(name: string, open: OpenFacts) {
       });
     });
 
+    test.each([
+      ["unwanted", 1],
+      ["shared", 1],
+      ["unreachable", 2],
+      ["parent_dropped", 2],
+    ])(
+      "a lease that ended as %s leaves %i failed ones in the sums",
+      async (outcome, failedLeaseCount) => {
+        await opened.store.flush({
+          ...emptyBatch(),
+          leases: [{ ...lease, leaseId: "5-1-4", outcome, grantedAtMs: AT_MS, endedAtMs: AT_MS }],
+          checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+        });
+
+        expect(await facts.leaseSums(TASK_ID)).toMatchObject({ leaseCount: 4, failedLeaseCount });
+      },
+    );
+
     test("finds the leases of a download by its request, and by host and time", async () => {
       const span = { downloadId: "d-2", taskId: TASK_ID, hostId: "host-2" };
       const at = async (fromMs: number, toMs: number) =>

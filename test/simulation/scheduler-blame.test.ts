@@ -112,6 +112,59 @@ test("what children said of a copy that is gone counts no longer against their w
   expect(world.state.tasks.get(TASK)?.peers.get("a")?.accusedBy).toEqual(new Set(["x"]));
 });
 
+test.each(["not_held", "busy", "stalled", "short"])(
+  "a host that was not sent to a parent and says %s goes elsewhere itself, and takes the parent from nobody",
+  (reason) => {
+    const world = worldWithHolder();
+    const slotsBefore = world.state.hosts.get("a")?.slotShare;
+    world.request("b", { canReadOrigin: false });
+    world.decide();
+    const lease = lastGrantOf(world, "b");
+    if (lease === undefined) throw new Error("b was granted nothing");
+    world.announce("x");
+    world.request("x", { canReadOrigin: false });
+    // By no lease, and by one of another host.
+    world.fail("x", { ...lease, leaseId: "" }, reason);
+    world.fail("x", lease, reason);
+    const answers = kindsOf(world.decide());
+    world.request("c", { canReadOrigin: false });
+    world.decide();
+
+    const parent = world.state.tasks.get(TASK)?.peers.get("a");
+    expect(parent?.held.count).toBe(ALL_PIECES.length);
+    expect(parent?.host.slotShare).toBe(slotsBefore);
+    expect(answers).toContain("pending x");
+    expect(answers).not.toContain("announce_full a");
+    expect(lastGrantOf(world, "c")?.parentHostId).toBe("a");
+    expect(world.state.contained.get("blame without a lease")).toBe(2);
+  },
+);
+
+test("a child takes no other pieces from a parent than those that it was sent for", () => {
+  const world = worldWithHolder();
+  world.hold("b", [0, 1]);
+  world.request("b", { canReadOrigin: false });
+  world.decide();
+  const lease = lastGrantOf(world, "b");
+  if (lease === undefined) throw new Error("b was granted nothing");
+  world.fail("b", { ...lease, pieces: [{ start: 0, count: 4 }] }, "not_held");
+
+  expect(lease.pieces).toEqual([{ start: 2, count: 2 }]);
+  expect([...(world.state.tasks.get(TASK)?.peers.get("a")?.held ?? [])]).toEqual([0, 1]);
+});
+
+test("a child that is short of room says so of itself, whatever became of its lease", () => {
+  const world = worldWithHolder();
+  world.announce("s", { kind: "seed" });
+  world.request("b");
+  world.decide();
+  const isSeeding = () => world.state.tasks.get(TASK)?.peers.get("s")?.isSeeding;
+  const wasSeeding = isSeeding();
+  world.fail("s", { taskId: TASK, leaseId: "", parentHostId: "a", pieces: [] }, "storage");
+
+  expect([wasSeeding, isSeeding()]).toEqual([true, false]);
+});
+
 test("only who was sent to a parent can accuse it", () => {
   const world = worldWithTenHolders();
   const pieces = [{ start: 0, count: 1 }];
@@ -186,4 +239,21 @@ test("a parent that a child could not reach and that does not answer is left alo
 
   expect(answers).toContain("pending c");
   expect([isSuspect, isSuspectLater, isSuspectAgain, copyOf()]).toEqual([true, false, true, false]);
+});
+
+test("a parent that was named while nobody listened has its time to answer from then on", () => {
+  const world = worldWithHolder();
+  world.nowMs += 10_000;
+  failOnce(world, "b", "unreachable");
+  // The scheduler that folds it starts much later: the question leaves only now.
+  world.nowMs += SUSPECT_MS;
+  world.listenAgain();
+  world.advance(SUSPECT_ASKED_MS - 1);
+  const copyOf = () => world.state.hosts.get("a")?.isSuspect;
+  const isSuspectAtOnce = copyOf();
+  world.advance(1);
+  const isSuspect = copyOf();
+  world.advance(SUSPECT_MS);
+
+  expect([isSuspectAtOnce, isSuspect, copyOf()]).toEqual([false, true, false]);
 });

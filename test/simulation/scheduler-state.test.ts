@@ -161,12 +161,12 @@ test("a piece that its host lost under a live lease is granted again, and arrive
   world.decide();
   world.hold("b", [0]);
   // A neighbour that was refused the piece: the host evicted it, or its disk did.
-  world.hold("c", []);
-  world.fail(
-    "c",
-    { taskId: TASK, leaseId: "", parentHostId: "b", pieces: [{ start: 0, count: 1 }] },
-    "not_held",
-  );
+  world.request("c", { canReadOrigin: false });
+  world.decide();
+  const refused = world.grants.findLast(({ childHostId }) => childHostId === "c");
+  if (refused?.parentHostId !== "b") throw new Error("c was not sent to b");
+  world.fail("c", refused, "not_held");
+  world.tell("c", { $case: "requestEnded", value: { taskId: TASK, requestId: "request-of-c" } });
   world.advance(1_000);
   const leases = world.state.tasks.get(TASK)?.peers.get("b")?.leases ?? [];
 

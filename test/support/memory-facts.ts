@@ -16,7 +16,7 @@ import type {
 } from "@lacewing/scheduler/app/ports.ts";
 import type { MemoryProjection } from "./memory-projection.ts";
 
-const GOOD_OUTCOMES: ReadonlySet<string> = new Set(["live", "finished", "unwanted"]);
+const GOOD_OUTCOMES: ReadonlySet<string> = new Set(["live", "finished", "unwanted", "shared"]);
 
 /** The in-memory twin of the rows that explaining reads. */
 export class MemoryFacts implements StoredFacts {

@@ -6,7 +6,7 @@ import type { Answer } from "../core/answer.ts";
 import { decide } from "../core/decide.ts";
 import { noteBlockedReader } from "../core/hints.ts";
 import type { State } from "../core/state.ts";
-import { decideLostHosts, listenAgain, tick, wakePaced } from "../core/tick.ts";
+import { decideLostHosts, listenAgain, suspectLater, tick, wakePaced } from "../core/tick.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Folder } from "./folder.ts";
 import {
@@ -112,7 +112,10 @@ export class Live {
       const sleptAtMs = ports.time.now();
       await ports.clock.sleep(TICK_MS, signal);
       // Who could not be heard in a pause of this process is not silent.
-      if (ports.time.now() - sleptAtMs > LATE_TICK_MS) this.#listeningSinceMs = ports.time.now();
+      if (ports.time.now() - sleptAtMs > LATE_TICK_MS) {
+        this.#listeningSinceMs = ports.time.now();
+        suspectLater(this.state, this.#listeningSinceMs);
+      }
       this.#hintCount = 0;
       const isConnected = ports.link.isConnected();
       if (!isConnected) this.#isBrokerAway = true;

@@ -2,7 +2,12 @@ import type { HostAnnounced } from "@lacewing/contracts/gen/lacewing/events/v1/e
 import { type InventoryEntry, inventoryDigest } from "@lacewing/contracts/inventory.ts";
 import type { EventContext } from "./event-context.ts";
 import { takenBy } from "./leases.ts";
-import { FORMER_BOOTS_MAX, INVENTORY_MISMATCHES_MAX } from "./limits.ts";
+import {
+  FORMER_BOOTS_MAX,
+  INVENTORY_MISMATCHES_MAX,
+  SUSPECT_ASKED_MS,
+  SUSPECT_MS,
+} from "./limits.ts";
 import {
   askFor,
   askForFullAnnounce,
@@ -102,6 +107,12 @@ function revive(state: State, host: Host): void {
     markDirty(state, peer.task);
   }
   wakeHungryTasks(state, host);
+}
+
+/** It is asked for a word, and is no parent for a while when none has come in time. */
+export function giveTimeToAnswer(host: Host, nowMs: number): void {
+  host.suspectFromMs = nowMs + SUSPECT_ASKED_MS;
+  host.suspectUntilMs = host.suspectFromMs + SUSPECT_MS;
 }
 
 /** It was asked for a word and gave none: nobody is sent to it any more. */

@@ -30,6 +30,7 @@ import {
 } from "./ledger.ts";
 import { halveSlots, noteRate } from "./host-rates.ts";
 import { leaseNumberOf } from "./lease-index.ts";
+import { hasPiece } from "./leases.ts";
 import { restOrigin } from "./origin-rests.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, Peer, State, Task } from "./state.ts";
@@ -90,7 +91,8 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
     if (piece < peer.held.size && !peer.held.has(piece)) (peer.retryFirst ??= new Set()).add(piece);
   }
   if (peer.retryFirst !== undefined && peer.ordinal >= 0) task.swarm?.rows.setUrgent(peer.ordinal);
-  blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
+  if (isUnleased(value, isOwn ? lease : undefined)) blameUnleased(state, peer, value, atMs);
+  else blame(state, task, peer, value, isOwn ? lease : undefined, atMs);
   updateNeed(task, peer);
   markDirty(state, task);
 }
@@ -182,8 +184,8 @@ function blame(
     case "digest_mismatch":
       if (parent === undefined) return;
       avoidParent(peer, parentHostId, atMs, "useless");
-      accuse(state, parent, peer, lease, "sent wrong bytes");
-      if (lease?.parent === parent.host) askToRecheck(state, task, parent, value.pieceIndexes);
+      accuse(state, parent, peer, "sent wrong bytes");
+      askToRecheck(state, task, parent, leasedOf(lease, value.pieceIndexes));
       return;
     case "unreachable":
       if (parentHostId === "") {
@@ -198,8 +200,8 @@ function blame(
       if (lease?.isAhead === true) return;
       avoidParent(peer, parentHostId, atMs, "failed");
       if (parent === undefined) return;
-      forgetPieces(state, task, parent, value.pieceIndexes);
-      accuse(state, parent, peer, lease, "reported pieces not held");
+      forgetPieces(state, task, parent, leasedOf(lease, value.pieceIndexes));
+      accuse(state, parent, peer, "reported pieces not held");
       return;
     case "busy":
       avoidParent(peer, parentHostId, atMs, "busy");
@@ -208,7 +210,7 @@ function blame(
     case "malformed":
       if (parent !== undefined) {
         avoidParent(peer, parentHostId, atMs, "useless");
-        accuse(state, parent, peer, lease, "broke the protocol");
+        accuse(state, parent, peer, "broke the protocol");
       } else if (parentHostId === "") refuseOrigin(peer, lease, atMs);
       return;
     case "stalled":
@@ -239,6 +241,46 @@ function blame(
     default:
       return reason satisfies never;
   }
+}
+
+/** Whether a parent is blamed that the child was not sent to, or is sent to no more. */
+function isUnleased({ parentHostId, reason }: PiecesFailed, lease: Lease | undefined): boolean {
+  return (
+    parentHostId !== "" &&
+    parentHostId !== lease?.parentHostId &&
+    AVOIDED_HOW[failureReason(reason)] !== undefined
+  );
+}
+
+/**
+ * The child goes elsewhere itself; for others only what it says under a
+ * live lease counts, or one host that lies or is confused could take a parent's pieces away from everybody.
+ */
+function blameUnleased(state: State, peer: Peer, value: PiecesFailed, atMs: number): void {
+  contain(state, "blame without a lease");
+  const { parentHostId } = value;
+  const reason = failureReason(value.reason);
+  const how = AVOIDED_HOW[reason];
+  if (how === undefined || !peer.task.peers.has(parentHostId)) return;
+  avoidParent(peer, parentHostId, atMs, how);
+  // No harm in a question: whoever can be reached answers.
+  if (reason === "unreachable") suspect(state, parentHostId, atMs);
+}
+
+/** How a child avoids a parent after these; what is not of the list is no parent's fault. */
+const AVOIDED_HOW: Partial<Record<FailureReason, "busy" | "failed" | "hung" | "useless">> = {
+  digest_mismatch: "useless",
+  unreachable: "useless",
+  malformed: "useless",
+  not_held: "failed",
+  busy: "busy",
+  stalled: "hung",
+  short: "failed",
+};
+
+/** Those of the pieces that the child was sent for: of others it can say nothing. */
+function leasedOf(lease: Lease | undefined, pieceIndexes: readonly number[]): readonly number[] {
+  return lease === undefined ? [] : pieceIndexes.filter((piece) => hasPiece(lease, piece));
 }
 
 /** A word that is not of the list came from a newer host: it blames nobody. */
@@ -277,16 +319,10 @@ function askToRecheck(
 
 /**
  * One child may lie or be damaged itself, or meet an eviction under way: it goes elsewhere, and others go on. When several say so of a parent,
- * nobody gets this task from this copy any more. Only who was sent to a parent can say so.
+ * nobody gets this task from this copy any more. Only who was sent to a parent can say so: see `blameUnleased`.
  */
-function accuse(
-  state: State,
-  parent: Peer,
-  child: Peer,
-  lease: Lease | undefined,
-  what: string,
-): void {
-  if (lease?.parent !== parent.host || parent.accusedBy?.has(child.hostId) === true) return;
+function accuse(state: State, parent: Peer, child: Peer, what: string): void {
+  if (parent.accusedBy?.has(child.hostId) === true) return;
   if (child.accusedCount >= ACCUSED_PER_CHILD_MAX) {
     contain(state, "accuses many parents");
     return;

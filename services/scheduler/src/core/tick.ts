@@ -2,7 +2,7 @@ import type { Decision } from "@lacewing/contracts/gen/lacewing/decisions/v1/dec
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { beginLearning } from "./decide-relays.ts";
 import { evolveDecision } from "./evolve-decision.ts";
-import { beginSuspicion, clearSuspicion } from "./evolve-host.ts";
+import { beginSuspicion, clearSuspicion, giveTimeToAnswer } from "./evolve-host.ts";
 import { isHostForgettable, sweepTasks } from "./forget.ts";
 import {
   HOST_LOST_AFTER_MS,
@@ -117,6 +117,7 @@ export function decideLostHosts(
  * is answered again.
  */
 export function listenAgain(state: State, nowMs: number): void {
+  suspectLater(state, nowMs);
   for (const lease of state.leases.values()) {
     noteProgress(lease, Math.max(lease.progressAtMs, nowMs));
     const { task } = lease.child;
@@ -133,6 +134,14 @@ export function listenAgain(state: State, nowMs: number): void {
       for (const request of peer.requests.values()) request.needsAnswer = true;
       askFor(peer);
     }
+  }
+}
+
+/** Hosts that were asked for a word and could not be heard have as long as any other to give it. */
+export function suspectLater(state: State, nowMs: number): void {
+  for (const hostId of state.work.suspectIds) {
+    const host = state.hosts.get(hostId);
+    if (host !== undefined && !host.isSuspect) giveTimeToAnswer(host, nowMs);
   }
 }
 
