@@ -140,6 +140,47 @@ export function storedFactsContract(name: string, open: OpenFacts) {
       },
     );
 
+    test("what a child tells of a lease after its end is stored counts once, and only of a lease of its own that has ended", async () => {
+      const late = { leaseId: "5-1-4", childHostId: "host-2", bytes: 400, transferMs: 30 };
+      await opened.store.flush({
+        ...emptyBatch(),
+        leases: [
+          {
+            ...lease,
+            leaseId: "5-1-4",
+            childHostId: "host-2",
+            outcome: "finished",
+            grantedAtMs: AT_MS,
+            endedAtMs: AT_MS,
+          },
+        ],
+        checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+      });
+      await opened.store.flush({
+        ...emptyBatch(),
+        lateBytes: [
+          late,
+          { ...late, leaseId: "5-1-2", bytes: 1 },
+          { ...late, leaseId: "5-1-3" },
+          { ...late, leaseId: "5-1-9" },
+        ],
+        checkpoints: [{ before: checkpointAt(11), after: checkpointAt(12) }],
+      });
+      await opened.store.flush({
+        ...emptyBatch(),
+        lateBytes: [
+          { ...late, bytes: 5 },
+          { ...late, childHostId: "host-1" },
+        ],
+        checkpoints: [{ before: checkpointAt(12), after: checkpointAt(13) }],
+      });
+
+      expect(await facts.lease("5-1-4")).toMatchObject({ bytes: 400, transferMs: 30 });
+      expect(await facts.lease("5-1-2")).toMatchObject({ bytes: 300 });
+      expect(await facts.lease("5-1-3")).toMatchObject({ bytes: 0, outcome: "live" });
+      expect(await facts.leaseSums(TASK_ID)).toMatchObject({ backToSourceBytes: 1_100 });
+    });
+
     test("finds the leases of a download by its request, and by host and time", async () => {
       const span = { downloadId: "d-2", taskId: TASK_ID, hostId: "host-2" };
       const at = async (fromMs: number, toMs: number) =>

@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { InvariantViolation } from "@lacewing/scheduler/core/invariant.ts";
 import { remainingOf } from "@lacewing/scheduler/core/leases.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
+import { takeTouched } from "@lacewing/scheduler/core/touched.ts";
 import {
   ALL_PIECES,
   applyEntry,
@@ -175,6 +176,33 @@ test("a piece that its host lost under a live lease is granted again, and arrive
   expect(leases.map(({ remainingCount }) => remainingCount)).toEqual(
     leases.map((lease) => remainingOf(lease).length),
   );
+});
+
+test("what a child tells of its lease after that was projected is projected as well, be it of an end or of a failure", () => {
+  const world = worldWithHolder();
+  const leasesOf = (hostId: string) =>
+    world.grants.filter(({ childHostId }) => childHostId === hostId);
+  for (const hostId of ["b", "c"]) world.request(hostId, { canReadOrigin: false });
+  world.decide();
+  const [ended] = leasesOf("b");
+  const [failed] = leasesOf("c");
+  if (ended === undefined || failed === undefined) throw new Error("a child was granted nothing");
+  // Its pieces end it; how many bytes they were is told later.
+  world.hold("b", ALL_PIECES);
+  world.hold("c", ALL_PIECES);
+  takeTouched(world.state);
+
+  const told = { leaseId: ended.leaseId, bytes: 4 * MIB, durationMs: 7 };
+  world.tell("b", {
+    $case: "piecesAvailable",
+    value: { ...otherBytesOf([]), leasesEnded: [told] },
+  });
+  world.fail("c", failed, "cancelled", MIB);
+
+  expect(takeTouched(world.state).lateBytes).toEqual([
+    { leaseId: ended.leaseId, childHostId: "b", bytes: 4 * MIB, transferMs: 7 },
+    { leaseId: failed.leaseId, childHostId: "c", bytes: MIB, transferMs: 1 },
+  ]);
 });
 
 test("a decision that does not fit the state is refused", () => {

@@ -94,6 +94,11 @@ export class MemoryProjection implements ProjectionStore {
     for (const taskId of batch.forgottenTaskIds) this.tasks.delete(taskId);
     for (const hostId of batch.forgottenHostIds) this.hosts.delete(hostId);
     for (const row of batch.leases) this.leases.set(row.leaseId, row);
+    for (const { leaseId, childHostId, bytes, transferMs } of batch.lateBytes) {
+      const row = this.leases.get(leaseId);
+      if (row?.childHostId !== childHostId || row.bytes > 0 || row.outcome === "live") continue;
+      this.leases.set(leaseId, { ...row, bytes, transferMs });
+    }
     for (const row of batch.downloads) this.downloads.set(row.download.downloadId, row);
     this.deadLetters.push(...batch.deadLetters);
     for (const { after } of batch.checkpoints) this.#checkpoints.set(after.slice, after);

@@ -184,6 +184,7 @@ export function emptyBatch(): ProjectionBatch {
     forgottenTaskIds: [],
     forgottenHostIds: [],
     leases: [],
+    lateBytes: [],
     downloads: [],
     deadLetters: [],
     checkpoints: [],

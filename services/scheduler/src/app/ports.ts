@@ -3,6 +3,7 @@ import type { AssignmentMessage } from "@lacewing/contracts/gen/lacewing/assignm
 import type { LeaseTokenClaims } from "@lacewing/contracts/gen/lacewing/assignments/v1/lease_token.ts";
 import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import type { HostId } from "@lacewing/contracts/ids.ts";
+import type { LateBytes } from "../core/touched.ts";
 
 /**
  * What the scheduler needs from the world, named for the need. Adapters implement these; in-memory twins serve unit tests.
@@ -216,6 +217,8 @@ export interface ProjectionRows {
   /** Hosts whose return nobody counts on, likewise. */
   readonly forgottenHostIds: readonly string[];
   readonly leases: readonly LeaseRow[];
+  /** Bytes that came under leases whose end is stored, or among `leases`: for each that has none yet and is the child's. */
+  readonly lateBytes: readonly LateBytes[];
   readonly downloads: readonly DownloadRow[];
   readonly deadLetters: readonly DeadLetterRow[];
 }

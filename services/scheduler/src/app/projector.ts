@@ -42,7 +42,7 @@ export class Projector {
       this.#folder.hasDeadLetters ||
       touched.hostIds.size + touched.taskIds.size + touched.peers.length + touched.leases.size >
         0 ||
-      touched.downloads.length > 0 ||
+      touched.downloads.length + touched.lateBytes.length > 0 ||
       this.#checkpoints.some(
         (row) =>
           row.eventsSequence !== this.#folder.sequence ||
@@ -98,6 +98,7 @@ export function takeRows(state: State, folder: Folder): ProjectionRows {
     forgottenTaskIds: [...taken.taskIds].filter((id) => !tasks.has(id)),
     forgottenHostIds: [...taken.hostIds].filter((id) => !hosts.has(id)),
     leases: [...taken.leases.values()].map(leaseRow),
+    lateBytes: taken.lateBytes,
     downloads: uniqueDownloads(taken.downloads),
     deadLetters: folder.takeDeadLetters(),
   };

@@ -30,6 +30,7 @@ import {
 } from "./ledger.ts";
 import { halveSlots, noteRate } from "./host-rates.ts";
 import { leaseNumberOf } from "./lease-index.ts";
+import { noteLateBytes } from "./late-bytes.ts";
 import { hasPiece } from "./leases.ts";
 import { restOrigin } from "./origin-rests.ts";
 import type { Lease } from "./lease.ts";
@@ -84,7 +85,10 @@ export function failPieces(state: State, host: Host, value: PiecesFailed, atMs: 
     lease.transferMs = value.durationMs;
     endLease(state, lease, value.reason, atMs);
     // Without a lease: the opening request was refused.
-  } else if (value.leaseId !== "") contain(state, "failure of an unknown lease");
+  } else if (value.leaseId !== "") {
+    contain(state, "failure of an unknown lease");
+    noteLateBytes(state, peer, value);
+  }
   // What was called off is as it was before.
   const isFailure = value.reason !== "cancelled";
   for (const piece of isFailure ? value.pieceIndexes : []) {
@@ -154,6 +158,7 @@ function finishLease(
   // By number first: it is at hand, where the id is a text of its own somewhere in memory.
   const number = leaseNumberOf(leaseId);
   const lease = leaseIn(leases, number, leaseId) ?? state.touched.leases.get(leaseId);
+  if (lease === undefined) noteLateBytes(state, peer, ended);
   if (lease?.child !== peer) return;
   // A child that was told of it once more after its end has nothing new to tell.
   if (lease.outcome !== "live" && lease.bytes > 0) return;

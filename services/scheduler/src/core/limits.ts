@@ -114,5 +114,7 @@ export const FORMER_BOOTS_MAX = 4;
 export const OUTBOX_MAX = 10_000;
 /** Leases that ended and wait for the projection; beyond it the oldest are not projected. */
 export const ENDED_LEASES_MAX = 200_000;
+/** Words about leases that are projected already and wait for the projection; beyond it their bytes are not counted. */
+export const LATE_BYTES_MAX = 50_000;
 /** Downloads that wait for the projection; beyond it they are dropped, and sent again because no receipt came. */
 export const DOWNLOADS_MAX = 50_000;

@@ -2,6 +2,14 @@ import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v
 import { LeaseIndex } from "./lease-index.ts";
 import type { Peer, State } from "./state.ts";
 
+/** What a child tells of a lease after its end was projected. */
+export interface LateBytes {
+  readonly leaseId: string;
+  readonly childHostId: string;
+  readonly bytes: number;
+  readonly transferMs: number;
+}
+
 /** What changed since the last projection. */
 export interface Touched {
   hostIds: Set<string>;
@@ -9,6 +17,8 @@ export interface Touched {
   /** Each once: a peer says itself that it is listed. */
   peers: Peer[];
   leases: LeaseIndex;
+  /** What came under leases that are projected already. */
+  lateBytes: LateBytes[];
   downloads: { readonly hostId: string; readonly download: DownloadFinished }[];
 }
 
@@ -18,6 +28,7 @@ export function newTouched(): Touched {
     taskIds: new Set(),
     peers: [],
     leases: new LeaseIndex(),
+    lateBytes: [],
     downloads: [],
   };
 }

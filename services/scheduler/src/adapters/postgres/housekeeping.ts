@@ -187,15 +187,7 @@ export class Housekeeping {
     signal: AbortSignal,
     work: (client: PoolClient) => Promise<Result>,
   ): Promise<Result> {
-    return inTransaction(this.#pool, begin, async (client) => {
-      signal.throwIfAborted();
-      const breakOff = (): void => void client.end();
-      signal.addEventListener("abort", breakOff, { once: true });
-      try {
-        return { commit: true, result: await work(client) };
-      } finally {
-        signal.removeEventListener("abort", breakOff);
-      }
-    });
+    const committed = async (client: PoolClient) => ({ commit: true, result: await work(client) });
+    return inTransaction(this.#pool, begin, committed, signal);
   }
 }

@@ -48,6 +48,7 @@ export function createPool(databaseUrl: string, options: PoolOptions): pg.Pool {
  * Runs `work` in a transaction.
  *
  * @param work returns whether to commit, or the statement to commit with.
+ * @param signal breaks it off with its connection, whichever statement is under way: a server that is frozen answers none.
  *
  * @throws whatever `work` or the commit throws, or {@link PortError} when no connection is to be had. The connection is given back only
  *   when its transaction has certainly ended.
@@ -58,33 +59,48 @@ export async function inTransaction<Result>(
   work: (
     client: pg.PoolClient,
   ) => Promise<{ readonly commit: boolean | string; readonly result: Result }>,
+  signal?: AbortSignal,
 ): Promise<Result> {
-  const client = await connected(pool);
+  const client = await connected(pool, signal);
   let isClean = false;
   // A connection that breaks between two statements tells of it by this event only, which ends the process when nobody listens; the
   // next statement fails and says why.
   const onBroken = (): void => {};
   client.on("error", onBroken);
+  const breakOff = (): void => void client.end();
+  signal?.addEventListener("abort", breakOff, { once: true });
   try {
+    signal?.throwIfAborted();
     await client.query(begin);
     const { commit, result } = await work(client);
     await client.query(commit === true ? "COMMIT" : commit === false ? "ROLLBACK" : commit);
     isClean = true;
     return result;
   } catch (error) {
-    isClean = await rolledBack(client);
+    isClean = signal?.aborted !== true && (await rolledBack(client));
     throw error;
   } finally {
+    signal?.removeEventListener("abort", breakOff);
     client.off("error", onBroken);
     client.release(!isClean);
   }
 }
 
-async function connected(pool: pg.Pool): Promise<pg.PoolClient> {
+async function connected(pool: pg.Pool, signal?: AbortSignal): Promise<pg.PoolClient> {
+  signal?.throwIfAborted();
+  const connecting = pool.connect();
+  const aborted = Promise.withResolvers<never>();
+  const giveUp = (): void => {
+    connecting.then((client) => client.release(true)).catch(() => {});
+    aborted.reject(signal?.reason);
+  };
+  signal?.addEventListener("abort", giveUp, { once: true });
   try {
-    return await pool.connect();
+    return await Promise.race([connecting, aborted.promise]);
   } catch (error) {
     throw toPortError(error, "no connection to Postgres");
+  } finally {
+    signal?.removeEventListener("abort", giveUp);
   }
 }
 

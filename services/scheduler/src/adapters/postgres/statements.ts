@@ -115,6 +115,12 @@ export const UPSERT_TASKS = upsert("tasks", TASK_COLUMNS, ["task_id"], REMEMBERE
 export const UPSERT_PEERS = upsert("peers", PEER_COLUMNS, ["task_id", "host_id"], UPDATED);
 export const UPSERT_LEASES = upsert("leases", LEASE_COLUMNS, ["lease_id"], []);
 
+/** A lease's bytes are told once; what is told of it again, or by somebody else, changes nothing. */
+export const ADD_LATE_BYTES = `
+  UPDATE lacewing.leases l SET bytes = r.bytes, transfer_ms = r.transfer_ms
+  FROM json_to_recordset($1::json) AS r(lease_id text, child_host_id text, bytes bigint, transfer_ms bigint)
+  WHERE l.lease_id = r.lease_id AND l.child_host_id = r.child_host_id AND l.bytes = 0 AND l.outcome <> 'live'`;
+
 export const DELETE_PEERS = `
   DELETE FROM lacewing.peers p
   USING json_to_recordset($1::json) AS r(task_id text, host_id text)

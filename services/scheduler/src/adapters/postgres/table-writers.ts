@@ -8,6 +8,7 @@ import type {
   ProjectionRows,
   TaskRow,
 } from "../../app/ports.ts";
+import type { LateBytes } from "../../core/touched.ts";
 import {
   base64Of,
   cleanInstantMs,
@@ -42,6 +43,13 @@ export function tableWrites(batch: ProjectionRows): readonly TableWrite[] {
     tableWrite("tasks", statements.FORGET_TASKS, batch.forgottenTaskIds, itself, taskKeyJson),
     tableWrite("hosts", statements.FORGET_HOSTS, batch.forgottenHostIds, itself, hostKeyJson),
     tableWrite("leases", statements.UPSERT_LEASES, batch.leases, (row) => row.leaseId, leaseJson),
+    tableWrite(
+      "leases",
+      statements.ADD_LATE_BYTES,
+      batch.lateBytes,
+      (row) => row.leaseId,
+      lateBytesJson,
+    ),
     tableWrite(
       "downloads",
       statements.INSERT_DOWNLOADS,
@@ -174,6 +182,15 @@ function leaseJson(row: LeaseRow): string {
     traceparent: cleanText(row.traceparent, 64),
     outcome: cleanText(row.outcome, 64),
     ended_at_ms: row.endedAtMs === undefined ? null : cleanInstantMs(row.endedAtMs),
+    bytes: cleanQuantity(row.bytes),
+    transfer_ms: cleanQuantity(row.transferMs),
+  });
+}
+
+function lateBytesJson(row: LateBytes): string {
+  return JSON.stringify({
+    lease_id: row.leaseId,
+    child_host_id: row.childHostId,
     bytes: cleanQuantity(row.bytes),
     transfer_ms: cleanQuantity(row.transferMs),
   });

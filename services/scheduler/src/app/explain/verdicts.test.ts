@@ -73,6 +73,14 @@ describe("a download", () => {
     );
   });
 
+  test("that a stop of the host cut off before its task was known does not say that nothing came", () => {
+    const cutOff = { outcome: "interrupted" };
+    expect(downloadVerdict(download({ ...cutOff, taskId: "" }), [])).toBe(
+      "The download did not finish: the host stopped; before, the content was not known yet, and what was delivered was not noted.",
+    );
+    expect(downloadVerdict(download(cutOff), [])).toContain("before, nothing was delivered.");
+  });
+
   test("that never became a task says what a task needs", () => {
     const told = downloadVerdict(download({ taskId: "", delivered: mixed }), []);
     expect(told).toContain("because it was passed through");

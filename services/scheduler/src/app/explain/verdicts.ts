@@ -57,7 +57,7 @@ const OUTCOMES: Readonly<Record<string, string>> = {
 function sourcesText(download: Download, leases: readonly Lease[]): string {
   const got = download.delivered ?? NO_TRAFFIC;
   const total = got.localPeerBytes + got.remotePeerBytes + got.backToSourceBytes;
-  if (total === 0) return "Nothing was delivered";
+  if (total === 0) return nothingText(download);
   const local = `${percentText(got.localPeerBytes, total)} was held by ${download.hostId} already`;
   const remote = `${percentText(got.remotePeerBytes, total)} came from ${parentsText(leases)}`;
   if (got.backToSourceBytes > 0) {
@@ -72,6 +72,13 @@ function sourcesText(download: Download, leases: readonly Lease[]): string {
   return got.localPeerBytes === 0
     ? `All of it came from ${parentsText(leases)}, nothing from the origin`
     : `${remote} and ${local}, nothing from the origin`;
+}
+
+/** A host that stopped before its request was known by a task tells of it without figures. */
+function nothingText({ taskId, outcome }: Download): string {
+  return taskId === "" && outcome === "interrupted"
+    ? "The content was not known yet, and what was delivered was not noted"
+    : "Nothing was delivered";
 }
 
 function parentsText(leases: readonly Lease[]): string {
