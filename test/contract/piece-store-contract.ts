@@ -150,6 +150,57 @@ export function pieceStoreContract(
       expect(dropped[0]?.incarnation).toBeGreaterThan(middle.incarnation);
     });
 
+    test("where nothing may go for it, content is taken only as long as there is room", async () => {
+      const held = await created(aTask("held", 6 * MIB));
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(await store.create(aTask("more", 3 * MIB), "free")).toBe("no_free_room");
+      expect(store.get(held.description.taskId)).toBe(held);
+      expect(dropped).toEqual([]);
+      expect(await store.create(aTask("held", 6 * MIB), "free")).toBe(held);
+      expect(await store.create(aTask("little", MIB), "free")).toBeTypeOf("object");
+    });
+
+    test("who may throw something out does so although another, at the same time, may not", async () => {
+      await created(aTask("held", 6 * MIB));
+      await new Promise((resolve) => setImmediate(resolve));
+      const description = aTask("more", 3 * MIB);
+      const [one, other] = await Promise.all([
+        store.create(description, "free"),
+        store.create(description, "make"),
+      ]);
+      expect(one).toBe("no_free_room");
+      expect(other).toBe(store.get(description.taskId));
+      expect(typeof other).toBe("object");
+    });
+
+    test("the room of a task that holds nothing is given back, and nobody is told", async () => {
+      const task = await created(aTask("a", 2 * MIB));
+      await store.giveBack(task);
+      expect(store.get(task.description.taskId)).toBeUndefined();
+      expect(store.usage().usedBytes).toBe(0);
+      expect(dropped).toEqual([]);
+      const again = await created(aTask("a", 2 * MIB));
+      expect(again.incarnation).toBeGreaterThan(task.incarnation);
+      // What is gone is not what has come since.
+      await store.giveBack(task);
+      expect(store.get(task.description.taskId)).toBe(again);
+    });
+
+    test("a task that is used, pinned or holds something keeps its room", async () => {
+      const used = await created(aTask("used", MIB));
+      used.pin();
+      const pinned = await created(aTask("pinned", MIB));
+      await store.pin(pinned.description.taskId, true);
+      const held = await created(aTask("held", 2 * MIB));
+      await held.write(new Uint8Array(MIB), 0);
+      await held.commitPiece(0, undefined);
+      const given = await created(aTask("given", MIB));
+      const back = store.giveBack(given);
+      given.pin();
+      await Promise.all([back, ...[used, pinned, held].map((task) => store.giveBack(task))]);
+      expect([...store.list()]).toHaveLength(4);
+    });
+
     test("tasks in use are not evicted: then there is no room, and nothing is evicted in vain", async () => {
       const used = await created(aTask("used", 4 * MIB));
       const idle = await created(aTask("idle", 2 * MIB));

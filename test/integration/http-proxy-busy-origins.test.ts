@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { SLOT_LIMITS } from "@lacewing/peer/adapters/origin/connection-slots.ts";
 import {
@@ -17,6 +18,7 @@ const WAIT_MS = 300;
 let world: ProxyWorld;
 let origin: TestServer;
 const streams = new Set<ServerResponse>();
+const sockets = new Set<Duplex>();
 const clients: RawClient[] = [];
 beforeAll(async () => {
   const limits = { ...SLOT_LIMITS, perOrigin: STREAM_COUNT_MAX, waitMs: WAIT_MS };
@@ -30,15 +32,30 @@ beforeAll(async () => {
     streams.add(response);
     response.once("close", () => streams.delete(response));
   });
+  origin.server.on("upgrade", (_request, socket) => {
+    socket.on("error", () => {});
+    socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    sockets.add(socket);
+    socket.once("end", () => socket.end()).once("close", () => sockets.delete(socket));
+    socket.resume();
+  });
 });
 afterEach(async () => {
   for (const client of clients.splice(0)) client.socket.destroy();
-  await waitFor("the streams are over", () => streams.size === 0);
+  await waitFor("the streams are over", () => streams.size + sockets.size === 0);
 });
 afterAll(async () => {
   await world?.[Symbol.asyncDispose]();
   await origin?.[Symbol.asyncDispose]();
 });
+
+function askUpgrade(): RawClient {
+  const client = new RawClient(world.proxy.address.port);
+  clients.push(client);
+  const fields = "Host: x\r\nConnection: Upgrade\r\nUpgrade: x";
+  client.send(`GET http://127.0.0.1:${origin.port}/ws HTTP/1.1\r\n${fields}\r\n\r\n`);
+  return client;
+}
 
 /** As many event streams as an origin has connections. */
 async function openStreams(): Promise<void> {
@@ -90,5 +107,29 @@ test("who goes away while waiting takes none", async () => {
   await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
   for (const client of clients.splice(0)) client.socket.destroy();
   await waitFor("the streams are over", () => streams.size === 0);
+  expect(await Promise.all([ask(), ask(), ask()])).toEqual(Array(3).fill("an answer 200"));
+});
+
+test("upgraded connections count among those of their origin until they end", async () => {
+  for (let count = 0; count < STREAM_COUNT_MAX; count++) askUpgrade();
+  await waitFor("all are upgraded", () => sockets.size === STREAM_COUNT_MAX);
+  expect(await ask()).toMatch(/^lacewing: all 3 connections .* are in use, .*\n 503$/);
+  const one = askUpgrade();
+  expect(await one.ended()).toMatch(/^HTTP\/1.1 503 [^]*Retry-After: 5[^]*all 3 connections/);
+  const waiting = askUpgrade();
+  clients[0]?.socket.destroy();
+  await waitFor("the next is upgraded", () => waiting.received.startsWith("HTTP/1.1 101"));
+  clients[1]?.socket.destroy();
+  expect(await ask()).toBe("an answer 200");
+});
+
+test("an upgrade whose origin refuses it, or whose client goes away, keeps no connection", async () => {
+  await openStreams();
+  const gone = askUpgrade();
+  await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
+  gone.socket.destroy();
+  for (const client of clients.splice(0)) client.socket.destroy();
+  await waitFor("the streams are over", () => streams.size === 0);
+  await waitFor("nothing is upgraded", () => sockets.size === 0);
   expect(await Promise.all([ask(), ask(), ask()])).toEqual(Array(3).fill("an answer 200"));
 });

@@ -35,11 +35,12 @@ async function open(
   port: number,
   authorization?: string,
   signal = AbortSignal.timeout(20_000),
+  from?: string,
 ): Promise<OriginResponse> {
   const url = new URL(`http://127.0.0.1:${port}/x`);
   const headers = authorization === undefined ? [] : [["Authorization", authorization] as const];
   const asked = { method: "GET", range: undefined, ifRange: undefined, useTls: false } as const;
-  return client.open({ ...asked, url, headers }, signal);
+  return client.open({ ...asked, url, headers, client: from }, signal);
 }
 
 async function readAway(response: OriginResponse): Promise<void> {
@@ -87,4 +88,20 @@ test("a download that gets no connection fails in time and says why, and one tha
   const next = open(client, slow.port);
   first.discard();
   (await next).discard();
+});
+
+test("endless answers of one address leave connections to others, and are told apart by address", async () => {
+  await using endless = await startOrigin((_request, response) => {
+    response.writeHead(200).write("x");
+  });
+  const limits = { ...SLOT_LIMITS, perOrigin: 3, perClient: 2, waitMs: 50 };
+  const client = openClient(limits);
+  const openFrom = async (from: string) =>
+    open(client, endless.port, undefined, AbortSignal.timeout(20_000), from);
+  const [first, second] = [await openFrom("10.0.0.1"), await openFrom("10.0.0.1")];
+  await expect(openFrom("10.0.0.1")).rejects.toThrow("for 10.0.0.1 are in use");
+  const others = await openFrom("10.0.0.2");
+  first.discard();
+  const again = await openFrom("10.0.0.1");
+  for (const answer of [second, others, again]) answer.discard();
 });

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Bitmap } from "@lacewing/contracts/bitmap.ts";
 import { type Digest, digestOfHex, type TaskId } from "@lacewing/contracts/ids.ts";
 import {
@@ -10,6 +11,7 @@ import {
 import type {
   DroppedTask,
   PieceStore,
+  RoomWish,
   StoredTask,
   StoreRefusal,
   StoreUsage,
@@ -46,7 +48,10 @@ export class MemoryPieceStore implements PieceStore {
     return this.#tasks.get(taskId);
   }
 
-  async create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+  async create(
+    description: TaskDescription,
+    wish: RoomWish = "make",
+  ): Promise<StoredTask | StoreRefusal> {
     const { taskId, lengthBytes, pieceLengthBytes } = description;
     const known = this.#tasks.get(taskId);
     if (known !== undefined) {
@@ -57,7 +62,8 @@ export class MemoryPieceStore implements PieceStore {
       if (known.isPinned || known.isVerified) return "store_failed";
       this.#drop(known, "removed");
     }
-    if (!this.#makeRoom(lengthBytes)) return "no_room";
+    const refusal = this.#makeRoom(lengthBytes, wish);
+    if (refusal !== undefined) return refusal;
     const task = new MemoryStoredTask(description, {
       nextIncarnation: () => ++this.#lastIncarnation,
       now: this.#now,
@@ -71,6 +77,16 @@ export class MemoryPieceStore implements PieceStore {
 
   list(): IterableIterator<MemoryStoredTask> {
     return this.#tasks.values();
+  }
+
+  async giveBack(given: StoredTask): Promise<void> {
+    await nextTurn();
+    const { taskId } = given.description;
+    const task = this.#tasks.get(taskId);
+    if (task === undefined || task !== given || task.isPinned || this.#pinned.has(taskId)) return;
+    if (task.held.count > 0 || task.isVerified) return;
+    this.#tasks.delete(taskId);
+    task.abandon();
   }
 
   async remove(taskId: TaskId): Promise<void> {
@@ -105,7 +121,7 @@ export class MemoryPieceStore implements PieceStore {
 
   async close(): Promise<void> {}
 
-  #makeRoom(lengthBytes: number): boolean {
+  #makeRoom(lengthBytes: number, wish: RoomWish): StoreRefusal | undefined {
     const room = { ...this.usage(), freeBytes: Infinity, unwrittenBytes: 0, floorBytes: 0 };
     const idle = [...this.list()]
       .filter((task) => !task.isPinned && !this.#pinned.has(task.description.taskId))
@@ -114,12 +130,14 @@ export class MemoryPieceStore implements PieceStore {
         reservedBytes: task.layout.lengthBytes,
         usedAtMs: task.usedAtMs,
       }));
-    const chosen = chooseEvictions(idle, bytesToEvict(room, lengthBytes));
+    const neededBytes = bytesToEvict(room, lengthBytes);
+    if (neededBytes > 0 && wish === "free") return "no_free_room";
+    const chosen = chooseEvictions(idle, neededBytes);
     for (const { taskId } of chosen ?? []) {
       const task = this.#tasks.get(taskId);
       if (task !== undefined) this.#drop(task, "evicted");
     }
-    return chosen !== undefined;
+    return chosen === undefined ? "no_room" : undefined;
   }
 
   #drop(task: MemoryStoredTask, reason: DroppedTask["reason"]): void {

@@ -228,6 +228,7 @@ export class PeerWorld {
     headers: HeaderList = [],
     rule: Partial<RuleSpec> = {},
     method: "GET" | "HEAD" = "GET",
+    from?: string,
   ): Client {
     const gone = new AbortController();
     let receivedBytes = 0;
@@ -238,6 +239,7 @@ export class PeerWorld {
       header: (name) => headerOf(headers, name),
       receivedAtMs: systemClock.monotonic(),
       signal: gone.signal,
+      client: from,
     };
     const run = async (): Promise<Delivery> => {
       const answer = await this.downloads.answer(request, ruleOf({ regex: ".*", ...rule }));

@@ -16,6 +16,7 @@ import { DiskFactJournal } from "./adapters/fact-journal/disk-fact-journal.ts";
 import { startPeerApi } from "./adapters/grpc/peer-api.ts";
 import { startHttpProxy } from "./adapters/http-proxy/proxy-server.ts";
 import { NatsControlPlane } from "./adapters/nats/nats-control-plane.ts";
+import { DOWNLOAD_SLOT_LIMITS } from "./adapters/origin/connection-slots.ts";
 import { createOriginClient } from "./adapters/origin/origin-client.ts";
 import { OriginConnections } from "./adapters/origin/origin-connections.ts";
 import type { EvictionLimits } from "./adapters/piece-store/evictor.ts";
@@ -244,7 +245,7 @@ export async function composePeer(surroundings: PeerSurroundings): Promise<Runni
   link.start(registry);
 
   const passedOn = new OriginConnections(file.trust, file.guard);
-  const ofDownloads = new OriginConnections(file.trust, file.guard);
+  const ofDownloads = new OriginConnections(file.trust, file.guard, DOWNLOAD_SLOT_LIMITS);
   const origin = createOriginClient({ connections: ofDownloads, clock });
   const tally = new HitTally({ link, hostId, clock, log, newId });
   const downloads = new DownloadService({

@@ -26,7 +26,7 @@ import type {
 } from "./ports.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
-import { TaskReader, type ReaderRest } from "./task-reader.ts";
+import { TaskReader, type ReaderRest, type TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer } from "./opening.ts";
 import type { TaskRegistry } from "./task-registry.ts";
 import { WithheldRest } from "./withheld-rest.ts";
@@ -76,6 +76,15 @@ export interface Flow {
   readonly arrives: Promise<boolean> | undefined;
 }
 
+/** An answer together with the account that is kept of it. */
+export interface AccountedAnswer extends DownloadAnswer {
+  /** Empty: the content does not become a task. */
+  readonly taskId: TaskId | "";
+  readonly traceId: string;
+  /** Handed to the client so far. */
+  delivered(): Readonly<TrafficBytes>;
+}
+
 /** Turns what was found out about a request into the answer its client gets. */
 export class DownloadAnswers {
   readonly #options: {
@@ -114,7 +123,10 @@ export class DownloadAnswers {
     record.taskId = taskId;
     record.contentLengthBytes = lengthBytes;
     const wanted = wantedSpan(plan);
-    if (wanted === undefined) return this.withoutContent(flow, stored.description, plan, how.asked);
+    if (wanted === undefined) {
+      this.#options.registry.giveBack(stored);
+      return this.withoutContent(flow, stored.description, plan, how.asked);
+    }
     // A range may be the whole as well (`bytes=0-`).
     const isWhole = plan.parts.length === 1 && wanted.end - wanted.start === lengthBytes;
     const { registry, services } = this.#options;
@@ -239,6 +251,7 @@ export class DownloadAnswers {
         clientRange: headerOf(request.headers, "range"),
         ifRange: headerOf(request.headers, "if-range"),
         isAsItCame: isBound(request),
+        client: request.client,
         useTls: rule.useTls,
       },
       request.signal,

@@ -1,7 +1,5 @@
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
-import { ATTRIBUTE, SPAN } from "@lacewing/observability/semconv.ts";
-import { endSpan, startSpan, traceparentOf } from "@lacewing/observability/trace.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { showsConnectionCredentials } from "../core/connection-auth.ts";
 import { headerOf } from "../core/http-headers.ts";
@@ -9,8 +7,16 @@ import { strongValidatorOf } from "../core/identity.ts";
 import { wantedSpan } from "../core/ranges.ts";
 import type { Rule } from "../core/rules.ts";
 import { AccessCache } from "./access-cache.ts";
-import { DownloadAnswers, type Flow, isPlanHeld, requestOf } from "./download-answers.ts";
+import { ContentRoom } from "./content-room.ts";
+import {
+  type AccountedAnswer,
+  DownloadAnswers,
+  type Flow,
+  isPlanHeld,
+  requestOf,
+} from "./download-answers.ts";
 import { failureOutcome } from "./download-errors.ts";
+import { firstWordOn } from "./first-word.ts";
 import { answerHead } from "./head-answer.ts";
 import { DownloadRecord } from "./download-record.ts";
 import {
@@ -35,13 +41,14 @@ import type {
   OriginClient,
   OriginResponse,
   PieceStore,
+  RoomWish,
   StoredTask,
+  TaskDescription,
 } from "./ports.ts";
 import { KnownUrls } from "./known-urls.ts";
 import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
 import type { DownloadServices } from "./download-services.ts";
-import type { TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer } from "./opening.ts";
 import type { TaskRegistry } from "./task-registry.ts";
 
@@ -59,15 +66,6 @@ export interface DownloadServiceOptions {
   readonly newId: () => string;
 }
 
-/** An answer together with the account that is kept of it. */
-export interface AccountedAnswer extends DownloadAnswer {
-  /** Empty: the content does not become a task. */
-  readonly taskId: TaskId | "";
-  readonly traceId: string;
-  /** Handed to the client so far. */
-  delivered(): Readonly<TrafficBytes>;
-}
-
 /**
  * Answers clients' requests for content that a rule wants: from the disk when it is held, from peers when others hold it,
  * from the origin otherwise. One request to the origin with the client's own credentials is access check, description
@@ -81,6 +79,7 @@ export class DownloadService {
   readonly #held: HeldAnswers;
   readonly #knownUrls: KnownUrls;
   readonly #openings: OpeningRequests;
+  readonly #room: ContentRoom;
 
   constructor(options: DownloadServiceOptions) {
     this.#options = options;
@@ -90,6 +89,7 @@ export class DownloadService {
     this.#accessCache = new AccessCache(clock);
     this.#held = new HeldAnswers({ ...options, poisoned, clock });
     this.#openings = new OpeningRequests(clock);
+    this.#room = new ContentRoom(clock);
     const [access, openings] = [this.#accessCache, this.#openings];
     this.#foretold = new ForetoldDownloads({ ...options, access, openings, poisoned, clock });
   }
@@ -172,7 +172,12 @@ export class DownloadService {
       },
       services,
     );
-    const access = new OriginAccess({ requestId, origin, ...meansOf(target) });
+    const access = new OriginAccess({
+      requestId,
+      origin,
+      client: request.client,
+      ...meansOf(target),
+    });
     return { request, target, record, access, arrives: prepared?.arrives };
   }
 
@@ -248,13 +253,13 @@ export class DownloadService {
   /** The URL names the content: the scheduler says first who has it, and the opening request takes its form from that. */
   async #askThenOpen(flow: Flow, taskId: TaskId): Promise<DownloadAnswer> {
     const asked = requestOf(flow, taskId, undefined, false);
-    const first = await this.#ask(flow, asked);
+    const first = await firstWordOn(this.#options.registry, flow, asked);
     // No turn is lost where nothing was opened ahead: who probes what this client opens must not get ahead of it.
     const isOpened = flow.arrives !== undefined && (await flow.arrives);
     // What comes from others, or was opened ahead, needs no word of the origin when that was given.
     const isComing = first === "from_others" || isOpened;
     if (isComing && this.#mayRead(flow.target)) {
-      const arriving = await this.#options.registry.arriving(asked, taskId);
+      const arriving = await this.#options.registry.arriving(asked, taskId, this.#wishesOf(flow));
       if (arriving !== undefined)
         return this.#answers.deliver(flow, arriving, [], { first: "from_others", asked });
     }
@@ -299,7 +304,7 @@ export class DownloadService {
       const isOver = signal.aborted || how.first !== "from_others" || !this.#mayRead(flow.target);
       const late = isOver
         ? undefined
-        : await this.#options.registry.arrivingLate(how.asked, signal);
+        : await this.#options.registry.arrivingLate(how.asked, this.#wishesOf(flow), signal);
       if (late === undefined) throw error;
       return late;
     }
@@ -320,7 +325,7 @@ export class DownloadService {
         return this.#answers.deliver(flow, stored, response.headers, { first: undefined });
       }
       const asked = requestOf(flow, taskId, wanted, flow.access.hasOpenAnswer);
-      const first = await this.#ask(flow, asked);
+      const first = await firstWordOn(this.#options.registry, flow, asked);
       if (first === "from_others") flow.access.dropOpen();
       return this.#answers.deliver(flow, stored, response.headers, { first, asked });
     });
@@ -352,7 +357,8 @@ export class DownloadService {
       this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
       return this.#answers.withoutContent(flow, description, plan);
     }
-    const stored = await this.#options.store.create(description).catch((error: unknown) => {
+    const wish = this.#room.wishFor(description, plan.parts, flow.target.rule.prefetch);
+    const stored = await this.#options.store.create(description, wish).catch((error: unknown) => {
       // Unread it would keep its connection.
       response.discard();
       throw error;
@@ -369,21 +375,16 @@ export class DownloadService {
       return await answerTask(stored);
     } finally {
       unpin();
+      this.#options.registry.giveBack(stored);
     }
   }
 
-  async #ask(flow: Flow, asked: TaskRequested): Promise<FirstAnswer> {
-    // Told ahead: the span of that request is above this one's in the trace.
-    const known = this.#options.registry.firstAnswerTo(asked.requestId);
-    if (known !== undefined) return known;
-    const span = startSpan(SPAN.taskRequest, {
-      parent: flow.record.span,
-      side: "client",
-      attributes: { [ATTRIBUTE.taskId]: asked.taskId, [ATTRIBUTE.requestId]: asked.requestId },
-    });
-    const first = await this.#options.registry.ask(asked, traceparentOf(span) ?? "");
-    endSpan(span, { attributes: { [ATTRIBUTE.outcome]: first } });
-    return first;
+  /** What may be given up so that what this client wants of a content can be kept. */
+  #wishesOf(flow: Flow): (described: TaskDescription) => RoomWish {
+    return (description) => {
+      const { parts } = this.#answers.plan(flow, { description, isVerified: false }, []);
+      return this.#room.wishFor(description, parts, flow.target.rule.prefetch);
+    };
   }
 
   /** The opening request; a probe's byte is counted apart. */

@@ -186,7 +186,7 @@ export class ForetoldDownloads {
       },
       requestId,
       taskId,
-      access: new OriginAccess({ requestId, origin, ...meansOf(target) }),
+      access: new OriginAccess({ requestId, origin, client: content.client, ...meansOf(target) }),
       traceparent: traceparentOf(span) ?? "",
       originGranted: () => {
         if (this.#foretold.get(taskId) === foretold) this.#ahead.granted(foretold);

@@ -58,6 +58,7 @@ async function originHead(
       range: undefined,
       ifRange: undefined,
       isAsItCame: isBound(request),
+      client: request.client,
       useTls: rule.useTls,
     },
     signal,

@@ -39,6 +39,7 @@ export class OriginAccess {
   readonly requestId: string;
   readonly #origin: OriginClient;
   readonly #means: OriginMeans;
+  readonly #client: string | undefined;
   #open: OpenAnswer | undefined;
   /** The validator under which this client's origin knows the content; mirrors of one anchored content may differ. */
   #validator: string | undefined;
@@ -46,11 +47,17 @@ export class OriginAccess {
   #letGo: () => void = () => {};
 
   constructor(
-    options: OriginMeans & { readonly requestId: string; readonly origin: OriginClient },
+    options: OriginMeans & {
+      readonly requestId: string;
+      readonly origin: OriginClient;
+      /** Whose connections are counted. */
+      readonly client?: string | undefined;
+    },
   ) {
-    const { requestId, origin, url, path, headers, useTls } = options;
+    const { requestId, origin, client, url, path, headers, useTls } = options;
     this.requestId = requestId;
     this.#origin = origin;
+    this.#client = client;
     this.#means = { url, path, headers, useTls };
   }
 
@@ -119,7 +126,7 @@ export class OriginAccess {
     ifRange: string | undefined,
     signal: AbortSignal,
   ): Promise<OriginResponse> {
-    const request = { method: "GET", ...this.#means } as const;
+    const request = { method: "GET", ...this.#means, client: this.#client } as const;
     const response = await this.#origin.open({ ...request, range, ifRange }, signal);
     // A refusal says nothing about it; the whole in answer to a range does.
     if (response.status === 206) this.#hasRanges = true;

@@ -160,7 +160,10 @@ export class OriginAhead {
     const stored = await store.create(description);
     const isKept = typeof stored !== "string" && registry.readAhead(client, stored);
     if (isKept) access.grant(target.accessKey, target.rule.accessTtlMs);
-    else client.access.dropOpen();
+    else {
+      client.access.dropOpen();
+      if (typeof stored !== "string") registry.giveBack(stored);
+    }
     return isKept;
   }
 }

@@ -29,8 +29,15 @@ export interface TaskDescription {
   readonly createdAtMs: number;
 }
 
+/** Where room for a new task may come from: `make`: what was not used for longest goes for it; `free`: nothing goes. */
+export type RoomWish = "make" | "free";
+
 /** Why the store would not take a new task. */
-export type StoreRefusal = "no_room" | "store_failed";
+export type StoreRefusal =
+  | "no_room"
+  /** Something would have to go for it. */
+  | "no_free_room"
+  | "store_failed";
 
 /** All content on this host's disk. */
 export interface PieceStore {
@@ -38,8 +45,12 @@ export interface PieceStore {
   /**
    * Reserves room for the whole content (evicting idle tasks when needed) and creates an empty task, or returns the
    * existing one when it has the same length.
+   *
+   * @param wish default: `make`.
    */
-  create(description: TaskDescription): Promise<StoredTask | StoreRefusal>;
+  create(description: TaskDescription, wish?: RoomWish): Promise<StoredTask | StoreRefusal>;
+  /** Gives the room of a task back that holds nothing, unless somebody uses it. Nobody is told: nothing is lost. */
+  giveBack(task: StoredTask): Promise<void>;
   list(): IterableIterator<StoredTask>;
   /** Gives a task up, pinned or not. Readers that still hold it get errors. */
   remove(taskId: TaskId): Promise<void>;
@@ -219,6 +230,8 @@ export interface OriginRequest {
   readonly ifRange: string | undefined;
   /** Whether a plain-http URL is to be asked by TLS: "auto" tries TLS first on port 80 and remembers per host. */
   readonly useTls: boolean | "auto";
+  /** Among whose connections this one counts; `undefined`: nobody's in particular. */
+  readonly client?: string | undefined;
 }
 
 /**
@@ -314,6 +327,8 @@ export interface ClientRequest {
   readonly receivedAtMs: number;
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
+  /** Where it comes from: connections to origins are bounded by that. `undefined`: from this machine, by its own socket. */
+  readonly client?: string | undefined;
 }
 
 /** Content that an answer of an origin named to a client, which is about to ask for it. */
@@ -326,6 +341,8 @@ export interface ForetoldContent {
   readonly lengthBytes: number;
   /** Whether the server that named the content is the one that owns it: then its naming is its yes to this client. */
   readonly isGranted: boolean;
+  /** As in {@link ClientRequest}. */
+  readonly client?: string | undefined;
 }
 
 /** Downloads, as the ways in ask for them. */

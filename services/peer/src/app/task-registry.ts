@@ -10,26 +10,28 @@ import type {
 } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
-import { ASSIGN_TIMEOUT_MS } from "@lacewing/contracts/limits.ts";
 import { InvariantViolation, messageOf } from "@lacewing/runtime/errors.ts";
 import { isDescribed, isOriginFromStart } from "../core/lease-fit.ts";
-import type { PieceStore, StoredTask } from "./ports.ts";
+import type { PieceStore, RoomWish, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
-import { BUSY_WAIT_COUNT_MAX } from "./answer-watch.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
 import { DownloadFailure } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
 import { leasedDescription } from "./leased-description.ts";
-import { answerTo, type FirstAnswer, newOpening, type Opening } from "./opening.ts";
+import {
+  answerTo,
+  type FirstAnswer,
+  firstWordOrSilence,
+  newOpening,
+  type Opening,
+} from "./opening.ts";
 import { ParkedLeases } from "./parked-leases.ts";
 import { recheckPieces } from "./recheck.ts";
 import { RecentDigests } from "./recent-digests.ts";
 import { TaskDownload } from "./task-download.ts";
 import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
 
-/** After 200 ms the request is sent again; an answer to that is waited for so long (the scheduler may be restarting). */
-const SECOND_ANSWER_MS = 800;
 /** A lease that was put off is waited for so long where the origin does not answer; and looked for this often. */
 const LATE_LEASE_MS_MAX = 5_000;
 const LATE_LEASE_POLL_MS = 50;
@@ -71,7 +73,7 @@ export class TaskRegistry implements AssignmentTarget {
     const isWorthWaiting = link.isResponsive;
     if (asked === undefined) link.request([opening]);
     if (!isWorthWaiting) return opening.first ?? "silence";
-    const first = await this.#firstWordOrSilence(opening);
+    const first = await firstWordOrSilence(opening, this.#services);
     if (first === "silence") link.concludeSilence();
     return first;
   }
@@ -121,25 +123,36 @@ export class TaskRegistry implements AssignmentTarget {
     return this.#openings.get(requestId)?.place?.request.reader.heldBefore;
   }
 
-  /** The content that other hosts were told to give to a request, as its lease describes it. */
-  async arriving({ requestId }: TaskRequested, taskId: TaskId): Promise<StoredTask | undefined> {
+  /**
+   * The content that other hosts were told to give to a request, as its lease describes it.
+   *
+   * @param wishFor what may be given up for it; `undefined` comes back when that is not enough.
+   */
+  async arriving(
+    { requestId }: TaskRequested,
+    taskId: TaskId,
+    wishFor: (described: TaskDescription) => RoomWish,
+  ): Promise<StoredTask | undefined> {
     const stored = this.#store.get(taskId);
     if (stored !== undefined) return stored;
     const { making } = this.#openings.get(requestId) ?? {};
     if (making !== undefined) return making;
     const lease = this.#parked.of(taskId, requestId);
     if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
-    const made = await this.#store.create(
-      leasedDescription(taskId, lease, this.#services.clock.now()),
-    );
+    const described = leasedDescription(taskId, lease, this.#services.clock.now());
+    const made = await this.#store.create(described, wishFor(described));
     return typeof made === "string" ? undefined : made;
   }
 
   /** Like {@link arriving}, once the lease comes that the scheduler's first word put off. */
-  async arrivingLate(asked: TaskRequested, signal: AbortSignal): Promise<StoredTask | undefined> {
+  async arrivingLate(
+    asked: TaskRequested,
+    wishFor: (described: TaskDescription) => RoomWish,
+    signal: AbortSignal,
+  ): Promise<StoredTask | undefined> {
     const taskId = parseTaskId(asked.taskId);
     for (let waitedMs = 0; taskId !== undefined && waitedMs < LATE_LEASE_MS_MAX;) {
-      const stored = await this.arriving(asked, taskId);
+      const stored = await this.arriving(asked, taskId, wishFor);
       if (stored !== undefined) return stored;
       await this.#services.clock.sleep(LATE_LEASE_POLL_MS, signal);
       waitedMs += LATE_LEASE_POLL_MS;
@@ -159,10 +172,20 @@ export class TaskRegistry implements AssignmentTarget {
       return running;
     const download = new TaskDownload(stored, this.#services, () => {
       if (this.#downloads.get(taskId) === download) this.#downloads.delete(taskId);
+      this.giveBack(stored);
     });
     this.#downloads.set(taskId, download);
     download.learn(this.#recentDigests.of(taskId));
     return download;
+  }
+
+  /** Nobody reads the task any more: when nothing of it came, others may have its room. */
+  giveBack(stored: StoredTask): void {
+    if (stored.held.count > 0) return;
+    this.#store.giveBack(stored).catch((error: unknown) => {
+      const { taskId: task } = stored.description;
+      this.#services.log.error("room could not be given back", { task, error: messageOf(error) });
+    });
   }
 
   /** Takes a client on and hands its download the leases that waited for it. */
@@ -300,27 +323,6 @@ export class TaskRegistry implements AssignmentTarget {
     const opening = newOpening(asked);
     this.#openings.set(asked.request.requestId, opening);
     return opening;
-  }
-
-  async #firstWordOrSilence(opening: Opening): Promise<FirstAnswer> {
-    const { link, clock } = this.#services;
-    const patience = new AbortController();
-    const silence = async (): Promise<FirstAnswer> => {
-      await clock.sleep(ASSIGN_TIMEOUT_MS, patience.signal);
-      link.request([opening]);
-      for (let waitCount = 0; waitCount < BUSY_WAIT_COUNT_MAX; waitCount++) {
-        const { heardCount } = link;
-        await clock.sleep(SECOND_ANSWER_MS, patience.signal);
-        if (link.heardCount === heardCount) break;
-      }
-      return "silence";
-    };
-    try {
-      return await Promise.race([opening.answered.promise, silence()]);
-    } finally {
-      // With a reason: without one an exception with a stack is made for every request.
-      patience.abort("answered");
-    }
   }
 
   #inBackground(lease: Lease, work: Promise<void>): void {

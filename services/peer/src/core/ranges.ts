@@ -33,7 +33,9 @@ export function parseRange(field: string | undefined, lengthBytes: number): Rang
   }
   // A suffix of empty content is satisfiable, but an empty range cannot be written in Content-Range.
   if (spans.some((span) => span.end <= span.start)) return WHOLE;
-  return spans.length === 0 ? { kind: "unsatisfiable" } : { kind: "spans", spans: joined(spans) };
+  return spans.length === 0
+    ? { kind: "unsatisfiable" }
+    : { kind: "spans", spans: joinedSpans(spans) };
 }
 
 function parseSpec(spec: string, lengthBytes: number): ByteSpan | "malformed" | "unsatisfiable" {
@@ -57,7 +59,7 @@ function position(digits: string): number {
 }
 
 /** Joins spans that overlap or touch; a joined span stands where its first part stood (RFC 9110 section 15.3.7.2). */
-function joined(spans: readonly ByteSpan[]): readonly ByteSpan[] {
+export function joinedSpans(spans: readonly ByteSpan[]): readonly ByteSpan[] {
   const apart: ByteSpan[] = [];
   for (const span of spans) {
     let wide = span;

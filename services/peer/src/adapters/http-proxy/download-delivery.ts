@@ -69,6 +69,7 @@ export async function serveDownload(exchange: DownloadExchange): Promise<void> {
     header: (name) => headerOf(headers, name),
     receivedAtMs: exchange.receivedAtMs,
     signal: client.signal,
+    client: request.socket.remoteAddress,
   };
   let answer: DownloadAnswer;
   try {
@@ -113,11 +114,11 @@ function refuse(
     handOn(exchange, error.refusal);
     return;
   }
-  const { status, text } = gatewayFailure(error);
+  const { status, text, headers } = gatewayFailure(error);
   // Anything but a failure of the world is a fault of ours, which somebody has to look at.
   const level = error instanceof PortError ? "warn" : "error";
   log[level]("download_not_answered", { url: urlWithoutSecrets(url), status, error });
-  answerWithText(response, status, text);
+  answerWithText(response, status, text, headers);
 }
 
 /** The origin's own answer, where content had been expected. */

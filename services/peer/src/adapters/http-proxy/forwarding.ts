@@ -72,10 +72,10 @@ export class Forwarding {
       try {
         owned = this.#owned.begin(request.socket, url);
       } catch (error) {
-        const { status, text } = gatewayFailure(error);
+        const { status, text, headers: more } = gatewayFailure(error);
         log.warn("origin_not_reached", { host: url.host, status, error });
         response.shouldKeepAlive = false;
-        answerWithText(response, status, text);
+        answerWithText(response, status, text, more);
         return;
       }
     }
@@ -110,7 +110,8 @@ export class Forwarding {
     // An answer that the connection earned tells nothing of what the credentials alone would open.
     const onAnswer =
       owned === undefined && isLfsBatch(request, target.path)
-        ? (answer: IncomingMessage) => this.#readBatch(answer, url, headers)
+        ? (answer: IncomingMessage) =>
+            this.#readBatch(answer, url, headers, request.socket.remoteAddress)
         : undefined;
     const path = request.method === "OPTIONS" && target.isWholeServer ? "*" : target.path;
     const exchange = { request, response, url, path, headers, connections, viaName, log, onAnswer };
@@ -118,14 +119,19 @@ export class Forwarding {
   }
 
   /** The objects of a batch are what the client asks for next. */
-  #readBatch(answer: IncomingMessage, batchUrl: URL, sent: HeaderList): void {
+  #readBatch(
+    answer: IncomingMessage,
+    batchUrl: URL,
+    sent: HeaderList,
+    client: string | undefined,
+  ): void {
     const { rules, downloads } = this.#options;
     readBatchAnswer(answer, (objects) => {
       const contents = objects.flatMap((object) => {
         const rule = matchRule(rules, object.href);
         if (rule === undefined || rule.direct) return [];
         const content = foretoldContent(object, { rule, batchUrl, sent });
-        return showsConnectionCredentials(content.headers) ? [] : [content];
+        return showsConnectionCredentials(content.headers) ? [] : [{ ...content, client }];
       });
       downloads.foretell(contents, headerOf(sent, "traceparent") ?? "");
     });

@@ -225,11 +225,11 @@ function sendBody(
 function refuse(exchange: PassThrough, error: unknown): void {
   const { request, response, url, log } = exchange;
   const failure = originErrorOf(error, url, "origin_unreachable");
-  const { status, text } = gatewayFailure(failure);
+  const { status, text, headers } = gatewayFailure(failure);
   log.warn("origin_not_reached", { host: url.host, status, error: failure });
   // What is still coming of the body is read away, or the client might never look at the answer.
   if (!request.complete) request.resume();
-  answerWithText(response, status, text);
+  answerWithText(response, status, text, headers);
 }
 
 async function relayAnswer(exchange: PassThrough, answer: IncomingMessage): Promise<void> {

@@ -68,16 +68,21 @@ export function endWithText(
   );
 }
 
+/** Whoever found all connections in use has waited already. */
+const BUSY_RETRY_SECONDS = 5;
+
 /** What a client is told when the origin could not be asked, or must not be: RFC 9110 sections 15.5.4, 15.6.3 to 15.6.5. */
 export function gatewayFailure(error: unknown): {
   readonly status: 403 | 502 | 503 | 504;
   readonly text: string;
+  readonly headers?: Readonly<Record<string, string>>;
 } {
   if (error instanceof PortError && error.code === "origin_denied") {
     return { status: 403, text: `lacewing: ${messageOf(error)}` };
   }
   if (error instanceof PortError && error.code === "origin_busy") {
-    return { status: 503, text: `lacewing: ${messageOf(error)}` };
+    const headers = { "Retry-After": String(BUSY_RETRY_SECONDS) };
+    return { status: 503, text: `lacewing: ${messageOf(error)}`, headers };
   }
   const isTimeout = error instanceof PortError && error.code.endsWith("_timeout");
   const text = error instanceof PortError ? messageOf(error) : "the request could not be answered";

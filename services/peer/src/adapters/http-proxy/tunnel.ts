@@ -1,4 +1,4 @@
-import type { IncomingMessage } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { connect, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Log } from "@lacewing/observability/log.ts";
@@ -6,6 +6,7 @@ import type { Pace } from "../../app/pace.ts";
 import type { HeaderList } from "../../app/ports.ts";
 import { flatOfHeaders, headersOfFlat, endToEndHeaders, withVia } from "../../core/http-headers.ts";
 import { authorityOf } from "@lacewing/contracts/url-parts.ts";
+import type { FreeSlot } from "../origin/connection-slots.ts";
 import {
   CONNECT_TIMEOUT_MS,
   TCP_KEEP_ALIVE_MS,
@@ -89,20 +90,69 @@ export interface Upgrade {
   readonly log: Log;
 }
 
-/** Asks the origin to switch protocols; when it does, carries bytes both ways (RFC 9110 section 7.8). */
+/**
+ * Asks the origin to switch protocols; when it does, carries bytes both ways (RFC 9110 section 7.8). The connection counts like any
+ * other to that origin, for as long as it is open.
+ */
 export function openUpgrade(upgrade: Upgrade): void {
-  const { request, client, head, url, pace, log } = upgrade;
-  const originRequest = startRequest(url, {
-    ...upgrade.connections.optionsFor(url, "fresh"),
+  const { request, url, connections } = upgrade;
+  const slot = connections.slots.takeNow(url, request.socket.remoteAddress);
+  if (slot === undefined) void openInTurn(upgrade);
+  else openIn(slot, upgrade);
+}
+
+async function openInTurn(upgrade: Upgrade): Promise<void> {
+  const { request, client, url, connections } = upgrade;
+  const gone = new AbortController();
+  const onClose = (): void => gone.abort();
+  client.once("close", onClose);
+  try {
+    const from = request.socket.remoteAddress;
+    const slot = await connections.slots.wait(url, { client: from, signal: gone.signal });
+    if (client.destroyed) slot();
+    else openIn(slot, upgrade);
+  } catch (error) {
+    if (!client.destroyed) refuse(upgrade, error);
+  } finally {
+    client.off("close", onClose);
+  }
+}
+
+function refuse({ client, url, log }: Upgrade, error: unknown): void {
+  const failure = originErrorOf(error, url, "origin_unreachable");
+  const { status, text, headers } = gatewayFailure(failure);
+  log.warn("origin_not_reached", { host: url.host, status, error: failure });
+  endWithText(client, status, text.replace(/^lacewing: /, ""), headers);
+}
+
+function startUpgrade({ request, url, connections, path, headers }: Upgrade): ClientRequest {
+  return startRequest(url, {
+    ...connections.optionsFor(url, "fresh"),
     method: request.method ?? "GET",
-    path: upgrade.path,
+    path,
     headers: flatOfHeaders([
       ["Host", authorityOf(url)],
-      ...upgrade.headers,
+      ...headers,
       ["Connection", "Upgrade"],
       ["Upgrade", request.headers.upgrade ?? ""],
     ]),
     timeout: UPGRADE_TIMEOUT_MS,
+  });
+}
+
+function openIn(slot: FreeSlot, upgrade: Upgrade): void {
+  const { client, head, url, pace } = upgrade;
+  let originRequest: ClientRequest;
+  try {
+    originRequest = startUpgrade(upgrade);
+  } catch (error) {
+    slot();
+    throw error;
+  }
+  let isUpgraded = false;
+  // A request is over with the upgrade; its connection is not.
+  originRequest.once("close", () => {
+    if (!isUpgraded) slot();
   });
   limitConnectTime(originRequest, url);
   limitInterimAnswers(originRequest, url);
@@ -116,13 +166,12 @@ export function openUpgrade(upgrade: Upgrade): void {
     originRequest.destroy(new OriginError("origin_timeout", text));
   });
   originRequest.on("error", (error) => {
-    if (client.destroyed) return;
-    const failure = originErrorOf(error, url, "origin_unreachable");
-    const { status, text } = gatewayFailure(failure);
-    log.warn("origin_not_reached", { host: url.host, status, error: failure });
-    endWithText(client, status, text.replace(/^lacewing: /, ""));
+    if (!client.destroyed) refuse(upgrade, error);
   });
   originRequest.once("upgrade", (answer, origin, originHead) => {
+    isUpgraded = true;
+    if (origin.destroyed) slot();
+    else origin.once("close", slot);
     client.off("close", clientGone);
     origin.setTimeout(0);
     client.write(

@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
-import { ConnectionSlots } from "./connection-slots.ts";
+import { ConnectionSlots, DOWNLOAD_SLOT_LIMITS, SLOT_LIMITS } from "./connection-slots.ts";
 
 const A = new URL("http://a.test/x");
 const B = new URL("http://b.test/x");
 const { signal } = new AbortController();
+/** What a client is told that has as many as one may have. */
+const OWN = "; end some of them, or ask again when one has ended";
 const LIMITS = { perOrigin: 2, perClient: 2, total: 3, waitMs: 5_000 };
 
 /** All that can be had at once. */
@@ -68,15 +70,16 @@ test("a client that has its share does not hold up who comes after it", async ()
 });
 
 test.each([
-  [{ ...LIMITS, perOrigin: 1 }, "all 1 connections to a.test are in use"],
-  [{ ...LIMITS, total: 1 }, "all 1 connections to all origins are in use"],
-  [{ ...LIMITS, perClient: 1 }, "all 1 connections to a.test for c are in use"],
-])("waiting ends with the reason: %o", async (limits, reason) => {
+  [{ ...LIMITS, perOrigin: 1 }, "all 1 connections to a.test are in use", ""],
+  [{ ...LIMITS, total: 1 }, "all 1 connections to all origins are in use", ""],
+  [{ ...LIMITS, perClient: 1 }, "all 1 connections to a.test for c are in use", OWN],
+  [{ ...LIMITS, perClientInAll: 1 }, "all 1 connections for c are in use", OWN],
+])("waiting ends with the reason: %o", async (limits, reason, advice) => {
   const slots = new ConnectionSlots({ ...limits, waitMs: 10 });
   const [free] = fill(slots, A, "c");
   await expect(slots.wait(A, { client: "c", signal })).rejects.toMatchObject({
     code: "origin_busy",
-    message: `${reason}, and none became free within 10 ms`,
+    message: `${reason}, and none became free within 10 ms${advice}`,
   });
   free?.();
   expect(slots.takeNow(A, "c")).toBeDefined();
@@ -92,3 +95,41 @@ test("a client that goes away waits no more", async () => {
   free?.();
   expect(slots.takeNow(A)).toBeDefined();
 });
+
+test("what becomes free goes to the client that has least, whoever came first", async () => {
+  const slots = new ConnectionSlots({ perOrigin: 3, perClient: 3, total: 9, waitMs: 5_000 });
+  const [free] = fill(slots, A, "greedy");
+  const order: string[] = [];
+  const waiting = ["greedy", "greedy", "modest"].map(async (client) => {
+    const slot = await slots.wait(A, { client, signal });
+    order.push(client);
+    return slot;
+  });
+  free?.();
+  (await waiting[2])?.();
+  (await waiting[0])?.();
+  await waiting[1];
+  expect(order).toEqual(["modest", "greedy", "greedy"]);
+});
+
+test("one client leaves connections to all origins for others, and goes on when it ends some", async () => {
+  const slots = new ConnectionSlots({ ...LIMITS, perClientInAll: 2 });
+  const [free] = fill(slots, A, "c");
+  expect(slots.takeNow(B, "c")).toBeUndefined();
+  const waiting = slots.wait(B, { client: "c", signal });
+  expect(slots.takeNow(B, "d")).toBeDefined();
+  free?.();
+  await expect(waiting).resolves.toBeTypeOf("function");
+});
+
+test.each([
+  ["downloads", DOWNLOAD_SLOT_LIMITS, 256],
+  ["what is passed through", SLOT_LIMITS, 192],
+])(
+  "of %s one address may have what many programs want at once, and others the rest",
+  (_what, limits, count) => {
+    const slots = new ConnectionSlots(limits);
+    expect(fill(slots, A, "10.0.0.1")).toHaveLength(count);
+    expect(fill(slots, A, "10.0.0.2")).toHaveLength(64);
+  },
+);

@@ -6,6 +6,12 @@ const SOCKETS_PER_ORIGIN_MAX = 256;
 const SOCKETS_PER_CLIENT_MAX = 192;
 /** Connections in use to all origins together. */
 const SOCKETS_MAX = 2048;
+/** And for one client address: more than any one machine wants at once, although many clients may share an address. */
+const SOCKETS_PER_CLIENT_IN_ALL_MAX = 1536;
+/** For downloads, where one client address may have as many as others leave it: behind one there may be all clients of this host. */
+const DOWNLOAD_SOCKETS_PER_CLIENT_MAX = 256;
+/** Beyond what one client address may have to an origin for downloads; kept for others. */
+const DOWNLOAD_SOCKETS_FOR_OTHERS_COUNT = 64;
 /** Where all are in use, one must become free within this; then the client is told so, before it gives up without knowing why. */
 const CONNECTION_WAIT_MS = 10_000;
 
@@ -14,6 +20,8 @@ export interface SlotLimits {
   readonly perOrigin: number;
   /** To one origin for one client. */
   readonly perClient: number;
+  /** To all origins for one client; default: all there are. */
+  readonly perClientInAll?: number;
   readonly total: number;
   readonly waitMs: number;
 }
@@ -21,8 +29,15 @@ export interface SlotLimits {
 export const SLOT_LIMITS: SlotLimits = {
   perOrigin: SOCKETS_PER_ORIGIN_MAX,
   perClient: SOCKETS_PER_CLIENT_MAX,
+  perClientInAll: SOCKETS_PER_CLIENT_IN_ALL_MAX,
   total: SOCKETS_MAX,
   waitMs: CONNECTION_WAIT_MS,
+};
+
+export const DOWNLOAD_SLOT_LIMITS: SlotLimits = {
+  ...SLOT_LIMITS,
+  perOrigin: DOWNLOAD_SOCKETS_PER_CLIENT_MAX + DOWNLOAD_SOCKETS_FOR_OTHERS_COUNT,
+  perClient: DOWNLOAD_SOCKETS_PER_CLIENT_MAX,
 };
 
 /** Gives a slot back; further calls do nothing. */
@@ -43,11 +58,13 @@ interface OriginUse {
 
 /**
  * Who may have a connection to an origin now. Node's agents bound their connections too, but whoever waits in one waits for ever,
- * and is not told when the request is given up.
+ * and is not told when the request is given up. What becomes free goes to the client that has least, so that one that asks for very
+ * much takes its turn with others.
  */
 export class ConnectionSlots {
   readonly #limits: SlotLimits;
   readonly #uses = new Map<string, OriginUse>();
+  readonly #countByClient = new Map<string, number>();
   #usedCount = 0;
 
   constructor(limits: SlotLimits = SLOT_LIMITS) {
@@ -94,7 +111,13 @@ export class ConnectionSlots {
   #hasRoom(use: OriginUse, client: string | undefined): boolean {
     const { perOrigin, perClient, total } = this.#limits;
     if (this.#usedCount >= total || use.usedCount >= perOrigin) return false;
-    return client === undefined || (use.countByClient.get(client) ?? 0) < perClient;
+    return countOf(use.countByClient, client) < perClient && !this.#hasMost(client);
+  }
+
+  /** Whether a client has as many as one may have to all origins. */
+  #hasMost(client: string | undefined): boolean {
+    const { perClientInAll = Infinity } = this.#limits;
+    return countOf(this.#countByClient, client) >= perClientInAll;
   }
 
   #take(use: OriginUse, client: string | undefined): FreeSlot {
@@ -104,7 +127,7 @@ export class ConnectionSlots {
     return () => {
       if (!isTaken) return;
       isTaken = false;
-      const wasFull = this.#usedCount >= this.#limits.total;
+      const wasFull = this.#usedCount >= this.#limits.total || this.#hasMost(client);
       this.#count(use, client, -1);
       if (this.#giveTo(use) || !wasFull) return;
       // Only now is there room for those whose own origin had some all the time.
@@ -115,23 +138,25 @@ export class ConnectionSlots {
   #count(use: OriginUse, client: string | undefined, change: 1 | -1): void {
     this.#usedCount += change;
     use.usedCount += change;
-    if (client !== undefined) {
-      const count = (use.countByClient.get(client) ?? 0) + change;
-      if (count === 0) use.countByClient.delete(client);
-      else use.countByClient.set(client, count);
-    }
+    addTo(use.countByClient, client, change);
+    addTo(this.#countByClient, client, change);
     this.#forgetIdle(use);
   }
 
   /** @returns whether somebody got the slot. */
   #giveTo(use: OriginUse): boolean {
+    let next: Waiter | undefined;
+    let least = Infinity;
     for (const waiter of use.waiting) {
-      if (!this.#hasRoom(use, waiter.client)) continue;
-      use.waiting.delete(waiter);
-      waiter.take(this.#take(use, waiter.client));
-      return true;
+      const count = countOf(use.countByClient, waiter.client);
+      if (count >= least || !this.#hasRoom(use, waiter.client)) continue;
+      next = waiter;
+      least = count;
     }
-    return false;
+    if (next === undefined) return false;
+    use.waiting.delete(next);
+    next.take(this.#take(use, next.client));
+    return true;
   }
 
   #forgetIdle(use: OriginUse): void {
@@ -139,13 +164,28 @@ export class ConnectionSlots {
   }
 
   #busy({ host }: URL, use: OriginUse, client: string | undefined): OriginError {
-    const { perOrigin, perClient, total, waitMs } = this.#limits;
-    let full = `${perClient} connections to ${host} for ${client ?? "one client"}`;
-    if (use.usedCount >= perOrigin) full = `${perOrigin} connections to ${host}`;
-    else if (this.#usedCount >= total) full = `${total} connections to all origins`;
-    const text = `all ${full} are in use, and none became free within ${waitMs} ms`;
+    const { perOrigin, perClient, perClientInAll, total, waitMs } = this.#limits;
+    const own = "; end some of them, or ask again when one has ended";
+    const whose = `for ${client ?? "one client"}`;
+    let [full, advice] = [`${perClient} connections to ${host} ${whose}`, own];
+    if (use.usedCount >= perOrigin) [full, advice] = [`${perOrigin} connections to ${host}`, ""];
+    else if (this.#usedCount >= total) [full, advice] = [`${total} connections to all origins`, ""];
+    else if (this.#hasMost(client)) full = `${perClientInAll} connections ${whose}`;
+    const text = `all ${full} are in use, and none became free within ${waitMs} ms${advice}`;
     return new OriginError("origin_busy", text);
   }
+}
+
+/** Nobody in particular has none. */
+function countOf(counts: ReadonlyMap<string, number>, client: string | undefined): number {
+  return client === undefined ? 0 : (counts.get(client) ?? 0);
+}
+
+function addTo(counts: Map<string, number>, client: string | undefined, change: 1 | -1): void {
+  if (client === undefined) return;
+  const count = countOf(counts, client) + change;
+  if (count === 0) counts.delete(client);
+  else counts.set(client, count);
 }
 
 function newUse(origin: string): OriginUse {

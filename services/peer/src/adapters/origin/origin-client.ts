@@ -126,6 +126,7 @@ async function askOnce(
     url,
     {
       connections,
+      client: request.client,
       first: showsConnectionCredentials(headers) ? "fresh" : "kept",
       optionsFor: (connection) => ({
         ...connections.optionsFor(url, connection),

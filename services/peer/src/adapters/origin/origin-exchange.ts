@@ -69,6 +69,8 @@ export interface HeadExchange {
   readonly connections: OriginConnections;
   /** By default one that may be used for others before and after; `fresh` for a request that nobody else's may follow. */
   readonly first: "kept" | "fresh";
+  /** Whose connections it counts among. */
+  readonly client: string | undefined;
   optionsFor(connection: "kept" | "fresh"): RequestOptions;
 }
 
@@ -84,7 +86,7 @@ export async function exchangeHead(
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const { connections } = exchange;
-  const slot = await slotFor(url, connections, signal);
+  const slot = await slotFor(url, exchange, signal);
   const first = startIn(slot, url, () => exchange.optionsFor(exchange.first));
   try {
     return await headOf(first, { url, connections, signal });
@@ -93,7 +95,7 @@ export async function exchangeHead(
     const cause = error instanceof Error ? error.cause : undefined;
     const isStale = first.reusedSocket && ["ECONNRESET", "EPIPE"].includes(codeOf(cause));
     if (!isStale) throw error;
-    const anew = await slotFor(url, connections, signal);
+    const anew = await slotFor(url, exchange, signal);
     const again = startIn(anew, url, () => exchange.optionsFor("fresh"));
     return headOf(again, { url, connections, signal });
   }
@@ -101,13 +103,13 @@ export async function exchangeHead(
 
 async function slotFor(
   url: URL,
-  { slots }: OriginConnections,
+  { connections: { slots }, client }: Pick<HeadExchange, "connections" | "client">,
   signal: AbortSignal,
 ): Promise<FreeSlot> {
   signal.throwIfAborted();
-  const slot = slots.takeNow(url);
+  const slot = slots.takeNow(url, client);
   if (slot !== undefined) return slot;
-  const waitedFor = await slots.wait(url, { signal });
+  const waitedFor = await slots.wait(url, { client, signal });
   if (signal.aborted) waitedFor();
   signal.throwIfAborted();
   return waitedFor;

@@ -2,6 +2,7 @@ import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
+import type { RoomWish, StoreRefusal } from "../../app/ports.ts";
 import {
   bytesToEvict,
   bytesToLowWatermark,
@@ -65,22 +66,27 @@ export class Evictor {
   }
 
   /**
-   * Evicts idle tasks as far as `lengthBytes` more need it.
+   * Evicts idle tasks as far as `lengthBytes` more need it, where that is wished.
    *
    * @param reserve called when there will be room, before anything is evicted for it.
-   * @returns whether there is room now.
+   * @returns why there is none; `undefined` when there is room now.
    */
-  async makeRoom(lengthBytes: number, reserve: () => void): Promise<boolean> {
+  async makeRoom(
+    lengthBytes: number,
+    wish: RoomWish,
+    reserve: () => void,
+  ): Promise<StoreRefusal | undefined> {
     return this.#inTurn(async () => {
       const room = this.#store.room(lengthBytes);
       const needed = bytesToEvict(room, lengthBytes);
       const wished = bytesToLowWatermark(room, lengthBytes, this.#limits.watermarks);
       const isTight = needed > 0 || wished > 0;
+      if (isTight && wish === "free") return "no_free_room";
       const chosen = isTight ? chooseEvictions(this.#store.idleTasks(), needed, wished) : [];
-      if (chosen === undefined) return false;
+      if (chosen === undefined) return "no_room";
       reserve();
       for (const { taskId } of chosen) await this.#store.evict(taskId);
-      return true;
+      return undefined;
     });
   }
 

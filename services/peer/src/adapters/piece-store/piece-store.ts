@@ -1,13 +1,13 @@
-import { dirname } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { TaskId } from "@lacewing/contracts/ids.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { PIECE_COUNT_MAX } from "@lacewing/contracts/limits.ts";
 import type { Log } from "@lacewing/observability/log.ts";
-import type { Clock } from "@lacewing/runtime/clock.ts";
 import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type {
   DroppedTask,
   PieceStore,
+  RoomWish,
   StoredTask,
   StoreRefusal,
   StoreUsage,
@@ -32,11 +32,11 @@ import { PinnedTasks } from "./pinned-tasks.ts";
 import { StoreAge } from "./proofs.ts";
 import { incarnationsOf, type Recovered, recoverTasks } from "./recovery.ts";
 import { SmallMemory } from "./small-memory.ts";
-import { SMALL_CONTENT_BYTES_MAX, SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
+import { SmallStoredTask, type SmallSurroundings } from "./small-task.ts";
 import { SmallWriter } from "./small-writer.ts";
-import type { DiskStoredTask, TaskSurroundings } from "./stored-task.ts";
-import { OpenTaskFiles, pathsOf, smallPathOf, writeFailure } from "./task-files.ts";
-import { adoptFiles, makeFiles } from "./task-making.ts";
+import type { TaskSurroundings } from "./stored-task.ts";
+import { OpenTaskFiles } from "./task-files.ts";
+import { adoptFiles, type KeptTask, TaskMaker } from "./task-making.ts";
 import { UnwrittenTasks } from "./unwritten-tasks.ts";
 
 /** Tasks in the store: empty and tiny ones take memory and files but hardly any quota. */
@@ -74,14 +74,9 @@ export async function openPieceStore(options: PieceStoreOptions): Promise<DiskPi
   }
 }
 
-/** A task in whichever of its two forms on the disk. */
-type KeptTask = DiskStoredTask | SmallStoredTask;
-
 /** All content on this host's disk. Made by {@link openPieceStore}. */
 export class DiskPieceStore implements PieceStore {
-  readonly #clock: Clock;
   readonly #log: Log;
-  readonly #disk: Disk;
   readonly #dir: HeldDataDir;
   readonly #shared: TaskSurroundings;
   readonly #small: SmallSurroundings;
@@ -100,7 +95,7 @@ export class DiskPieceStore implements PieceStore {
   #reservedBytes = 0;
   readonly #evictor: Evictor;
   readonly #pinned: PinnedTasks;
-  readonly #madeFolders = new Set<string>();
+  readonly #maker: TaskMaker;
 
   constructor(
     options: PieceStoreOptions & { readonly disk: Disk },
@@ -108,9 +103,7 @@ export class DiskPieceStore implements PieceStore {
     incarnations: IncarnationCounter,
   ) {
     const { clock, log, disk } = options;
-    this.#clock = clock;
     this.#log = log;
-    this.#disk = disk;
     this.#dir = dir;
     this.#departures = new Departures(log, (taskId) => this.#tasks.has(taskId));
     this.#pinned = new PinnedTasks(disk, dir.pinnedPath);
@@ -150,6 +143,7 @@ export class DiskPieceStore implements PieceStore {
         void this.#drop(task, "damaged");
       },
     };
+    this.#maker = new TaskMaker(dir.contentPath, this.#shared, this.#small);
     const rateBytesPerSecond = options.scrubRate ?? SCRUB_RATE;
     this.#prover = new Prover({ list: () => this.list(), rateBytesPerSecond, clock, log });
   }
@@ -195,18 +189,32 @@ export class DiskPieceStore implements PieceStore {
     this.#offerListeners.add(listener);
   }
 
-  async create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+  async create(
+    description: TaskDescription,
+    wish: RoomWish = "make",
+  ): Promise<StoredTask | StoreRefusal> {
     const { taskId } = description;
     const creating = this.#creating.get(taskId);
     const known = this.#tasks.get(taskId) ?? (creating === undefined ? undefined : await creating);
+    // Whoever was about to make it wanted nothing to go for it.
+    if (known === "no_free_room" && wish === "make") return this.create(description, wish);
     if (known !== undefined) {
       if (typeof known === "string") return known;
       if (hasSameLayout(known.description, description)) return known;
-      return this.#replace(description);
+      return this.#replace(description, wish);
     }
-    const creation = this.#create(description).finally(() => this.#creating.delete(taskId));
+    const creation = this.#create(description, wish).finally(() => this.#creating.delete(taskId));
     this.#creating.set(taskId, creation);
     return creation;
+  }
+
+  async giveBack(given: StoredTask): Promise<void> {
+    // Who was given it just now may be about to pin it.
+    await nextTurn();
+    const { taskId } = given.description;
+    const task = this.#tasks.get(taskId);
+    if (task === undefined || task !== given || task.isPinned || this.#pinned.has(taskId)) return;
+    if (task.held.count === 0 && !task.isVerified) await this.#letGo(task, "empty");
   }
 
   async remove(taskId: TaskId): Promise<void> {
@@ -250,9 +258,9 @@ export class DiskPieceStore implements PieceStore {
   }
 
   /** The same task with another length: one description is wrong. What is verified or in use stays. */
-  async #replace(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+  async #replace(description: TaskDescription, wish: RoomWish): Promise<StoredTask | StoreRefusal> {
     const task = this.#tasks.get(description.taskId);
-    if (task === undefined) return this.create(description);
+    if (task === undefined) return this.create(description, wish);
     this.#log.warn("store.length_differs", {
       task: description.taskId,
       lengthBytes: description.lengthBytes,
@@ -260,30 +268,29 @@ export class DiskPieceStore implements PieceStore {
     });
     if (task.isPinned || task.isVerified) return "store_failed";
     await this.#drop(task, "removed");
-    return this.create(description);
+    return this.create(description, wish);
   }
 
-  async #create(description: TaskDescription): Promise<StoredTask | StoreRefusal> {
+  async #create(description: TaskDescription, wish: RoomWish): Promise<StoredTask | StoreRefusal> {
     const { taskId, lengthBytes } = description;
     if (pieceCountOf(description) > PIECE_COUNT_MAX) return "store_failed";
     if (this.#tasks.size >= TASK_COUNT_MAX) return "no_room";
     await this.#departures.gone(taskId);
     await this.#departures.retry();
-    const hasRoom = await this.#evictor.makeRoom(lengthBytes, () => {
+    const refusal = await this.#evictor.makeRoom(lengthBytes, wish, () => {
       this.#reservedBytes += lengthBytes;
     });
-    if (!hasRoom) {
-      this.#log.warn("store.no_room", { task: taskId, lengthBytes, ...this.usage() });
-      return "no_room";
+    if (refusal !== undefined) {
+      const level = refusal === "no_room" ? "warn" : "debug";
+      this.#log[level](`store.${refusal}`, { task: taskId, lengthBytes, ...this.usage() });
+      return refusal;
     }
     try {
-      const isSmall = lengthBytes > 0 && lengthBytes <= SMALL_CONTENT_BYTES_MAX;
-      const make = async (): Promise<KeptTask> =>
-        isSmall ? this.#makeSmall(description) : this.#makeFiles(description);
-      const task = await make().catch(async (error: unknown) => {
+      const task = await this.#maker.make(description).catch(async (error: unknown) => {
         const isFull = error instanceof PortError && error.code === "store_no_space";
-        if (!isFull || !(await this.#makeRoomOnDisk(taskId, lengthBytes))) throw error;
-        return make();
+        const mayEvict = isFull && wish === "make";
+        if (!mayEvict || !(await this.#makeRoomOnDisk(taskId, lengthBytes))) throw error;
+        return this.#maker.make(description);
       });
       this.#add(task);
       // Nothing evicts the task before whoever asked for it had a chance to pin it.
@@ -320,31 +327,6 @@ export class DiskPieceStore implements PieceStore {
     if (task !== undefined && !task.isPinned) await this.#drop(task, "evicted");
   }
 
-  async #makeSmall(description: TaskDescription): Promise<SmallStoredTask> {
-    const path = smallPathOf(this.#dir.contentPath, description.taskId);
-    const incarnation = await this.#small.incarnations.next();
-    const usedAtMs = this.#clock.now();
-    const found = { description, path, incarnation, sha256: undefined, usedAtMs };
-    return new SmallStoredTask(this.#small, found);
-  }
-
-  async #makeFiles(description: TaskDescription): Promise<DiskStoredTask> {
-    const paths = pathsOf(this.#dir.contentPath, description.taskId);
-    const incarnation = await this.#shared.incarnations.next();
-    this.#ensureFolder(dirname(paths.data));
-    return makeFiles(this.#shared, paths, description, incarnation);
-  }
-
-  #ensureFolder(path: string): void {
-    if (this.#madeFolders.has(path)) return;
-    try {
-      this.#disk.makeFolder(path);
-    } catch (error) {
-      throw writeFailure(error);
-    }
-    this.#madeFolders.add(path);
-  }
-
   #add(task: KeptTask): void {
     this.#tasks.set(task.description.taskId, task);
     if (task.unwrittenBytes > 0) this.#unwritten.add(task);
@@ -352,14 +334,18 @@ export class DiskPieceStore implements PieceStore {
   }
 
   async #drop(task: KeptTask, reason: DroppedTask["reason"]): Promise<void> {
+    if (this.#tasks.get(task.description.taskId) !== task) return;
+    await this.#letGo(task, reason);
+    this.#tellDropped(task, await this.#shared.incarnations.nextAtAnyCost(), reason);
+  }
+
+  async #letGo(task: KeptTask, reason: DroppedTask["reason"] | "empty"): Promise<void> {
     const { taskId, lengthBytes } = task.description;
-    if (this.#tasks.get(taskId) !== task) return;
     this.#tasks.delete(taskId);
     this.#usedBytes -= lengthBytes;
     task.abandon();
     this.#log.info("store.task_dropped", { task: taskId, reason, lengthBytes });
     await this.#departures.leave(task);
-    this.#tellDropped(task, await this.#shared.incarnations.nextAtAnyCost(), reason);
   }
 
   #givenUp(task: KeptTask): void {
