@@ -359,6 +359,7 @@ export function summaryOf(state: State): unknown {
         leased: [...peer.leased],
         isSeeding: peer.isSeeding,
         isStruck: peer.isStruck,
+        isApart: peer.isApart,
         accusedBy: [...(peer.accusedBy ?? [])].toSorted(),
         accusedCount: peer.accusedCount,
         isVerified: peer.isVerified,

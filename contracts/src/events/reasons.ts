@@ -71,6 +71,12 @@ export const RETIREMENT_REASONS = ["poisoned", "digest_conflict", "validator_cha
 export type RetirementReason = (typeof RETIREMENT_REASONS)[number];
 
 /**
+ * Why one host is to drop a task that goes on without it: its origin gave it content of another length by the same name, so it goes on by
+ * itself, and shares nothing of it.
+ */
+export const CONTENT_DIFFERS = "content_differs";
+
+/**
  * The one reason for a `pending` from which a host concludes something: nobody may read the origin yet, unless the host says that
  * its own client was just answered there.
  */

@@ -99,6 +99,7 @@ function hasLeaseOfItsOwn(peer: Peer, request: Request): boolean {
 }
 
 function waitReason(task: Task, peer: Peer, request: Request, nowMs: number): string {
+  if (peer.isApart) return "its origin gave this host content of another length";
   if (peer.leases.length > 0) return "another request of this host brings it";
   if (request.canReadOrigin && request.originRefusedUntilMs > nowMs) return ORIGIN_RESTS;
   return task.layout === undefined ? "content not described yet" : "no free copy yet";

@@ -25,6 +25,7 @@ export function reviewedLeases(task: Task, nowMs: number): readonly Revocation[]
 function revocationReason(task: Task, lease: Lease, nowMs: number): RevocationReason | undefined {
   const { child, parent } = lease;
   if (lease.isOrphaned || child.host.state !== "alive") return "host_lost";
+  if (child.isApart) return "unwanted";
   if (parent !== undefined) {
     if (parent.state !== "alive") return "host_lost";
     if (!parentHasRest(parent, lease)) return "parent_dropped";

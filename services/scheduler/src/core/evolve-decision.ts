@@ -96,6 +96,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
     peer.isSeeding = false;
     peer.isPromised = false;
+    peer.isApart = false;
     updateNeed(task, peer);
     if (peer.incarnation > 0 || peer.held.count > 0) {
       resetPeer(state, task, peer, peer.incarnation + 1);

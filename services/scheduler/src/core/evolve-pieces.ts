@@ -28,6 +28,7 @@ import {
   touchTask,
   updateNeed,
 } from "./ledger.ts";
+import { isUnderWayElsewhere } from "./apart.ts";
 import { halveSlots, noteRate } from "./host-rates.ts";
 import { leaseNumberOf } from "./lease-index.ts";
 import { noteLateBytes } from "./late-bytes.ts";
@@ -42,6 +43,10 @@ import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 export function addPieces(state: State, host: Host, value: PiecesAvailable, atMs: number): void {
   const task = taskFor(state, value.taskId, atMs);
   const peer = peerFor(state, task, host);
+  if (peer.isApart) {
+    contain(state, "pieces of other content");
+    return;
+  }
   if (isStale(state, task, peer, value)) return;
   if (value.incarnation > peer.incarnation) resetPeer(state, task, peer, value.incarnation);
   if (task.layout === undefined) {
@@ -228,8 +233,12 @@ function blame(
       return;
     case "origin_changed":
       refuseOrigin(peer, lease, atMs);
-      // Content that was hashed as a whole under its anchor is right, whatever the origin has now.
-      if (task.anchor === "" || task.state === "active") condemn(state, task, "validator_changed");
+      // An anchor says what the content is: what the origin has for one host now is no word about what others get.
+      if (
+        task.anchor === "" ||
+        (task.state === "active" && !isUnderWayElsewhere(task, peer.hostId))
+      )
+        condemn(state, task, "validator_changed");
       return;
     case "origin_refused":
       if (value.retryAfterMs > 0) restOrigin(state, task, atMs, value.retryAfterMs);

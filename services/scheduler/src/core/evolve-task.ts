@@ -25,6 +25,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { originAnswered } from "./origin-rests.ts";
+import { comeBack, isUnderWayElsewhere, standApart } from "./apart.ts";
 import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, State, Task } from "./state.ts";
@@ -43,7 +44,7 @@ export function describeTask(state: State, host: Host, value: TaskDescribed, atM
   if (describer !== undefined) originAnswered(describer, atMs);
   if (task.layout !== undefined) {
     markDirty(state, task);
-    compareDescription(state, task, value);
+    compareDescription(state, task, host, value);
     return;
   }
   task.layout = { lengthBytes: value.lengthBytes, pieceLengthBytes: value.pieceLengthBytes };
@@ -115,6 +116,7 @@ export function verifyPeer(state: State, host: Host, value: TaskVerified): void 
     task === undefined ||
     peer === undefined ||
     task.state === "retired" ||
+    peer.isApart ||
     value.incarnation < peer.incarnation
   ) {
     contain(state, "verification that does not fit");
@@ -133,6 +135,11 @@ export function poisonTask(state: State, host: Host, value: TaskPoisoned): void 
     contain(state, "poisoning of an unknown task");
     return;
   }
+  if (task.peers.get(host.hostId)?.isApart === true) {
+    // It is a word about what that host was given.
+    contain(state, "poisoning of other content");
+    return;
+  }
   if (isVouchedFor(task, host.hostId)) {
     // An origin may answer one client with something else, say a page to log in: that is no word about the content. What the
     // reporter came by is nothing for others; it drops that by itself.
@@ -143,17 +150,30 @@ export function poisonTask(state: State, host: Host, value: TaskPoisoned): void 
   condemn(state, task, value.reason === "digest_conflict" ? "digest_conflict" : "poisoned");
 }
 
-function compareDescription(state: State, task: Task, value: TaskDescribed): void {
+function compareDescription(state: State, task: Task, host: Host, value: TaskDescribed): void {
   const isSameLength =
     task.layout?.lengthBytes === value.lengthBytes &&
     task.layout.pieceLengthBytes === value.pieceLengthBytes;
   const isSameEtag = task.etag === "" || value.etag === "" || task.etag === value.etag;
+  if (isSameLength) comeBack(task, host);
   if (isSameLength && isSameEtag) return;
   contain(state, "description differs");
-  // An anchor says what the content is, whatever validators an origin's mirrors invent; but until the whole was hashed it
-  // does not say who is right about the length, and pieces of one length are none of the other.
-  const isUndecided = !isSameLength && task.state === "active";
-  if (task.anchor === "" || isUndecided) condemn(state, task, "validator_changed");
+  if (task.anchor === "") condemn(state, task, "validator_changed");
+  // An anchor says what the content is, whatever validators an origin's mirrors invent.
+  else if (!isSameLength) partFrom(state, task, host);
+}
+
+/**
+ * The host was given something else by the name of an anchored content, say a page to log in. Until the whole was hashed nobody knows
+ * who is right, and pieces of one length are none of the other: who has got on with the first goes on with that, and this host
+ * goes on by itself. When nobody has, the next description is as good as the first.
+ */
+function partFrom(state: State, task: Task, host: Host): void {
+  if (task.state === "active" && !isUnderWayElsewhere(task, host.hostId)) {
+    condemn(state, task, "validator_changed");
+    return;
+  }
+  standApart(state, task, peerFor(state, task, host));
 }
 
 /** The open lease now has pieces: all that its request wants and nobody holds or is being sent. */

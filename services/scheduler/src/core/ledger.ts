@@ -287,6 +287,7 @@ export function resetPeer(state: State, task: Task, peer: Peer, incarnation: num
   }
   peer.accusedBy = undefined;
   peer.isVoided = false;
+  peer.isApart = false;
   task.holderIds.delete(peer.hostId);
   updateNeed(task, peer);
   syncPeer(peer);

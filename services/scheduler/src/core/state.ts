@@ -178,6 +178,8 @@ export interface Peer {
   incarnation: number;
   /** We gave its copy up although the host may still have it: tell it to drop the task when it speaks of it. */
   isVoided: boolean;
+  /** What it has by this name is of another length, and nothing of the task: see `apart.ts`. Until a new incarnation. */
+  isApart: boolean;
   held: PieceSet;
   /** Pieces of its live leases that have not arrived. */
   leased: PieceSet;
@@ -361,6 +363,7 @@ export function newPeer(task: Task, host: Host): Peer {
     isPromised: false,
     isStruck: false,
     isVoided: false,
+    isApart: false,
     isSeeding: false,
     isVerified: false,
     accusedBy: undefined,

@@ -144,6 +144,7 @@ function unusableReason(host: Host, holder: Peer): string {
   if (host.state !== "alive") return host.state === "left" ? "stopped" : "lost";
   if (!host.isAnnounced) return "has not announced itself yet";
   if (host.isSuspect) return "could not be reached a moment ago";
+  if (holder.isApart) return "was given content of another length by its origin";
   return holder.isStruck
     ? "sent several hosts wrong bytes, or not what it reported"
     : "cannot be used";

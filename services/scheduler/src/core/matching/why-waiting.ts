@@ -24,7 +24,8 @@ export function isUsableHolder(
     host.state === "alive" &&
     host.isAnnounced &&
     !host.isSuspect &&
-    !peer.isStruck
+    !peer.isStruck &&
+    !peer.isApart
   );
 }
 
@@ -34,6 +35,7 @@ export function whyWaiting(
   child: Peer,
 ): string {
   const { state, task, nowMs } = view;
+  if (child.isApart) return "its origin gave the host content of another length";
   if (hasEnoughLeases(child)) return "enough leases are live";
   if (child.host.isSilent) return "the host let its last lease run out without a word";
   if (child.host.hasMissedAnnounce) return "the host has missed an announce";

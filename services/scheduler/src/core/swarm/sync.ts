@@ -113,13 +113,14 @@ export function isSource(peer: Peer): boolean {
     host.state === "alive" &&
     host.isAnnounced &&
     !host.isSuspect &&
-    !peer.isStruck
+    !peer.isStruck &&
+    !peer.isApart
   );
 }
 
 export function canTake(peer: Peer): boolean {
   const { host, task } = peer;
-  if (task.state === "retired" || host.state !== "alive") return false;
+  if (task.state === "retired" || host.state !== "alive" || peer.isApart) return false;
   if (host.isSilent || host.hasMissedAnnounce) return false;
   return !hasEnoughLeases(peer);
 }

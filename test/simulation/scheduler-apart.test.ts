@@ -1,0 +1,183 @@
+import { expect, test } from "vitest";
+import type { TaskPoisoned } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { newState } from "@lacewing/scheduler/core/state.ts";
+import {
+  applyEntry,
+  bitmapOf,
+  digestsOf,
+  kindsOf,
+  SchedulerWorld,
+  summaryOf,
+  TASK,
+} from "../support/scheduler-world.ts";
+
+const ANCHOR = `sha256:${"0".repeat(64)}`;
+const PAGE_BYTES = 5 * 1024;
+
+/** Host a reads an anchored content from the origin and has its first piece. */
+function worldWithReader(): SchedulerWorld {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId);
+  world.request("a", { anchor: ANCHOR });
+  world.decide();
+  world.describe("a");
+  world.hold("a", [0]);
+  world.decide();
+  return world;
+}
+
+/** The origin answers the host's client with a page to log in. */
+function giveAPage(world: SchedulerWorld, hostId: string): readonly string[] {
+  world.request(hostId, { anchor: ANCHOR, originOpen: true });
+  world.describe(hostId, { lengthBytes: PAGE_BYTES });
+  return kindsOf(world.decide());
+}
+
+function poisoned(actualDigest: string): TaskPoisoned {
+  return { taskId: TASK, expectedDigest: ANCHOR, actualDigest, reason: "anchor_mismatch" };
+}
+
+const taskOf = (world: SchedulerWorld) => world.state.tasks.get(TASK);
+const peerOf = (world: SchedulerWorld, hostId: string) => taskOf(world)?.peers.get(hostId);
+const lastGrantOf = (world: SchedulerWorld, child: string) =>
+  world.grants.findLast(({ childHostId }) => childHostId === child);
+
+test("a host whose origin sent it something else goes on by itself, and nobody else loses anything", () => {
+  const world = worldWithReader();
+
+  const told = giveAPage(world, "b");
+  world.request("c", { anchor: ANCHOR, canReadOrigin: false });
+  world.decide();
+
+  expect(told).toContain("drop_task b");
+  expect(told).not.toContain("drop_task a");
+  expect(world.answers).toContainEqual({
+    kind: "drop_task",
+    hostId: "b",
+    taskId: TASK,
+    reason: "content_differs",
+  });
+  expect(taskOf(world)?.state).toBe("active");
+  expect(lastGrantOf(world, "c")?.parentHostId).toBe("a");
+  expect(lastGrantOf(world, "b")).toBeUndefined();
+});
+
+test("what such a host reports of its copy is about no piece of the task, whatever its incarnation", () => {
+  const world = worldWithReader();
+  giveAPage(world, "b");
+
+  const wrong = { bitmap: bitmapOf([0]), digests: digestsOf([0], 9), leasesEnded: [] };
+  world.tell("b", {
+    $case: "piecesAvailable",
+    value: { taskId: TASK, incarnation: 7, ...wrong },
+  });
+  world.tell("b", {
+    $case: "taskVerified",
+    value: { taskId: TASK, incarnation: 7, digest: ANCHOR },
+  });
+  world.tell("b", { $case: "taskPoisoned", value: poisoned("a page") });
+  world.decide();
+
+  expect(taskOf(world)?.state).toBe("active");
+  expect(peerOf(world, "b")?.held.count).toBe(0);
+  expect([...world.state.contained.keys()]).toEqual(
+    expect.arrayContaining([
+      "pieces of other content",
+      "verification that does not fit",
+      "poisoning of other content",
+    ]),
+  );
+});
+
+test("it is told again when it asks again, and given what others have once it has dropped its copy", () => {
+  const world = worldWithReader();
+  giveAPage(world, "b");
+
+  world.request("b", { anchor: ANCHOR, canReadOrigin: false });
+  const again = kindsOf(world.decide());
+  const before = lastGrantOf(world, "b");
+  world.tell("b", {
+    $case: "peerDropped",
+    value: { taskId: TASK, incarnation: 8, reason: "removed" },
+  });
+  world.request("b", { anchor: ANCHOR, canReadOrigin: false });
+  world.decide();
+
+  expect(again).toContain("drop_task b");
+  expect(before).toBeUndefined();
+  expect(lastGrantOf(world, "b")?.parentHostId).toBe("a");
+});
+
+test("a host that describes the content like the others is one of them again", () => {
+  const world = worldWithReader();
+  giveAPage(world, "b");
+  world.describe("b");
+  world.hold("b", [0, 1]);
+  world.decide();
+
+  expect(peerOf(world, "b")?.held.count).toBe(2);
+});
+
+test("leases that it had, or gave, are over", () => {
+  const world = worldWithReader();
+  world.request("b", { anchor: ANCHOR, canReadOrigin: false });
+  world.decide();
+  const lease = lastGrantOf(world, "b");
+
+  world.describe("b", { lengthBytes: PAGE_BYTES });
+  const told = kindsOf(world.decide());
+
+  expect(lease?.parentHostId).toBe("a");
+  expect(told).toContain("lease_end b");
+  expect(world.state.leases.get(lease?.leaseId ?? "")).toBeUndefined();
+});
+
+test("a description that nobody goes on with gives way to the next", () => {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b"]) world.announce(hostId);
+  giveAPage(world, "a");
+  world.tell("a", { $case: "requestEnded", value: { taskId: TASK, requestId: "request-of-a" } });
+  world.decide();
+
+  world.request("b", { anchor: ANCHOR });
+  world.decide();
+  world.describe("b");
+  world.decide();
+  expect(world.decisions.at(-1)?.kind).toMatchObject({
+    $case: "taskRetired",
+    value: { reason: "validator_changed" },
+  });
+  world.request("b", { anchor: ANCHOR });
+  world.decide();
+  world.describe("b");
+  world.hold("b", [0], 2);
+  world.decide();
+
+  expect(taskOf(world)?.layout?.lengthBytes).toBeGreaterThan(PAGE_BYTES);
+  expect(peerOf(world, "b")?.held.count).toBe(1);
+});
+
+test("an origin that has something else for one host now ends nobody else's download", () => {
+  const world = worldWithReader();
+  world.request("b", { anchor: ANCHOR });
+  world.decide();
+  const none = { taskId: TASK, leaseId: "", parentHostId: "", pieces: [] };
+  world.fail("b", lastGrantOf(world, "b") ?? none, "origin_changed");
+  world.decide();
+
+  expect(taskOf(world)?.state).toBe("active");
+});
+
+test("a replay comes to the same", () => {
+  const world = worldWithReader();
+  giveAPage(world, "b");
+  world.tell("b", { $case: "taskPoisoned", value: poisoned("a page") });
+  world.hold("b", [0], 5);
+  world.hold("a", [0, 1]);
+  world.decide();
+
+  const again = newState();
+  for (const entry of world.log) applyEntry(again, entry);
+  expect(peerOf(world, "b")?.isApart).toBe(true);
+  expect(summaryOf(again)).toEqual(summaryOf(world.state));
+});
