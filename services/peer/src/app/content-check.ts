@@ -51,18 +51,21 @@ export class ContentCheck {
       return;
     }
     await this.#stored.markVerified();
-    this.#services.poisoned.forgive(taskId);
-    this.#services.link.taskVerified(this.#stored, digest);
+    const { poisoned, link, apart } = this.#services;
+    poisoned.forgive(taskId);
+    // What others had by this name may be gone by now: it was not what the anchor says.
+    if (apart.delete(this.#stored)) link.offerAgain(taskId);
+    else link.taskVerified(this.#stored, digest);
   }
 
   #giveUp(anchor: Digest, digest: Digest): void {
-    const { log, poisoned, link, forget } = this.#services;
+    const { log, poisoned, link, forget, apart } = this.#services;
     const { taskId } = this.#stored.description;
     log.error("content does not agree with its anchor", { task: taskId, anchor, digest });
     poisoned.note(taskId);
-    link.taskPoisoned(taskId, anchor, digest);
+    if (!apart.has(this.#stored)) link.taskPoisoned(taskId, anchor, digest);
     const text = `the content has digest ${digest}, its anchor is ${anchor}`;
     this.#events.mismatched(new AnchorMismatch(text));
-    forget(taskId);
+    forget(this.#stored);
   }
 }

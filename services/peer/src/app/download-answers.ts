@@ -24,7 +24,7 @@ import type {
   StoredTask,
   TaskDescription,
 } from "./ports.ts";
-import type { DownloadServices } from "./download-services.ts";
+import type { DownloadServices, SharedServices } from "./download-services.ts";
 import { AnchorMismatch } from "./download-errors.ts";
 import { TaskReader, type ReaderRest, type TrafficBytes } from "./task-reader.ts";
 import type { FirstAnswer } from "./opening.ts";
@@ -90,13 +90,13 @@ export class DownloadAnswers {
   readonly #options: {
     readonly origin: OriginClient;
     readonly registry: TaskRegistry;
-    readonly services: Omit<DownloadServices, "forget">;
+    readonly services: SharedServices;
   };
 
   constructor(options: {
     readonly origin: OriginClient;
     readonly registry: TaskRegistry;
-    readonly services: Omit<DownloadServices, "forget">;
+    readonly services: SharedServices;
   }) {
     this.#options = options;
   }

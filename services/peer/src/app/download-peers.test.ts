@@ -141,7 +141,7 @@ describe("content that another host holds", () => {
     const { bytes } = await world.get(url);
     expect(bytes.equals(content)).toBe(true);
     const failed = world.controlPlane.all("piecesFailed");
-    expect(failed[0]).toMatchObject({ leaseId: "0-1-7", reason: "origin_changed" });
+    expect(failed[0]).toMatchObject({ leaseId: "0-1-7", reason: "cancelled" });
     expect(failed[0]?.detail).toMatch(/the lease is for 10485760 bytes/);
   });
 

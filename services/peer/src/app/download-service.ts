@@ -48,7 +48,7 @@ import type {
 import { KnownUrls } from "./known-urls.ts";
 import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
-import type { DownloadServices } from "./download-services.ts";
+import type { SharedServices } from "./download-services.ts";
 import type { FirstAnswer } from "./opening.ts";
 import type { TaskRegistry } from "./task-registry.ts";
 
@@ -56,7 +56,7 @@ export interface DownloadServiceOptions {
   readonly store: PieceStore;
   readonly origin: OriginClient;
   readonly registry: TaskRegistry;
-  readonly services: Omit<DownloadServices, "forget">;
+  readonly services: SharedServices;
   readonly hostId: string;
   readonly sha256: Sha256Hex;
   readonly tally: HitTally;

@@ -1,5 +1,4 @@
 import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
-import type { TaskId } from "@lacewing/contracts/ids.ts";
 import type { Log } from "@lacewing/observability/log.ts";
 import type { Clock } from "@lacewing/runtime/clock.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
@@ -30,6 +29,11 @@ export interface DownloadServices {
   readonly background: Background;
   /** Told of each first lease of the origin: a seed host may be able to read on when its client is gone. */
   readonly delegate?: (lease: Lease, task: StoredTask, request: AttachedRequest) => void;
-  /** Gives up every byte of a task. */
-  readonly forget: (taskId: TaskId) => void;
+  /** Copies of which others have another content by the same name: nobody is told of them, or asked for them. */
+  readonly apart: WeakSet<StoredTask>;
+  /** Gives up every byte of a copy; what was made of the task since stays. */
+  readonly forget: (stored: StoredTask) => void;
 }
+
+/** What downloads need of others; the rest comes from their registry. */
+export type SharedServices = Omit<DownloadServices, "forget" | "apart">;

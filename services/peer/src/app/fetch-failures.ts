@@ -47,10 +47,10 @@ export class FetchFailures {
       knownParents.forget(parent);
       return;
     }
-    if (reason === "origin_changed") {
+    if (reason === "origin_changed" && this.#hasChanged(source.access)) {
       // What is here is of a content that the origin no longer has, or of a length that it lied about.
       this.#download.fail(new DownloadFailure(`the content changed at the origin: ${detail}`));
-      this.#services.forget(task);
+      this.#services.forget(stored);
       return;
     }
     if (hasAdvanced) originPatience.succeeded();
@@ -69,6 +69,18 @@ export class FetchFailures {
     const again = retryAfterMs === 0 ? "" : ` and asks to be left alone for ${retryAfterMs} ms`;
     const text = `the origin failed ${failureCount} times in a row${again}: ${detail}`;
     this.#download.fail(new DownloadFailure(text));
+  }
+
+  /**
+   * Whether nobody can bring the content as it is known here any more. An anchor says what it is: what the origin has for one client now,
+   * say a page to log in, is no word about what others get.
+   */
+  #hasChanged(access: OriginAccess): boolean {
+    const { stored, requests, originPatience } = this.#download;
+    originPatience.refused(access);
+    if (stored.description.anchor === undefined || this.#download.hasParents())
+      return stored.description.anchor === undefined;
+    return requests.accesses.every((own) => originPatience.isRefused(own));
   }
 
   /**

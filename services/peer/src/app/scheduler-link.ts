@@ -221,6 +221,12 @@ export class SchedulerLink {
     this.#dirty.get(sliceOf(taskId))?.delete(taskId);
   }
 
+  /** What was withdrawn is told of again, with all that is known of it. */
+  offerAgain(taskId: TaskId): void {
+    this.#withdrawn.delete(taskId);
+    this.#dirtyOf(taskId, "soon").isFull = true;
+  }
+
   /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
     const value = { taskId, incarnation, reason };

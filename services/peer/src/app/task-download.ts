@@ -9,13 +9,13 @@ import { ContentCheck } from "./content-check.ts";
 import { NOBODY_WAITS } from "./download-errors.ts";
 import type { DownloadServices } from "./download-services.ts";
 import { ExpectedDigests } from "./expected-digests.ts";
-import { EndedLeases } from "./ended-leases.ts";
 import { FetchBoard } from "./fetch-board.ts";
 import { type EndedFetch, type FetchOrder, isForClients, trafficOf } from "./fetch-order.ts";
-import { type FailedFetch, failureReport, notBegun } from "./failure-report.ts";
+import { notBegun } from "./failure-report.ts";
 import { FetchFailures } from "./fetch-failures.ts";
 import type { FetchSource } from "./lease-fetch.ts";
 import { Heirs } from "./heirs.ts";
+import { LeaseReports } from "./lease-reports.ts";
 import { KnownParents } from "./known-parents.ts";
 import { OriginPatience } from "./origin-patience.ts";
 import type { StoredTask } from "./ports.ts";
@@ -29,8 +29,6 @@ import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
  */
 export class TaskDownload implements ReadableTask {
   readonly stored: StoredTask;
-  /** Whether the scheduler spoke of another content under this name: what it drops is not what is here. */
-  isAtOdds = false;
   readonly #services: DownloadServices;
   readonly #onIdle: () => void;
   readonly #unpin: () => void;
@@ -42,7 +40,7 @@ export class TaskDownload implements ReadableTask {
   readonly #knownParents: KnownParents;
   readonly #originPatience: OriginPatience;
   readonly #failures: FetchFailures;
-  readonly #endedLeases = new EndedLeases();
+  readonly #reports: LeaseReports;
   readonly #check: ContentCheck;
   readonly #heirs: Heirs;
   #failure: Error | undefined;
@@ -55,6 +53,7 @@ export class TaskDownload implements ReadableTask {
     this.#services = services;
     this.#onIdle = onIdle;
     this.#requests = new AttachedRequests(stored);
+    this.#reports = new LeaseReports(stored, services.link);
     this.#heirs = new Heirs(this, this.#requests, services);
     this.#unpin = stored.pin();
     this.#expected = new ExpectedDigests(stored.held.size);
@@ -104,7 +103,9 @@ export class TaskDownload implements ReadableTask {
       askAgain: () => this.#askAgain(),
       goOnAlone: () => this.#goOnAlone(),
       lookAgain: () => this.#progress.notify(),
-      tellBlocked: (piece) => services.link.readerBlocked(stored.description.taskId, piece),
+      tellBlocked: (piece) => {
+        if (!this.isApart) services.link.readerBlocked(stored.description.taskId, piece);
+      },
     });
   }
 
@@ -130,6 +131,7 @@ export class TaskDownload implements ReadableTask {
    * @param hasRanges whether the origin answers ranges of it, so that other hosts may read a part
    */
   describe(traceparent: string, hasRanges: boolean, asked?: TaskRequested): void {
+    if (this.isApart) return;
     this.#isDescribed = true;
     this.#services.link.describe(this.stored, traceparent, hasRanges, asked);
   }
@@ -138,7 +140,8 @@ export class TaskDownload implements ReadableTask {
   attach(request: AttachedRequest, isSilent: boolean): void {
     this.#requests.add(request);
     this.#board.keepGoing();
-    if (isSilent) this.#watch.expectNothing();
+    if (this.isApart) this.standApart();
+    else if (isSilent) this.#watch.expectNothing();
     else this.#watch.joined();
     this.#checkWhenComplete();
   }
@@ -151,9 +154,7 @@ export class TaskDownload implements ReadableTask {
     if (this.#heirs.takeOver(reader, isComplete)) return this.#watch.joined();
     const request = this.#requests.remove(reader);
     if (request === undefined) return;
-    if (request.isAsked) {
-      this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
-    }
+    this.#endAsking(request);
     if (this.#requests.size === 0 && !this.#board.isIdle) {
       if (isComplete) this.#board.windDown(NOBODY_WAITS, isForClients);
       else this.#board.abort(NOBODY_WAITS, isForClients);
@@ -163,6 +164,7 @@ export class TaskDownload implements ReadableTask {
 
   /** The scheduler has nothing to give yet and promised its next word within `ms`. */
   promised(ms: number): void {
+    if (this.isApart) return;
     this.#requests.dropOpenAnswers();
     this.#watch.promised(ms);
   }
@@ -177,11 +179,7 @@ export class TaskDownload implements ReadableTask {
     this.#watch.heard();
     const { leaseId } = lease;
     if (this.#board.has(leaseId)) return;
-    const ended = this.#endedLeases.get(leaseId);
-    if (ended !== undefined) {
-      this.#services.link.leaseEnded(this.stored.description.taskId, ended);
-      return;
-    }
+    if (this.#reports.repeat(leaseId)) return;
     const misfit = leaseMisfit(lease, this.stored.layout);
     if (misfit !== undefined) {
       this.#refuse(lease, misfit);
@@ -194,7 +192,7 @@ export class TaskDownload implements ReadableTask {
     const source = isOver ? undefined : this.#sourceOf(lease);
     if (source === undefined || this.#failure) {
       const detail = this.#failure?.message ?? "no client waits here any more";
-      this.#reportFailure(lease, pieces, notBegun("cancelled", detail));
+      this.#reports.fail(lease, pieces, notBegun("cancelled", detail));
       this.#settle();
       return;
     }
@@ -209,12 +207,35 @@ export class TaskDownload implements ReadableTask {
 
   /**
    * Scheduler and host know different contents by the same name, because an origin lied or changed. Ours is what the origin
-   * said just now to this client: it is read from there while the scheduler makes up its mind.
+   * said just now to this client: it is read from there. With an anchor nobody has to make up his mind, the digest will tell.
    */
   #refuse(lease: Lease, misfit: string): void {
-    this.#reportFailure(lease, [], notBegun("origin_changed", misfit));
-    this.isAtOdds = true;
+    const isAnchored = this.stored.description.anchor !== undefined;
+    if (isAnchored) this.#services.link.describe(this.stored, lease.traceparent, false);
+    this.#reports.fail(lease, [], notBegun(isAnchored ? "cancelled" : "origin_changed", misfit));
+    this.standApart();
+  }
+
+  /** Whether others have another content by this name. */
+  get isApart(): boolean {
+    return this.#services.apart.has(this.stored);
+  }
+
+  /** Goes on from the origin, by itself: what others have, or want, by this name is something else. */
+  standApart(): void {
+    const { apart, link, log } = this.#services;
+    const { taskId: task, lengthBytes } = this.stored.description;
+    if (!this.isApart) log.warn("others have another content by this name", { task, lengthBytes });
+    apart.add(this.stored);
+    link.withdraw(task);
+    for (const request of this.#requests) this.#endAsking(request);
     this.#watch.expectNothing();
+  }
+
+  #endAsking(request: AttachedRequest): void {
+    if (!request.isAsked) return;
+    request.isAsked = false;
+    this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
   }
 
   /** A read of the origin that brings pieces more slowly than leases live goes on: its pace is watched here. */
@@ -291,22 +312,10 @@ export class TaskDownload implements ReadableTask {
     } finally {
       this.#board.remove(order.leaseId);
     }
-    this.#reportEnd(ended);
+    this.#reports.end(ended);
     this.#watch.expectSoon();
     this.#progress.notify();
     this.#settle();
-  }
-
-  #reportEnd({ order, end, durationMs }: EndedFetch): void {
-    const { leaseId, lease } = order;
-    if (lease === undefined) return;
-    if (!end.ok) {
-      this.#reportFailure(lease, order.pieces, end, durationMs);
-      return;
-    }
-    const ended = { leaseId, bytes: end.bytes, durationMs };
-    this.#endedLeases.add(ended);
-    this.#services.link.leaseEnded(this.stored.description.taskId, ended);
   }
 
   #received(order: FetchOrder, bytes: number): void {
@@ -325,22 +334,13 @@ export class TaskDownload implements ReadableTask {
     this.#checkWhenComplete();
   }
 
-  #reportFailure(
-    { leaseId, parentHostId }: Lease,
-    pieces: readonly number[],
-    end: FailedFetch,
-    durationMs = 0,
-  ): void {
-    const report = failureReport(this.stored, { leaseId, parentHostId, pieces }, end, durationMs);
-    this.#services.link.piecesFailed(report, "");
-  }
-
   /** Pieces that readers still need and nobody fetches, ascending. */
   #unclaimedPieces(): number[] {
     return this.#requests.missing((index) => this.#board.isClaimed(index));
   }
 
   #askAgain(): void {
+    if (this.isApart) return this.#watch.expectNothing();
     for (const request of this.#requests) {
       request.isAsked = true;
       const { asked, traceparent } = request;
@@ -350,7 +350,7 @@ export class TaskDownload implements ReadableTask {
 
   /** The scheduler is silent: hosts that served the task before come first, then the origin, in the readers' order. */
   #goOnAlone(): void {
-    this.#services.link.concludeSilence();
+    if (!this.isApart) this.#services.link.concludeSilence();
     const request = this.#admittedRequest();
     const pieces = this.#unclaimedPieces();
     if (request === undefined || pieces.length === 0) return;
@@ -367,6 +367,8 @@ export class TaskDownload implements ReadableTask {
     }
     const pieceCount = pieces.length;
     this.#services.log.info("scheduler silent, reading the origin", { task: taskId, pieceCount });
+    // Its pieces mean nothing to others who do not know what they are pieces of.
+    if (!this.#isDescribed) this.describe(traceparent, request.access.hasRanges);
     const source: FetchSource = { kind: "origin", access: request.access };
     this.#start({ leaseId, source, pieces, lease: undefined, traceparent });
   }

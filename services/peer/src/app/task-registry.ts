@@ -15,10 +15,9 @@ import { isDescribed, isOriginFromStart } from "../core/lease-fit.ts";
 import type { PieceStore, RoomWish, StoredTask, TaskDescription } from "./ports.ts";
 import type { AssignmentTarget } from "./scheduler-link.ts";
 import type { AttachedRequest } from "./attached-requests.ts";
-import { DownloadFailure } from "./download-errors.ts";
-import type { DownloadServices } from "./download-services.ts";
+import type { DownloadServices, SharedServices } from "./download-services.ts";
 import { type ExpectedClient, HeldPlace } from "./expected-client.ts";
-import { leasedDescription } from "./leased-description.ts";
+import { isLeased, leasedDescription } from "./leased-description.ts";
 import {
   answerTo,
   type FirstAnswer,
@@ -29,6 +28,7 @@ import {
 import { ParkedLeases } from "./parked-leases.ts";
 import { recheckPieces } from "./recheck.ts";
 import { RecentDigests } from "./recent-digests.ts";
+import { TaskDrops } from "./task-drops.ts";
 import { TaskDownload } from "./task-download.ts";
 import { isUnhurried, UnhurriedLeases } from "./unhurried-leases.ts";
 
@@ -48,13 +48,16 @@ export class TaskRegistry implements AssignmentTarget {
   readonly #openings = new Map<string, Opening>();
   readonly #parked = new ParkedLeases();
   readonly #recentDigests: RecentDigests;
+  readonly #drops: TaskDrops;
   readonly #unhurried: UnhurriedLeases;
   #isStopped = false;
 
-  constructor(store: PieceStore, services: Omit<DownloadServices, "forget">) {
+  constructor(store: PieceStore, services: SharedServices) {
     this.#store = store;
-    this.#services = { ...services, forget: (taskId) => this.#forget(taskId) };
+    const apart = new WeakSet<StoredTask>();
     this.#recentDigests = new RecentDigests(store, services);
+    this.#drops = new TaskDrops({ store, services, apart, recentDigests: this.#recentDigests });
+    this.#services = { ...services, apart, forget: (stored) => this.#drops.forget(stored) };
     this.#unhurried = new UnhurriedLeases(services.clock, (taskId, lease) =>
       this.#inBackground(lease, this.#acceptForItself(taskId, lease)),
     );
@@ -62,12 +65,14 @@ export class TaskRegistry implements AssignmentTarget {
 
   /**
    * Asks the scheduler for content and waits for its first word, for a second, or for five while it says other things: at once
-   * "silence" when it has been silent a moment ago or cannot be reached. Leases for the request wait from now on until it is
+   * "silence" when it has been silent a moment ago, cannot be reached, or knows another content by this name. Leases for the request wait from now on until it is
    * {@link attach}ed or {@link abandon}ed; one of these must follow.
    */
   async ask(request: TaskRequested, traceparent: string): Promise<FirstAnswer> {
     const { link } = this.#services;
     const asked = this.#openings.get(request.requestId);
+    // Others have another content by this name: what is here can only be completed from the origin.
+    if (asked === undefined && this.#isApart(request)) return "silence";
     const opening = asked ?? this.#begin({ request, traceparent, expected: undefined });
     if (opening.first !== undefined) return opening.first;
     const isWorthWaiting = link.isResponsive;
@@ -134,10 +139,10 @@ export class TaskRegistry implements AssignmentTarget {
     wishFor: (described: TaskDescription) => RoomWish,
   ): Promise<StoredTask | undefined> {
     const stored = this.#store.get(taskId);
-    if (stored !== undefined) return stored;
+    const lease = this.#parked.of(taskId, requestId);
+    if (stored !== undefined && (lease === undefined || isLeased(stored, lease))) return stored;
     const { making } = this.#openings.get(requestId) ?? {};
     if (making !== undefined) return making;
-    const lease = this.#parked.of(taskId, requestId);
     if (lease === undefined || lease.parentHostId === "" || !isDescribed(lease)) return undefined;
     const described = leasedDescription(taskId, lease, this.#services.clock.now());
     const made = await this.#store.create(described, wishFor(described));
@@ -270,22 +275,7 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   dropTask(drop: DropTask): void {
-    const taskId = parseTaskId(drop.taskId);
-    if (taskId === undefined) return;
-    if (drop.reason === "validator_changed" && this.#downloads.get(taskId)?.isAtOdds === true)
-      return;
-    const stored = this.#store.get(taskId);
-    if (stored?.isVerified === true && stored.description.anchor !== undefined) {
-      // Its digest was checked here: what others were sent under its name says nothing about it.
-      this.#services.log.warn("verified copy kept", { task: taskId, reason: drop.reason });
-      this.#services.link.withdraw(taskId);
-      return;
-    }
-    if (drop.reason === "poisoned") this.#services.poisoned.note(taskId);
-    this.#services.log.warn("task dropped", { task: taskId, reason: drop.reason });
-    this.#unhurried.drop(taskId);
-    this.#downloads.get(taskId)?.fail(new DownloadFailure(`the task was dropped: ${drop.reason}`));
-    this.#forget(taskId);
+    this.#drops.drop(drop, { downloads: this.#downloads, unhurried: this.#unhurried });
   }
 
   pieceDigests(said: PieceDigests): void {
@@ -318,6 +308,12 @@ export class TaskRegistry implements AssignmentTarget {
   }
 
   // --------------------------------------------------------------------------------------------------------- inside
+
+  #isApart({ taskId: text }: TaskRequested): boolean {
+    const taskId = parseTaskId(text);
+    const stored = taskId === undefined ? undefined : this.#store.get(taskId);
+    return stored !== undefined && this.#services.apart.has(stored);
+  }
 
   #begin(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
     const opening = newOpening(asked);
@@ -364,9 +360,11 @@ export class TaskRegistry implements AssignmentTarget {
       this.#refuse(lease, "cancelled", "the lease does not say what the content is");
       return undefined;
     }
+    const known = this.#store.get(taskId);
     const stored =
-      this.#store.get(taskId) ??
-      (await this.#store.create(leasedDescription(taskId, lease, this.#services.clock.now())));
+      known !== undefined && isLeased(known, lease)
+        ? known
+        : await this.#store.create(leasedDescription(taskId, lease, this.#services.clock.now()));
     if (typeof stored !== "string") return stored;
     const detail = stored === "no_room" ? "no room in the store" : "the store failed";
     this.#refuse(lease, "storage", detail);
@@ -383,15 +381,5 @@ export class TaskRegistry implements AssignmentTarget {
     const { taskId, leaseId, parentHostId } = lease;
     const told = { pieceIndexes: [], reason, detail, bytes: 0, durationMs: 0, retryAfterMs: 0 };
     this.#services.link.piecesFailed({ taskId, leaseId, parentHostId, ...told }, lease.traceparent);
-  }
-
-  #forget(taskId: TaskId): void {
-    this.#recentDigests.forget(taskId);
-    this.#store.remove(taskId).catch((error: unknown) => {
-      this.#services.log.error("task could not be removed", {
-        task: taskId,
-        error: messageOf(error),
-      });
-    });
   }
 }

@@ -233,12 +233,7 @@ function blame(
       return;
     case "origin_changed":
       refuseOrigin(peer, lease, atMs);
-      // An anchor says what the content is: what the origin has for one host now is no word about what others get.
-      if (
-        task.anchor === "" ||
-        (task.state === "active" && !isUnderWayElsewhere(task, peer.hostId))
-      )
-        condemn(state, task, "validator_changed");
+      if (isOtherContent(task, peer)) condemn(state, task, "validator_changed");
       return;
     case "origin_refused":
       if (value.retryAfterMs > 0) restOrigin(state, task, atMs, value.retryAfterMs);
@@ -295,6 +290,11 @@ const AVOIDED_HOW: Partial<Record<FailureReason, "busy" | "failed" | "hung" | "u
 /** Those of the pieces that the child was sent for: of others it can say nothing. */
 function leasedOf(lease: Lease | undefined, pieceIndexes: readonly number[]): readonly number[] {
   return lease === undefined ? [] : pieceIndexes.filter((piece) => hasPiece(lease, piece));
+}
+
+/** An anchor says what the content is: what the origin has for one host now is no word about what others get. */
+function isOtherContent(task: Task, { hostId }: Peer): boolean {
+  return task.anchor === "" || (task.state === "active" && !isUnderWayElsewhere(task, hostId));
 }
 
 /** A word that is not of the list came from a newer host: it blames nobody. */

@@ -1,0 +1,191 @@
+import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+// @boundaries-ignore tests share builders that no service ships
+import { bytesOf, seededContent } from "../../../../test/support/content.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
+// @boundaries-ignore tests share builders that no service ships
+import { waitFor } from "../../../../test/support/wait-for.ts";
+import { TaskDrops } from "./task-drops.ts";
+
+const MIB = 2 ** 20;
+const HOST = "http://origin.test";
+const PAGE = Buffer.from("<html>please log in</html>".repeat(200));
+const ALICE = [["Authorization", "Basic YWxpY2U6YQ=="]] as const;
+const BOB = [["Authorization", "Basic Ym9iOmI="]] as const;
+
+let world: PeerWorld;
+let content: Buffer;
+let path: string;
+let url: string;
+beforeEach(async () => {
+  world = new PeerWorld();
+  content = await bytesOf(seededContent("apart", 3 * MIB + 77));
+  path = anchoredPath(content);
+  url = `${HOST}${path}`;
+  world.origin.add(path, content);
+});
+afterEach(async () => world.close());
+
+const drop = (reason: string): void => {
+  const [task] = world.store.list();
+  const value = { taskId: task?.description.taskId ?? "", reason };
+  world.controlPlane.assign({ $case: "dropTask", value });
+};
+const verified = () => world.controlPlane.all("taskVerified");
+
+/** Each request is answered with a lease for the page that somebody else got first. */
+function grantThePage(): void {
+  world.onRequest(({ taskId, requestId }) =>
+    world.grant({
+      leaseId: "0-1-7",
+      taskId,
+      requestId,
+      parentHostId: "host-b",
+      parentAddress: "host-b",
+      pieces: [{ start: 0, count: 1 }],
+      lengthBytes: PAGE.length,
+      pieceLengthBytes: MIB,
+    }),
+  );
+}
+
+/** A client that has the first piece of what it asked for; the rest waits until `go`. */
+async function clientInTheMiddle(how: { readonly breaksAfterBytes?: number } = {}) {
+  const gate = Promise.withResolvers<void>();
+  const opened = { atBytes: MIB + 1000, opened: gate.promise };
+  world.origin.add(path, content, { ...how, gate: opened });
+  world.onRequest((request) => world.grantOrigin(request));
+  const client = world.client(url);
+  await expect.poll(() => client.received()).toBeGreaterThan(MIB / 2);
+  return { client, go: gate.resolve };
+}
+
+describe("a host whose cluster knows other content by the same name", () => {
+  test("goes on from its origin, says what it has, and lets the others be", async () => {
+    grantThePage();
+    const { bytes, error } = await world.get(url);
+
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+    const reasons = world.controlPlane.all("piecesFailed").map(({ reason }) => reason);
+    expect(new Set(reasons)).toEqual(new Set(["cancelled"]));
+    const lengths = world.controlPlane.all("taskDescribed").map(({ lengthBytes }) => lengthBytes);
+    expect(lengths[0]).toBe(content.length);
+    expect(world.controlPlane.all("requestEnded").length).toBeGreaterThan(0);
+    await waitFor("the check", () => [...world.store.list()][0]?.isVerified === true);
+  });
+
+  test("offers its copy again when the digest of the whole has shown that it is right", async () => {
+    grantThePage();
+    await world.get(url);
+
+    await waitFor("the word", () => verified().length === 1);
+    const told = world.controlPlane.all("piecesAvailable").at(-1);
+    expect(told?.digests).toHaveLength(4);
+    expect(world.controlPlane.all("taskDescribed").at(-1)?.lengthBytes).toBe(content.length);
+  });
+
+  test.each(["poisoned", "digest_conflict", "validator_changed"])(
+    "breaks nobody off when the others' content is dropped as %s",
+    async (reason) => {
+      const { client, go } = await clientInTheMiddle();
+      drop(CONTENT_DIFFERS);
+      drop(reason);
+      go();
+
+      const { bytes, error } = await client.done;
+      expect(error).toBeUndefined();
+      expect(bytes.equals(content)).toBe(true);
+      expect(world.origin.sentBytes).toBeLessThan(2 * content.length);
+    },
+  );
+
+  test("asks nobody for what joins such a download", async () => {
+    const { client, go } = await clientInTheMiddle();
+    drop(CONTENT_DIFFERS);
+    const before = world.controlPlane.all("taskRequested").length;
+    const joined = world.client(url, ALICE);
+    await waitFor("the origin is asked", () => world.origin.requests.length >= 2);
+    go();
+
+    expect((await joined.done).bytes.equals(content)).toBe(true);
+    expect((await client.done).bytes.equals(content)).toBe(true);
+    expect(world.controlPlane.all("taskRequested")).toHaveLength(before);
+  });
+
+  test("does not take its scheduler for silent because of it", async () => {
+    grantThePage();
+    await world.get(url);
+
+    expect(world.link.isResponsive).toBe(true);
+  });
+});
+
+test("a page that a stranger is sent is broken off at its end, kept by nobody, and told to nobody as a fault of the content", async () => {
+  world.origin.add(path, PAGE, { hasRanges: false });
+  world.onRequest(({ taskId, requestId }) =>
+    world.grant({
+      leaseId: "0-1-8",
+      taskId,
+      requestId,
+      parentHostId: "host-b",
+      parentAddress: "host-b",
+      pieces: [{ start: 0, count: 4 }],
+      lengthBytes: content.length,
+      pieceLengthBytes: MIB,
+    }),
+  );
+  const { bytes, error } = await world.get(url);
+
+  expect(error).toHaveProperty("code", "anchor_mismatch");
+  expect(bytes.length).toBeLessThan(PAGE.length);
+  await waitFor("it is gone", () => [...world.store.list()].length === 0);
+  expect(world.controlPlane.all("taskPoisoned")).toEqual([]);
+});
+
+test("an origin that has a page for one client now breaks nobody off while another client can still read", async () => {
+  const { client, go } = await clientInTheMiddle({ breaksAfterBytes: MIB + 2000 });
+  const other = world.client(url, BOB);
+  await waitFor("the origin is asked", () => world.origin.requests.length >= 2);
+  // From now on the first client's credentials bring something else.
+  world.origin.beforeAnswer = (request) => {
+    const isBob = request.headers.some(([, value]) => value === BOB[0][1]);
+    world.origin.add(path, isBob ? content : PAGE, { hasRanges: isBob });
+  };
+  go();
+
+  expect((await other.done).bytes.equals(content)).toBe(true);
+  expect((await client.done).bytes.equals(content)).toBe(true);
+});
+
+test("what ends late gives up its own copy, not what was made of the task since", async () => {
+  const description = {
+    taskId: `07${"ab".repeat(31)}` as never,
+    url,
+    sharingDomain: "origin.test",
+    anchor: undefined,
+    lengthBytes: PAGE.length,
+    pieceLengthBytes: MIB,
+    etag: "",
+    lastModified: "",
+    contentType: "",
+    createdAtMs: 1,
+  };
+  const { store, link, log, poisoned } = world;
+  const drops = new TaskDrops({
+    store,
+    services: { link, log, poisoned },
+    apart: new WeakSet(),
+    recentDigests: { forget: () => {} } as never,
+  });
+  const old = await store.create(description, "make");
+  await store.remove(description.taskId);
+  const made = await store.create(description, "make");
+  if (typeof old === "string" || typeof made === "string") throw new Error("no room");
+
+  drops.forget(old);
+  expect(store.get(description.taskId)).toBe(made);
+  drops.forget(made);
+  await waitFor("it is gone", () => store.get(description.taskId) === undefined);
+});

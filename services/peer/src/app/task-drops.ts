@@ -1,0 +1,82 @@
+import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
+import type { DropTask } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import { parseTaskId, type TaskId } from "@lacewing/contracts/ids.ts";
+import { messageOf } from "@lacewing/runtime/errors.ts";
+import { DownloadFailure } from "./download-errors.ts";
+import type { SharedServices } from "./download-services.ts";
+import type { PieceStore, StoredTask } from "./ports.ts";
+import type { RecentDigests } from "./recent-digests.ts";
+import type { TaskDownload } from "./task-download.ts";
+import type { UnhurriedLeases } from "./unhurried-leases.ts";
+
+/** What the cluster gives up of this host's content, and what the host gives up by itself. */
+export class TaskDrops {
+  readonly #store: PieceStore;
+  readonly #services: Pick<SharedServices, "link" | "log" | "poisoned">;
+  readonly #apart: WeakSet<StoredTask>;
+  readonly #recentDigests: RecentDigests;
+
+  constructor(options: {
+    readonly store: PieceStore;
+    readonly services: Pick<SharedServices, "link" | "log" | "poisoned">;
+    readonly apart: WeakSet<StoredTask>;
+    readonly recentDigests: RecentDigests;
+  }) {
+    this.#store = options.store;
+    this.#services = options.services;
+    this.#apart = options.apart;
+    this.#recentDigests = options.recentDigests;
+  }
+
+  /** Obeys the scheduler, but for what its word cannot be about. */
+  drop(
+    { taskId: text, reason }: DropTask,
+    under: {
+      readonly downloads: ReadonlyMap<TaskId, TaskDownload>;
+      readonly unhurried: UnhurriedLeases;
+    },
+  ): void {
+    const taskId = parseTaskId(text);
+    if (taskId === undefined) return;
+    const { log, link, poisoned } = this.#services;
+    const stored = this.#store.get(taskId);
+    const download = under.downloads.get(taskId);
+    if (stored?.isVerified === true && stored.description.anchor !== undefined) {
+      // Its digest was checked here: what others were sent under its name says nothing about it.
+      log.warn("verified copy kept", { task: taskId, reason });
+      link.withdraw(taskId);
+      return;
+    }
+    if (reason === CONTENT_DIFFERS) {
+      if (stored !== undefined) this.#part(stored, download);
+      return;
+    }
+    // The scheduler speaks of what others had by this name.
+    if (stored !== undefined && this.#apart.has(stored)) return;
+    if (reason === "poisoned") poisoned.note(taskId);
+    log.warn("task dropped", { task: taskId, reason });
+    under.unhurried.drop(taskId);
+    download?.fail(new DownloadFailure(`the task was dropped: ${reason}`));
+    if (stored !== undefined) this.forget(stored);
+  }
+
+  /** Gives the copy up, unless another has taken its place. */
+  forget(stored: StoredTask): void {
+    const { taskId } = stored.description;
+    if (this.#store.get(taskId) !== stored) return;
+    this.#recentDigests.forget(taskId);
+    this.#store.remove(taskId).catch((error: unknown) => {
+      const text = messageOf(error);
+      this.#services.log.error("task could not be removed", { task: taskId, error: text });
+    });
+  }
+
+  /** What is here stays for this host's own clients: the digest of the whole will tell who is right. */
+  #part(stored: StoredTask, download: TaskDownload | undefined): void {
+    if (download?.stored === stored) download.standApart();
+    else {
+      this.#apart.add(stored);
+      this.#services.link.withdraw(stored.description.taskId);
+    }
+  }
+}
