@@ -1,4 +1,5 @@
 import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
+import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -48,6 +49,10 @@ function grantThePage(): void {
       pieceLengthBytes: MIB,
     }),
   );
+}
+
+function pendingFor({ taskId, requestId }: TaskRequested) {
+  return { taskId, requestId, nextByMs: 500, reason: "no free copy yet" };
 }
 
 /** A client that has the first piece of what it asked for; the rest waits until `go`. */
@@ -146,6 +151,12 @@ test("a page that a stranger is sent is broken off at its end, kept by nobody, a
 
 test("an origin that has a page for one client now breaks nobody off while another client can still read", async () => {
   const { client, go } = await clientInTheMiddle({ breaksAfterBytes: MIB + 2000 });
+  const reasons = () => world.controlPlane.all("piecesFailed").map(({ reason }) => reason);
+  // The other client's turn comes when the first one's credentials have failed.
+  world.onRequest((request) => {
+    if (reasons().includes("origin_changed")) world.grantOrigin(request);
+    else world.controlPlane.assign({ $case: "pending", value: pendingFor(request) });
+  });
   const other = world.client(url, BOB);
   await waitFor("the origin is asked", () => world.origin.requests.length >= 2);
   // From now on the first client's credentials bring something else.
@@ -155,8 +166,13 @@ test("an origin that has a page for one client now breaks nobody off while anoth
   };
   go();
 
+  await waitFor("the break", () => reasons().includes("short"));
+  const [first] = world.controlPlane.all("taskRequested");
+  if (first === undefined) throw new Error("nothing was asked");
+  world.grantOrigin(first);
   expect((await other.done).bytes.equals(content)).toBe(true);
   expect((await client.done).bytes.equals(content)).toBe(true);
+  expect(reasons()).toContain("origin_changed");
 });
 
 test("what ends late gives up its own copy, not what was made of the task since", async () => {
