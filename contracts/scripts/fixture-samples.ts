@@ -210,7 +210,10 @@ const decisionSamples: Samples<KindOf<Decision>> = {
     $case: "hostDeclaredLost",
     value: { hostId: "parent-1", lastHeardAtMs: SENT_AT_MS },
   },
-  taskRetired: { $case: "taskRetired", value: { taskId: TASK_ID, reason: "poisoned" } },
+  taskRetired: {
+    $case: "taskRetired",
+    value: { taskId: TASK_ID, reason: "poisoned" },
+  },
 };
 
 const assignmentSamples: Samples<KindOf<Assignment>> = {
@@ -247,7 +250,13 @@ const assignmentSamples: Samples<KindOf<Assignment>> = {
   },
   pending: {
     $case: "pending",
-    value: { taskId: TASK_ID, requestId: "request-1", nextByMs: 5000, reason: "no free holder" },
+    value: {
+      taskId: TASK_ID,
+      requestId: "request-1",
+      nextByMs: 5000,
+      reason: "no free holder",
+      lengthBytes: 0,
+    },
   },
   leaseEnd: {
     $case: "leaseEnd",
@@ -255,7 +264,7 @@ const assignmentSamples: Samples<KindOf<Assignment>> = {
   },
   receipts: { $case: "receipts", value: { downloadIds: ["request-1", "request-2"] } },
   recheck: { $case: "recheck", value: { taskId: TASK_ID, pieceIndexes: [3, 4] } },
-  dropTask: { $case: "dropTask", value: { taskId: TASK_ID, reason: "poisoned" } },
+  dropTask: { $case: "dropTask", value: { taskId: TASK_ID, reason: "poisoned", lengthBytes: 0 } },
   announceFull: { $case: "announceFull", value: { reason: "gap in the events" } },
   pieceDigests: {
     $case: "pieceDigests",

@@ -115,7 +115,7 @@ function decide(storm: Storm): void {
   const { taskId, requestId } = pick(random, waiting);
   const choice = random();
   if (choice < 0.15) {
-    const value = { taskId, requestId, nextByMs: 2000, reason: "storm" };
+    const value = { taskId, requestId, nextByMs: 2000, reason: "storm", lengthBytes: 0 };
     world.controlPlane.assign({ $case: "pending", value });
   } else if (choice < 0.3) {
     const [leaseId] = world.registry.liveLeaseIds();

@@ -144,7 +144,10 @@ test("what was said of a content that is dropped is not believed of the next one
   await waitFor("all requests", () => world.pieceClient.reads.length === 4, { intervalMs: 2 });
   const { taskId } = world.waiting;
   world.sayDigests(taskId, Buffer.alloc(content.length), [3]);
-  world.controlPlane.assign({ $case: "dropTask", value: { taskId, reason: "retired" } });
+  world.controlPlane.assign({
+    $case: "dropTask",
+    value: { taskId, reason: "retired", lengthBytes: 0 },
+  });
   expect(String((await client.done).error)).toMatch(/dropped/);
   const next = world.client(url);
   await waitFor("all again", () => world.pieceClient.reads.length === 8, { intervalMs: 2 });

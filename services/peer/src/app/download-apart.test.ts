@@ -1,5 +1,7 @@
 import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import { parseTaskId } from "@lacewing/contracts/ids.ts";
+import { systemClock } from "@lacewing/runtime/clock.ts";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 // @boundaries-ignore tests share builders that no service ships
 import { bytesOf, seededContent } from "../../../../test/support/content.ts";
@@ -7,6 +9,7 @@ import { bytesOf, seededContent } from "../../../../test/support/content.ts";
 import { anchoredPath, PeerWorld } from "../../../../test/support/peer-world.ts";
 // @boundaries-ignore tests share builders that no service ships
 import { waitFor } from "../../../../test/support/wait-for.ts";
+import { RecentDigests } from "./recent-digests.ts";
 import { TaskDrops } from "./task-drops.ts";
 
 const MIB = 2 ** 20;
@@ -28,9 +31,9 @@ beforeEach(async () => {
 });
 afterEach(async () => world.close());
 
-const drop = (reason: string): void => {
+const drop = (reason: string, lengthBytes = 0): void => {
   const [task] = world.store.list();
-  const value = { taskId: task?.description.taskId ?? "", reason };
+  const value = { taskId: task?.description.taskId ?? "", reason, lengthBytes };
   world.controlPlane.assign({ $case: "dropTask", value });
 };
 const verified = () => world.controlPlane.all("taskVerified");
@@ -51,8 +54,8 @@ function grantThePage(): void {
   );
 }
 
-function pendingFor({ taskId, requestId }: TaskRequested) {
-  return { taskId, requestId, nextByMs: 500, reason: "no free copy yet" };
+function pendingFor({ taskId, requestId }: TaskRequested, lengthBytes = content.length) {
+  return { taskId, requestId, nextByMs: 500, reason: "no free copy yet", lengthBytes };
 }
 
 /** A client that has the first piece of what it asked for; the rest waits until `go`. */
@@ -103,6 +106,37 @@ describe("a host whose cluster knows other content by the same name", () => {
       expect(error).toBeUndefined();
       expect(bytes.equals(content)).toBe(true);
       expect(world.origin.sentBytes).toBeLessThan(2 * content.length);
+    },
+  );
+
+  test("does not wait for what others are getting when that is of another length", async () => {
+    world.onRequest((request) => {
+      const value = { ...pendingFor(request, PAGE.length), nextByMs: 60_000 };
+      world.controlPlane.assign({ $case: "pending", value });
+    });
+    const { bytes, error } = await world.get(url);
+
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+    expect(world.controlPlane.all("taskDescribed")[0]?.lengthBytes).toBe(content.length);
+  });
+
+  test.each(["poisoned", "validator_changed"])(
+    "asks anew when what is dropped as %s is of another length than what it is about to get",
+    async (reason) => {
+      world.onRequest((request) =>
+        world.controlPlane.assign({ $case: "pending", value: pendingFor(request, 0) }),
+      );
+      const client = world.client(url);
+      await waitFor("the copy is made", () => [...world.store.list()].length === 1);
+      const before = world.controlPlane.all("taskRequested").length;
+      world.onRequest((request) => world.grantOrigin(request));
+      drop(reason, PAGE.length);
+
+      const { bytes, error } = await client.done;
+      expect(error).toBeUndefined();
+      expect(bytes.equals(content)).toBe(true);
+      expect(world.controlPlane.all("taskRequested").length).toBeGreaterThan(before);
     },
   );
 
@@ -176,8 +210,10 @@ test("an origin that has a page for one client now breaks nobody off while anoth
 });
 
 test("what ends late gives up its own copy, not what was made of the task since", async () => {
+  const taskId = parseTaskId(`07${"ab".repeat(31)}`);
+  if (taskId === undefined) throw new Error("no task id");
   const description = {
-    taskId: `07${"ab".repeat(31)}` as never,
+    taskId,
     url,
     sharingDomain: "origin.test",
     anchor: undefined,
@@ -189,19 +225,16 @@ test("what ends late gives up its own copy, not what was made of the task since"
     createdAtMs: 1,
   };
   const { store, link, log, poisoned } = world;
-  const drops = new TaskDrops({
-    store,
-    services: { link, log, poisoned },
-    apart: new WeakSet(),
-    recentDigests: { forget: () => {} } as never,
-  });
+  const services = { link, log, poisoned, clock: systemClock };
+  const recentDigests = new RecentDigests(store, services);
+  const drops = new TaskDrops({ store, services, apart: new WeakSet(), recentDigests });
   const old = await store.create(description, "make");
-  await store.remove(description.taskId);
+  await store.remove(taskId);
   const made = await store.create(description, "make");
   if (typeof old === "string" || typeof made === "string") throw new Error("no room");
 
   drops.forget(old);
-  expect(store.get(description.taskId)).toBe(made);
+  expect(store.get(taskId)).toBe(made);
   drops.forget(made);
-  await waitFor("it is gone", () => store.get(description.taskId) === undefined);
+  await waitFor("it is gone", () => store.get(taskId) === undefined);
 });

@@ -219,7 +219,7 @@ describe("anchored content", () => {
       // One message says both.
       const [taskId, first = "", second = ""] = [request.taskId, ...requests];
       world.grantOrigin({ ...request, requestId: first });
-      const value = { taskId, requestId: second, reason: "wait", nextByMs: 1000 };
+      const value = { taskId, requestId: second, reason: "wait", nextByMs: 1000, lengthBytes: 0 };
       world.controlPlane.assign({ $case: "pending", value });
     });
     const clients = [world.get(`${HOST}${path}`), world.get(`${HOST}${path}`)];

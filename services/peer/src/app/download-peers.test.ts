@@ -290,7 +290,7 @@ test("a task that is dropped breaks off the clients that wait for it", async () 
   const [task] = world.store.list();
   world.controlPlane.assign({
     $case: "dropTask",
-    value: { taskId: task?.description.taskId ?? "", reason: "poisoned" },
+    value: { taskId: task?.description.taskId ?? "", reason: "poisoned", lengthBytes: 0 },
   });
   expect(String((await client.done).error)).toMatch(/dropped: poisoned/);
   expect([...world.store.list()]).toEqual([]);
@@ -300,7 +300,7 @@ test("a task that is dropped breaks off the clients that wait for it", async () 
 describe("a copy that this host has checked against its anchor", () => {
   const drop = (reason: string) => {
     const [task] = world.store.list();
-    const value = { taskId: task?.description.taskId ?? "", reason };
+    const value = { taskId: task?.description.taskId ?? "", reason, lengthBytes: 0 };
     world.controlPlane.assign({ $case: "dropTask", value });
   };
   const announced = () => world.controlPlane.all("hostAnnounced").at(-1)?.inventoryDigest;

@@ -42,7 +42,7 @@ describe("an origin that asks to be left alone", () => {
   test("another client: this one's own good answer is told to the scheduler, and it need not wait", async () => {
     const isDescribed = (): boolean => world.controlPlane.all("taskDescribed").length > 0;
     world.onRequest(({ taskId, requestId }) => {
-      const value = { taskId, requestId, nextByMs: 2_000, reason: ORIGIN_RESTS };
+      const value = { taskId, requestId, nextByMs: 2_000, reason: ORIGIN_RESTS, lengthBytes: 0 };
       world.controlPlane.assign({ $case: "pending", value });
     });
     const client = world.client(url);

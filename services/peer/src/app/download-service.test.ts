@@ -184,7 +184,7 @@ describe("content that is not held", () => {
     const nothing = new Uint8Array(0);
     world.origin.add(anchoredPath(nothing), nothing);
     world.onRequest(({ taskId, requestId }) => {
-      const value = { taskId, requestId, nextByMs: 1000, reason: "test" };
+      const value = { taskId, requestId, nextByMs: 1000, reason: "test", lengthBytes: 0 };
       world.controlPlane.assign({ $case: "pending", value });
     });
     const { answer, bytes } = await world.get(`${HOST}${anchoredPath(nothing)}`);

@@ -101,7 +101,7 @@ describe("without a word from the scheduler", () => {
     world.origin.add(anchoredPath(content), content).isDown = true;
     world.pieceClient.parents.set("host-b", content);
     world.onRequest(({ taskId, requestId }) => {
-      const value = { taskId, requestId, reason: "busy", nextByMs: 1_000 };
+      const value = { taskId, requestId, reason: "busy", nextByMs: 1_000, lengthBytes: 0 };
       world.controlPlane.assign({ $case: "pending", value });
     });
     const client = world.client(url, [], { access: "public" });

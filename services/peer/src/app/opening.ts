@@ -27,6 +27,8 @@ export interface Opening {
   first: FirstAnswer | undefined;
   /** It was asked for ahead of its client. */
   readonly expected: ExpectedClient | undefined;
+  /** Of the content that others have or fetch, as far as the scheduler has said so; 0 before. */
+  lengthBytes: number;
   /** Its place in a download that does not wait for it. */
   place: HeldPlace | undefined;
   /** The place of what the newest lease fetches ahead of the client, once there is one; resolves with `undefined` when there is none. */
@@ -35,7 +37,14 @@ export interface Opening {
 
 export function newOpening(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
   const answered = Promise.withResolvers<FirstAnswer>();
-  return { ...asked, answered, first: undefined, place: undefined, making: undefined };
+  return {
+    ...asked,
+    answered,
+    first: undefined,
+    lengthBytes: 0,
+    place: undefined,
+    making: undefined,
+  };
 }
 
 /** Only the first word counts. */

@@ -1,4 +1,7 @@
-import type { Lease } from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
+import type {
+  Lease,
+  Pending,
+} from "@lacewing/contracts/gen/lacewing/assignments/v1/assignments.ts";
 import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { indexesOf, pieceCountOf } from "@lacewing/contracts/pieces.ts";
 import { InvariantViolation } from "@lacewing/runtime/errors.ts";
@@ -18,6 +21,7 @@ import { Heirs } from "./heirs.ts";
 import { LeaseReports } from "./lease-reports.ts";
 import { KnownParents } from "./known-parents.ts";
 import { OriginPatience } from "./origin-patience.ts";
+import { OwnWay } from "./own-way.ts";
 import type { StoredTask } from "./ports.ts";
 import { Progress } from "./progress.ts";
 import type { ReadableTask, TaskReader, Traffic } from "./task-reader.ts";
@@ -43,6 +47,7 @@ export class TaskDownload implements ReadableTask {
   readonly #reports: LeaseReports;
   readonly #check: ContentCheck;
   readonly #heirs: Heirs;
+  readonly #ownWay: OwnWay;
   #failure: Error | undefined;
   #unleasedFetches = 0;
   #isDescribed = false;
@@ -104,9 +109,10 @@ export class TaskDownload implements ReadableTask {
       goOnAlone: () => this.#goOnAlone(),
       lookAgain: () => this.#progress.notify(),
       tellBlocked: (piece) => {
-        if (!this.isApart) services.link.readerBlocked(stored.description.taskId, piece);
+        if (!this.#isApart) services.link.readerBlocked(stored.description.taskId, piece);
       },
     });
+    this.#ownWay = new OwnWay(stored, services, this.#requests, this.#watch);
   }
 
   get failure(): Error | undefined {
@@ -131,7 +137,7 @@ export class TaskDownload implements ReadableTask {
    * @param hasRanges whether the origin answers ranges of it, so that other hosts may read a part
    */
   describe(traceparent: string, hasRanges: boolean, asked?: TaskRequested): void {
-    if (this.isApart) return;
+    if (this.#isApart) return;
     this.#isDescribed = true;
     this.#services.link.describe(this.stored, traceparent, hasRanges, asked);
   }
@@ -140,7 +146,7 @@ export class TaskDownload implements ReadableTask {
   attach(request: AttachedRequest, isSilent: boolean): void {
     this.#requests.add(request);
     this.#board.keepGoing();
-    if (this.isApart) this.standApart();
+    if (this.#isApart) this.standApart();
     else if (isSilent) this.#watch.expectNothing();
     else this.#watch.joined();
     this.#checkWhenComplete();
@@ -154,7 +160,7 @@ export class TaskDownload implements ReadableTask {
     if (this.#heirs.takeOver(reader, isComplete)) return this.#watch.joined();
     const request = this.#requests.remove(reader);
     if (request === undefined) return;
-    this.#endAsking(request);
+    this.#ownWay.endAsking(request);
     if (this.#requests.size === 0 && !this.#board.isIdle) {
       if (isComplete) this.#board.windDown(NOBODY_WAITS, isForClients);
       else this.#board.abort(NOBODY_WAITS, isForClients);
@@ -163,10 +169,23 @@ export class TaskDownload implements ReadableTask {
   }
 
   /** The scheduler has nothing to give yet and promised its next word within `ms`. */
-  promised(ms: number): void {
-    if (this.isApart) return;
+  promised({ nextByMs, lengthBytes }: Pick<Pending, "nextByMs" | "lengthBytes">): void {
+    this.hearLength(lengthBytes);
+    if (this.#isApart) return;
     this.#requests.dropOpenAnswers();
-    this.#watch.promised(ms);
+    this.#watch.promised(nextByMs);
+  }
+
+  /** The content of others is so long, 0: nobody knows. Another length makes it another content. */
+  hearLength(lengthBytes: number): void {
+    if (this.#ownWay.isOther(lengthBytes)) this.standApart();
+  }
+
+  /** What the scheduler dropped by this name was something else: it knows nothing of what is wanted here any more. */
+  askAnew(): void {
+    this.#isDescribed = false;
+    this.#askAgain();
+    this.#watch.expectSoon();
   }
 
   /** The scheduler said what pieces must have. */
@@ -205,10 +224,6 @@ export class TaskDownload implements ReadableTask {
     this.#start({ leaseId, source, pieces, lease, traceparent });
   }
 
-  /**
-   * Scheduler and host know different contents by the same name, because an origin lied or changed. Ours is what the origin
-   * said just now to this client: it is read from there. With an anchor nobody has to make up his mind, the digest will tell.
-   */
   #refuse(lease: Lease, misfit: string): void {
     const isAnchored = this.stored.description.anchor !== undefined;
     if (isAnchored) this.#services.link.describe(this.stored, lease.traceparent, false);
@@ -216,26 +231,13 @@ export class TaskDownload implements ReadableTask {
     this.standApart();
   }
 
-  /** Whether others have another content by this name. */
-  get isApart(): boolean {
-    return this.#services.apart.has(this.stored);
-  }
-
   /** Goes on from the origin, by itself: what others have, or want, by this name is something else. */
   standApart(): void {
-    const { apart, link, log } = this.#services;
-    const { taskId: task, lengthBytes } = this.stored.description;
-    if (!this.isApart) log.warn("others have another content by this name", { task, lengthBytes });
-    apart.add(this.stored);
-    link.withdraw(task);
-    for (const request of this.#requests) this.#endAsking(request);
-    this.#watch.expectNothing();
+    this.#ownWay.take();
   }
 
-  #endAsking(request: AttachedRequest): void {
-    if (!request.isAsked) return;
-    request.isAsked = false;
-    this.#services.link.endRequest(this.stored.description.taskId, request.access.requestId);
+  get #isApart(): boolean {
+    return this.#services.apart.has(this.stored);
   }
 
   /** A read of the origin that brings pieces more slowly than leases live goes on: its pace is watched here. */
@@ -340,7 +342,7 @@ export class TaskDownload implements ReadableTask {
   }
 
   #askAgain(): void {
-    if (this.isApart) return this.#watch.expectNothing();
+    if (this.#isApart) return this.#watch.expectNothing();
     for (const request of this.#requests) {
       request.isAsked = true;
       const { asked, traceparent } = request;
@@ -350,7 +352,7 @@ export class TaskDownload implements ReadableTask {
 
   /** The scheduler is silent: hosts that served the task before come first, then the origin, in the readers' order. */
   #goOnAlone(): void {
-    if (!this.isApart) this.#services.link.concludeSilence();
+    if (!this.#isApart) this.#services.link.concludeSilence();
     const request = this.#admittedRequest();
     const pieces = this.#unclaimedPieces();
     if (request === undefined || pieces.length === 0) return;

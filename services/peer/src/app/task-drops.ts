@@ -30,7 +30,7 @@ export class TaskDrops {
 
   /** Obeys the scheduler, but for what its word cannot be about. */
   drop(
-    { taskId: text, reason }: DropTask,
+    { taskId: text, reason, lengthBytes }: DropTask,
     under: {
       readonly downloads: ReadonlyMap<TaskId, TaskDownload>;
       readonly unhurried: UnhurriedLeases;
@@ -53,6 +53,11 @@ export class TaskDrops {
     }
     // The scheduler speaks of what others had by this name.
     if (stored !== undefined && this.#apart.has(stored)) return;
+    if (stored?.description.anchor !== undefined && isOther(stored, lengthBytes)) {
+      log.warn("dropped content was another", { task: taskId, reason, lengthBytes });
+      download?.askAnew();
+      return;
+    }
     if (reason === "poisoned") poisoned.note(taskId);
     log.warn("task dropped", { task: taskId, reason });
     under.unhurried.drop(taskId);
@@ -79,4 +84,8 @@ export class TaskDrops {
       this.#services.link.withdraw(stored.description.taskId);
     }
   }
+}
+
+function isOther({ layout }: StoredTask, lengthBytes: number): boolean {
+  return lengthBytes > 0 && lengthBytes !== layout.lengthBytes;
 }

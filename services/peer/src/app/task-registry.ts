@@ -201,6 +201,7 @@ export class TaskRegistry implements AssignmentTarget {
     if (opening !== undefined) request.isAsked = true;
     download.attach(request, isSilent);
     opening?.place?.handOver(request);
+    download.hearLength(opening?.lengthBytes ?? 0);
     for (const lease of this.#parked.take(stored.description.taskId)) {
       download.accept(lease);
       this.#services.delegate?.(lease, stored, request);
@@ -255,9 +256,11 @@ export class TaskRegistry implements AssignmentTarget {
 
   pending(pending: Pending): void {
     const answer = pending.reason === ORIGIN_RESTS ? "origin_rests" : "from_others";
-    answerTo(this.#openings.get(pending.requestId), answer);
+    const opening = this.#openings.get(pending.requestId);
+    if (opening !== undefined) opening.lengthBytes = pending.lengthBytes;
+    answerTo(opening, answer);
     const taskId = parseTaskId(pending.taskId);
-    if (taskId !== undefined) this.#downloads.get(taskId)?.promised(pending.nextByMs);
+    if (taskId !== undefined) this.#downloads.get(taskId)?.promised(pending);
   }
 
   leaseEnd(end: LeaseEnd): void {

@@ -103,8 +103,8 @@ export class Dispatcher {
         // It may have ended while its decision was on its way to the log.
         return answer.lease.outcome === "live" ? this.#lease(answer.lease) : undefined;
       case "pending": {
-        const { taskId, requestId, nextByMs, reason } = answer;
-        return { kind: { $case: "pending", value: { taskId, requestId, nextByMs, reason } } };
+        const { kind: _kind, hostId: _hostId, ...value } = answer;
+        return { kind: { $case: "pending", value } };
       }
       case "lease_end": {
         const { leaseId, taskId, reason } = answer;
@@ -117,10 +117,10 @@ export class Dispatcher {
             value: { taskId: answer.taskId, pieceIndexes: [...answer.pieceIndexes] },
           },
         };
-      case "drop_task":
-        return {
-          kind: { $case: "dropTask", value: { taskId: answer.taskId, reason: answer.reason } },
-        };
+      case "drop_task": {
+        const { taskId, reason, lengthBytes } = answer;
+        return { kind: { $case: "dropTask", value: { taskId, reason, lengthBytes } } };
+      }
       case "digests":
         return this.#digests(answer.taskId, answer.pieceIndexes);
       case "announce_full":

@@ -10,6 +10,8 @@ export type Answer =
       readonly requestId: string;
       readonly nextByMs: number;
       readonly reason: string;
+      /** Of the content, 0 before it is described. */
+      readonly lengthBytes: number;
     }
   | {
       readonly kind: "lease_end";
@@ -29,6 +31,8 @@ export type Answer =
       readonly hostId: string;
       readonly taskId: string;
       readonly reason: string;
+      /** Of the content that is given up, 0 when it was not described. */
+      readonly lengthBytes: number;
     }
   | {
       readonly kind: "digests";

@@ -1,5 +1,5 @@
 import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
-import { resetPeer, tell } from "./ledger.ts";
+import { resetPeer, tellToDrop } from "./ledger.ts";
 import type { Host, Peer, State, Task } from "./state.ts";
 import { syncPeer } from "./swarm/sync.ts";
 
@@ -37,6 +37,5 @@ export function comeBack(task: Task, host: Host): void {
 
 /** The host may not have heard it, or have been started since. */
 export function sendAway(state: State, task: Task, { hostId }: Peer): void {
-  const { taskId } = task;
-  tell(state, task.slice, { kind: "drop_task", hostId, taskId, reason: CONTENT_DIFFERS });
+  tellToDrop(state, task, hostId, CONTENT_DIFFERS);
 }

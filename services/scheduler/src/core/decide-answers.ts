@@ -123,5 +123,6 @@ function pending(hostId: string, task: Task, request: Request, reason: string): 
     requestId: request.requestId,
     nextByMs: PENDING_NEXT_BY_MS,
     reason,
+    lengthBytes: task.layout?.lengthBytes ?? 0,
   };
 }

@@ -10,7 +10,7 @@ import {
   endLease,
   endRequest,
   resetPeer,
-  tell,
+  tellToDrop,
   touchHost,
   touchTask,
   updateNeed,
@@ -102,12 +102,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
       resetPeer(state, task, peer, peer.incarnation + 1);
       peer.isVoided = true;
     }
-    tell(state, context.slice, {
-      kind: "drop_task",
-      hostId: peer.hostId,
-      taskId: task.taskId,
-      reason: value.reason,
-    });
+    tellToDrop(state, task, peer.hostId, value.reason);
   }
   task.promised.clear();
   dropSwarm(task);

@@ -24,6 +24,7 @@ import {
   settlePieces,
   taskFor,
   tell,
+  tellToDrop,
   touchPeer,
   touchTask,
   updateNeed,
@@ -113,12 +114,7 @@ function isStale(state: State, task: Task, peer: Peer, value: PiecesAvailable): 
     const reason = task.retiredReason === "" ? "retired" : task.retiredReason;
     // It still has what it was told to drop: the message was lost, or the host was away.
     if (value.bitmap.some((byte) => byte !== 0)) {
-      tell(state, task.slice, {
-        kind: "drop_task",
-        hostId: peer.hostId,
-        taskId: task.taskId,
-        reason,
-      });
+      tellToDrop(state, task, peer.hostId, reason);
       markDirty(state, task);
     }
     return true;

@@ -74,6 +74,13 @@ export function tell(state: State, slice: number, answer: Answer): void {
   else outbox.push(answer);
 }
 
+/** Has the host give up the content as it is described now. */
+export function tellToDrop(state: State, task: Task, hostId: string, reason: string): void {
+  const { taskId, slice, layout } = task;
+  const lengthBytes = layout?.lengthBytes ?? 0;
+  tell(state, slice, { kind: "drop_task", hostId, taskId, reason, lengthBytes });
+}
+
 export function askForFullAnnounce(state: State, hostId: string, reason: string): void {
   const host = state.hosts.get(hostId);
   if (host !== undefined) host.isFullAnnounceDue = true;

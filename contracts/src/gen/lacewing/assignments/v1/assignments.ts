@@ -95,6 +95,8 @@ export interface Pending {
   requestId: string;
   nextByMs: number;
   reason: string;
+  /** Of the content as it is described; 0 before. A host that was given another length by its origin is asking for something else. */
+  lengthBytes: number;
 }
 
 export interface LeaseEnd {
@@ -114,10 +116,15 @@ export interface Recheck {
   pieceIndexes: number[];
 }
 
-/** The task is poisoned or retired: drop every byte of it, break off its clients. A host that has checked all of it against its anchor may keep that for itself. */
+/**
+ * The task is poisoned or retired: drop every byte of it, break off its clients. A host that has checked all of it against its anchor may keep that for itself.
+ * `content_differs`: the task goes on without this host, which has another content by the same name, and keeps that to itself.
+ */
 export interface DropTask {
   taskId: string;
   reason: string;
+  /** Of the content that is meant; 0: whatever there is. */
+  lengthBytes: number;
 }
 
 /** What pieces must have that leases of this host were granted for ahead of their first copy. */
@@ -881,7 +888,7 @@ export const TaskInfo: MessageFns<TaskInfo> = {
 };
 
 function createBasePending(): Pending {
-  return { taskId: "", requestId: "", nextByMs: 0, reason: "" };
+  return { taskId: "", requestId: "", nextByMs: 0, reason: "", lengthBytes: 0 };
 }
 
 export const Pending: MessageFns<Pending> = {
@@ -897,6 +904,9 @@ export const Pending: MessageFns<Pending> = {
     }
     if (message.reason !== "") {
       writer.uint32(34).string(message.reason);
+    }
+    if (message.lengthBytes !== 0) {
+      writer.uint32(40).uint64(message.lengthBytes);
     }
     return writer;
   },
@@ -946,6 +956,14 @@ export const Pending: MessageFns<Pending> = {
             message.reason = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.lengthBytes = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -967,6 +985,7 @@ export const Pending: MessageFns<Pending> = {
     message.requestId = object.requestId ?? "";
     message.nextByMs = object.nextByMs ?? 0;
     message.reason = object.reason ?? "";
+    message.lengthBytes = object.lengthBytes ?? 0;
     return message;
   },
 };
@@ -1187,7 +1206,7 @@ export const Recheck: MessageFns<Recheck> = {
 };
 
 function createBaseDropTask(): DropTask {
-  return { taskId: "", reason: "" };
+  return { taskId: "", reason: "", lengthBytes: 0 };
 }
 
 export const DropTask: MessageFns<DropTask> = {
@@ -1197,6 +1216,9 @@ export const DropTask: MessageFns<DropTask> = {
     }
     if (message.reason !== "") {
       writer.uint32(18).string(message.reason);
+    }
+    if (message.lengthBytes !== 0) {
+      writer.uint32(24).uint64(message.lengthBytes);
     }
     return writer;
   },
@@ -1230,6 +1252,14 @@ export const DropTask: MessageFns<DropTask> = {
             message.reason = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lengthBytes = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1249,6 +1279,7 @@ export const DropTask: MessageFns<DropTask> = {
     const message = createBaseDropTask();
     message.taskId = object.taskId ?? "";
     message.reason = object.reason ?? "";
+    message.lengthBytes = object.lengthBytes ?? 0;
     return message;
   },
 };
