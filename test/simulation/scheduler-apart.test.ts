@@ -6,6 +6,7 @@ import {
   bitmapOf,
   digestsOf,
   kindsOf,
+  MIB,
   SchedulerWorld,
   summaryOf,
   TASK,
@@ -56,6 +57,7 @@ test("a host whose origin sent it something else goes on by itself, and nobody e
     hostId: "b",
     taskId: TASK,
     reason: "content_differs",
+    lengthBytes: 4 * MIB,
   });
   expect(taskOf(world)?.state).toBe("active");
   expect(lastGrantOf(world, "c")?.parentHostId).toBe("a");
