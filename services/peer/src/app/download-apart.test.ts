@@ -140,6 +140,22 @@ describe("a host whose cluster knows other content by the same name", () => {
     },
   );
 
+  test("says so when what it has by now is what the others have", async () => {
+    world.onRequest((request) =>
+      world.controlPlane.assign({ $case: "pending", value: pendingFor(request) }),
+    );
+    const client = world.client(url);
+    await waitFor("the copy is made", () => [...world.store.list()].length === 1);
+    world.onRequest((request) => world.grantOrigin(request));
+    drop(CONTENT_DIFFERS, content.length);
+
+    expect((await client.done).bytes.equals(content)).toBe(true);
+    await waitFor("the word", () => verified().length === 1);
+    const lengths = world.controlPlane.all("taskDescribed").map(({ lengthBytes }) => lengthBytes);
+    expect(new Set(lengths)).toEqual(new Set([content.length]));
+    expect(world.controlPlane.all("piecesAvailable").length).toBeGreaterThan(0);
+  });
+
   test("asks nobody for what joins such a download", async () => {
     const { client, go } = await clientInTheMiddle();
     drop(CONTENT_DIFFERS);

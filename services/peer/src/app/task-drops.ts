@@ -41,6 +41,13 @@ export class TaskDrops {
     const { log, link, poisoned } = this.#services;
     const stored = this.#store.get(taskId);
     const download = under.downloads.get(taskId);
+    if (reason === CONTENT_DIFFERS && stored?.layout.lengthBytes === lengthBytes) {
+      // What differed is gone: this is the others' content.
+      this.#apart.delete(stored);
+      link.offerAgain(taskId);
+      download?.askAnew();
+      return;
+    }
     if (stored?.isVerified === true && stored.description.anchor !== undefined) {
       // Its digest was checked here: what others were sent under its name says nothing about it.
       log.warn("verified copy kept", { task: taskId, reason });

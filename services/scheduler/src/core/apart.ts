@@ -1,5 +1,6 @@
 import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
-import { resetPeer, tellToDrop } from "./ledger.ts";
+import type { Answer } from "./answer.ts";
+import { resetPeer, tell } from "./ledger.ts";
 import type { Host, Peer, State, Task } from "./state.ts";
 import { syncPeer } from "./swarm/sync.ts";
 
@@ -24,7 +25,7 @@ export function standApart(state: State, task: Task, peer: Peer): void {
     for (const lease of [...peer.leases, ...peer.host.serving])
       if (lease.task === task) task.leasesToReview.add(lease);
   }
-  sendAway(state, task, peer);
+  tell(state, task.slice, wordApart(task, peer));
 }
 
 /** The host has by the name of the task what the task is. */
@@ -35,7 +36,8 @@ export function comeBack(task: Task, host: Host): void {
   syncPeer(peer);
 }
 
-/** The host may not have heard it, or have been started since. */
-export function sendAway(state: State, task: Task, { hostId }: Peer): void {
-  tellToDrop(state, task, hostId, CONTENT_DIFFERS);
+/** What such a host is told, each time that it asks. */
+export function wordApart({ taskId, layout }: Task, { hostId }: Peer): Answer {
+  const lengthBytes = layout?.lengthBytes ?? 0;
+  return { kind: "drop_task", hostId, taskId, reason: CONTENT_DIFFERS, lengthBytes };
 }

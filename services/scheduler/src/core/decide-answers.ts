@@ -1,6 +1,7 @@
 import { ORIGIN_RESTS } from "@lacewing/contracts/events/reasons.ts";
 import { indexesOf } from "@lacewing/contracts/pieces.ts";
 import type { Answer } from "./answer.ts";
+import { wordApart } from "./apart.ts";
 import { PENDING_MARGIN_MS, PENDING_NEXT_BY_MS, PROMISES_CHECK_MS } from "./limits.ts";
 import type { Lease } from "./lease.ts";
 import type { Peer, Request, Task } from "./state.ts";
@@ -88,7 +89,9 @@ function answerRequest(task: Task, peer: Peer, request: Request, nowMs: number):
   }
   if (!isAsked && nowMs < request.nextAnswerAtMs) return repeated;
   request.nextAnswerAtMs = nowMs + PENDING_NEXT_BY_MS - PENDING_MARGIN_MS;
-  return [...repeated, pending(peer.hostId, task, request, waitReason(task, peer, request, nowMs))];
+  const told = pending(peer.hostId, task, request, waitReason(task, peer, request, nowMs));
+  // It may not have heard it, have been started since, or have the right content by now: then it says so.
+  return peer.isApart ? [...repeated, told, wordApart(task, peer)] : [...repeated, told];
 }
 
 const NO_ANSWERS: readonly Answer[] = [];

@@ -23,7 +23,6 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
-import { sendAway } from "./apart.ts";
 import { originRestOf } from "./origin-rests.ts";
 import { PieceTable } from "./piece-sets.ts";
 import { dropSwarm } from "./swarm/sync.ts";
@@ -147,7 +146,6 @@ function request(
   adoptBySeeds(state, task);
   touchPeer(state, peer);
   touchTask(state, task);
-  if (peer.isApart) sendAway(state, task, peer);
 }
 
 function introduceTask(state: State, task: Task, value: TaskRequested): void {
