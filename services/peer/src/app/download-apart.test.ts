@@ -78,9 +78,9 @@ describe("a host whose cluster knows other content by the same name", () => {
     expect(bytes.equals(content)).toBe(true);
     const reasons = world.controlPlane.all("piecesFailed").map(({ reason }) => reason);
     expect(new Set(reasons)).toEqual(new Set(["cancelled"]));
-    const lengths = world.controlPlane.all("taskDescribed").map(({ lengthBytes }) => lengthBytes);
-    expect(lengths[0]).toBe(content.length);
-    expect(world.controlPlane.all("requestEnded").length).toBeGreaterThan(0);
+    const told = () => world.controlPlane.all("taskDescribed")[0]?.lengthBytes;
+    await expect.poll(told).toBe(content.length);
+    await expect.poll(() => world.controlPlane.all("requestEnded").length).toBeGreaterThan(0);
     await waitFor("the check", () => [...world.store.list()][0]?.isVerified === true);
   });
 
@@ -118,7 +118,8 @@ describe("a host whose cluster knows other content by the same name", () => {
 
     expect(error).toBeUndefined();
     expect(bytes.equals(content)).toBe(true);
-    expect(world.controlPlane.all("taskDescribed")[0]?.lengthBytes).toBe(content.length);
+    const told = () => world.controlPlane.all("taskDescribed")[0]?.lengthBytes;
+    await expect.poll(told).toBe(content.length);
   });
 
   test.each(["poisoned", "validator_changed"])(
