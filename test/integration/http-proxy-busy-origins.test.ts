@@ -19,6 +19,9 @@ let world: ProxyWorld;
 let origin: TestServer;
 const streams = new Set<ServerResponse>();
 const sockets = new Set<Duplex>();
+let upgradeCount = 0;
+/** What came on the newest upgraded connection. */
+let upgradedText = "";
 const clients: RawClient[] = [];
 beforeAll(async () => {
   const limits = { ...SLOT_LIMITS, perOrigin: STREAM_COUNT_MAX, waitMs: WAIT_MS };
@@ -32,12 +35,18 @@ beforeAll(async () => {
     streams.add(response);
     response.once("close", () => streams.delete(response));
   });
-  origin.server.on("upgrade", (_request, socket) => {
+  origin.server.on("upgrade", (request, socket) => {
     socket.on("error", () => {});
+    upgradeCount++;
+    if (request.url === "/refused") {
+      socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+      return;
+    }
     socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
     sockets.add(socket);
     socket.once("end", () => socket.end()).once("close", () => sockets.delete(socket));
-    socket.resume();
+    upgradedText = "";
+    socket.on("data", (bytes: Buffer) => (upgradedText += bytes.toString()));
   });
 });
 afterEach(async () => {
@@ -49,11 +58,11 @@ afterAll(async () => {
   await origin?.[Symbol.asyncDispose]();
 });
 
-function askUpgrade(): RawClient {
+function askUpgrade(url = `http://127.0.0.1:${origin.port}/ws`): RawClient {
   const client = new RawClient(world.proxy.address.port);
   clients.push(client);
   const fields = "Host: x\r\nConnection: Upgrade\r\nUpgrade: x";
-  client.send(`GET http://127.0.0.1:${origin.port}/ws HTTP/1.1\r\n${fields}\r\n\r\n`);
+  client.send(`GET ${url} HTTP/1.1\r\n${fields}\r\n\r\n`);
   return client;
 }
 
@@ -123,13 +132,44 @@ test("upgraded connections count among those of their origin until they end", as
   expect(await ask()).toBe("an answer 200");
 });
 
-test("an upgrade whose origin refuses it, or whose client goes away, keeps no connection", async () => {
+test("an upgrade whose client goes away while waiting is not begun, and keeps no connection", async () => {
   await openStreams();
+  const before = upgradeCount;
   const gone = askUpgrade();
   await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
   gone.socket.destroy();
+  await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
   for (const client of clients.splice(0)) client.socket.destroy();
   await waitFor("the streams are over", () => streams.size === 0);
-  await waitFor("nothing is upgraded", () => sockets.size === 0);
   expect(await Promise.all([ask(), ask(), ask()])).toEqual(Array(3).fill("an answer 200"));
+  expect(upgradeCount).toBe(before);
+});
+
+test("what a client sends while its upgrade waits is not lost", async () => {
+  await openStreams();
+  const early = askUpgrade();
+  await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
+  early.send("sent early");
+  await new Promise((resolve) => setTimeout(resolve, WAIT_MS / 6));
+  clients[0]?.socket.destroy();
+  await waitFor("it is upgraded", () => early.received.startsWith("HTTP/1.1 101"));
+  early.send(", sent late");
+  await waitFor("the last of it", () => upgradedText.endsWith("sent late"));
+  expect(upgradedText).toBe("sent early, sent late");
+});
+
+test("upgrades that an origin refuses keep no connection", async () => {
+  for (let count = 0; count <= STREAM_COUNT_MAX; count++) {
+    const refused = askUpgrade(`http://127.0.0.1:${origin.port}/refused`);
+    expect(await refused.ended()).toMatch(/^HTTP\/1.1 403 /);
+  }
+  expect(await Promise.all([ask(), ask(), ask()])).toEqual(Array(3).fill("an answer 200"));
+});
+
+test("upgrades whose origin cannot be reached keep no connection", async () => {
+  const closed = await startOrigin(() => {});
+  const url = `http://127.0.0.1:${closed.port}/ws`;
+  await closed[Symbol.asyncDispose]();
+  for (let count = 0; count <= STREAM_COUNT_MAX; count++)
+    expect(await askUpgrade(url).ended()).toMatch(/^HTTP\/1.1 502 /);
 });

@@ -36,7 +36,8 @@ export class ContentRoom {
     parts: ResponsePlan["parts"],
     isPrefetched: boolean,
   ): RoomWish {
-    if (isPrefetched) return "make";
+    // Many origins answer several parts with the whole.
+    if (isPrefetched || parts.length > 1) return "make";
     const spans = parts.map(({ span }) => span);
     const together = this.#together(taskId, spans);
     if (isPartOfAll(lengthBytes, together)) {

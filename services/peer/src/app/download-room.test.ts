@@ -9,6 +9,7 @@ import { waitFor } from "../../../../test/support/wait-for.ts";
 const MIB = 2 ** 20;
 const HOST = "http://origin.test";
 const OTHER = `${HOST}/other`;
+const PUBLIC = { access: "public" } as const;
 
 let world: PeerWorld;
 let content: Buffer;
@@ -69,10 +70,54 @@ describe("in a full store", () => {
     world.onRequest((request) =>
       world.grantParent(request, { hostId: "host-b", truth: content }, [0, 1, 2, 3, 4, 5]),
     );
-    const rule = { access: "public" } as const;
-    const { bytes } = await world.get(`${HOST}${path}`, rangeOf(0, 1), rule);
+    const { bytes } = await world.get(`${HOST}${path}`, rangeOf(0, 1), PUBLIC);
     expect(bytes.equals(content.subarray(0, 1))).toBe(true);
     expect(kept()).toEqual([HELD]);
+  });
+
+  describe("a byte that other hosts could give", () => {
+    const path = (): string => anchoredPath(content);
+    beforeEach(() => {
+      world.onRequest((request) =>
+        world.grantParent(request, { hostId: "host-b", truth: content }, [0, 1, 2, 3, 4, 5]),
+      );
+      world.pieceClient.parents.set("host-b", content);
+    });
+
+    test("comes from them where the origin does not answer", async () => {
+      world.origin.add(path(), content).isDown = true;
+      const { bytes, error } = await world.get(`${HOST}${path()}`, rangeOf(0, 1), PUBLIC);
+      expect(error).toBeUndefined();
+      expect(bytes.equals(content.subarray(0, 1))).toBe(true);
+    });
+
+    test.each([429, 500, 503])("comes from them where the origin says %i", async (status) => {
+      world.origin.add(path(), content).status = status;
+      const { answer, bytes } = await world.get(`${HOST}${path()}`, rangeOf(0, 1), PUBLIC);
+      expect(answer.status).toBe(206);
+      expect(bytes.equals(content.subarray(0, 1))).toBe(true);
+    });
+
+    test("is refused where the origin refuses it", async () => {
+      world.origin.add(path(), content).status = 403;
+      const { answer } = await world.get(`${HOST}${path()}`, rangeOf(0, 1), PUBLIC);
+      expect(answer.status).toBe(403);
+      expect(kept()).toEqual([HELD]);
+    });
+  });
+
+  test("a byte of what the origin sends only as a whole makes room for it", async () => {
+    world.origin.add("/other", content, { hasRanges: false });
+    const { answer, bytes } = await world.get(OTHER, rangeOf(7, 8));
+    expect(answer.status).toBe(206);
+    expect(bytes.equals(content.subarray(7, 8))).toBe(true);
+    await waitFor("it is kept", () => /^other [1-6] of 6$/.test(kept().join()));
+  });
+
+  test("parts that are asked for together make room: many origins send the whole for them", async () => {
+    const { answer } = await world.get(OTHER, [["Range", "bytes=0-0,4000000-4000009"]]);
+    expect(answer.status).toBe(206);
+    await waitFor("it is kept", () => /^other [1-6] of 6$/.test(kept().join()));
   });
 
   test.each([

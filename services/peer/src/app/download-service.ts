@@ -1,4 +1,3 @@
-import type { TaskRequested } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { type Sha256Hex, type TaskId } from "@lacewing/contracts/ids.ts";
 import { messageOf } from "@lacewing/runtime/errors.ts";
 import { showsConnectionCredentials } from "../core/connection-auth.ts";
@@ -32,6 +31,7 @@ import {
 import { ForetoldDownloads } from "./foretold-downloads.ts";
 import { HeldAnswers } from "./held-answers.ts";
 import type { HitTally } from "./hit-tally.ts";
+import { openOrOthers } from "./open-or-others.ts";
 import { OpeningRequests } from "./opening-request.ts";
 import { OriginAccess, retryAfterOf } from "./origin-access.ts";
 import type {
@@ -49,7 +49,6 @@ import { KnownUrls } from "./known-urls.ts";
 import { refusePartOfPoisoned } from "./poisoned-tasks.ts";
 import { newRequestId } from "./request-id.ts";
 import type { SharedServices } from "./download-services.ts";
-import type { FirstAnswer } from "./opening.ts";
 import type { TaskRegistry } from "./task-registry.ts";
 
 export interface DownloadServiceOptions {
@@ -259,7 +258,9 @@ export class DownloadService {
     // What comes from others, or was opened ahead, needs no word of the origin when that was given.
     const isComing = first === "from_others" || isOpened;
     if (isComing && this.#mayRead(flow.target)) {
-      const arriving = await this.#options.registry.arriving(asked, taskId, this.#wishesOf(flow));
+      const arriving = await this.#options.registry.arriving(asked, taskId, (described) =>
+        this.#wishFor(flow, described),
+      );
       if (arriving !== undefined)
         return this.#answers.deliver(flow, arriving, [], { first: "from_others", asked });
     }
@@ -268,7 +269,17 @@ export class DownloadService {
     try {
       const holdsNothing = (this.#options.store.get(taskId)?.held.count ?? 0) === 0;
       const isWhole = first !== "from_others" && holdsNothing && wantsWhole(flow.request);
-      const response = await this.#openOrLate(flow, { first, asked, isWhole });
+      const { registry, services } = this.#options;
+      const response = await openOrOthers(
+        () => this.#open(flow, !isWhole),
+        { registry, link: services.link },
+        {
+          asked,
+          taskId,
+          mayTakeOthers: () => first === "from_others" && this.#mayRead(flow.target),
+          signal: flow.request.signal,
+        },
+      );
       isAttached = "layout" in response;
       if ("layout" in response) return this.#answers.deliver(flow, response, [], { first, asked });
       retryAfterMs = retryAfterOf(response);
@@ -289,24 +300,6 @@ export class DownloadService {
           "the opening request brought no content",
           retryAfterMs,
         );
-    }
-  }
-
-  /** The opening answer; when there is none, what others bring after all: the scheduler's first word may have been to wait. */
-  async #openOrLate(
-    flow: Flow,
-    how: { readonly first: FirstAnswer; readonly asked: TaskRequested; readonly isWhole: boolean },
-  ): Promise<OriginResponse | StoredTask> {
-    try {
-      return await this.#open(flow, !how.isWhole);
-    } catch (error) {
-      const { signal } = flow.request;
-      const isOver = signal.aborted || how.first !== "from_others" || !this.#mayRead(flow.target);
-      const late = isOver
-        ? undefined
-        : await this.#options.registry.arrivingLate(how.asked, this.#wishesOf(flow), signal);
-      if (late === undefined) throw error;
-      return late;
     }
   }
 
@@ -357,7 +350,9 @@ export class DownloadService {
       this.#accessCache.grant(flow.target.accessKey, flow.target.rule.accessTtlMs);
       return this.#answers.withoutContent(flow, description, plan);
     }
-    const wish = this.#room.wishFor(description, plan.parts, flow.target.rule.prefetch);
+    // An origin without ranges sends all of it, whatever is asked for.
+    const isSentWhole = response.status === 200;
+    const wish = isSentWhole ? "make" : this.#wishFor(flow, description, plan);
     const stored = await this.#options.store.create(description, wish).catch((error: unknown) => {
       // Unread it would keep its connection.
       response.discard();
@@ -380,11 +375,12 @@ export class DownloadService {
   }
 
   /** What may be given up so that what this client wants of a content can be kept. */
-  #wishesOf(flow: Flow): (described: TaskDescription) => RoomWish {
-    return (description) => {
-      const { parts } = this.#answers.plan(flow, { description, isVerified: false }, []);
-      return this.#room.wishFor(description, parts, flow.target.rule.prefetch);
-    };
+  #wishFor(
+    flow: Flow,
+    description: TaskDescription,
+    { parts } = this.#answers.plan(flow, { description, isVerified: false }, []),
+  ): RoomWish {
+    return this.#room.wishFor(description, parts, flow.target.rule.prefetch);
   }
 
   /** The opening request; a probe's byte is counted apart. */

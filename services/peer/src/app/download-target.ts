@@ -141,6 +141,11 @@ export function mayServeUnasked(
   return isAllowed && !signal.aborted && error instanceof PortError;
 }
 
+/** Whether an answer tells of the origin's own state, and nothing of whether this client may have the content. */
+export function isUnable({ status }: OriginResponse): boolean {
+  return status === 429 || status >= 500;
+}
+
 /** What the origin's opening answer makes of a target. */
 export type Described =
   | { readonly kind: "task"; readonly description: TaskDescription }

@@ -149,15 +149,14 @@ export class TaskRegistry implements AssignmentTarget {
     return typeof made === "string" ? undefined : made;
   }
 
-  /** Like {@link arriving}, once the lease comes that the scheduler's first word put off. */
-  async arrivingLate(
-    asked: TaskRequested,
-    wishFor: (described: TaskDescription) => RoomWish,
-    signal: AbortSignal,
-  ): Promise<StoredTask | undefined> {
+  /**
+   * Like {@link arriving}, once the lease comes that the scheduler's first word put off. There is no other way to serve the client:
+   * room is made for whatever it wants.
+   */
+  async arrivingLate(asked: TaskRequested, signal: AbortSignal): Promise<StoredTask | undefined> {
     const taskId = parseTaskId(asked.taskId);
     for (let waitedMs = 0; taskId !== undefined && waitedMs < LATE_LEASE_MS_MAX;) {
-      const stored = await this.arriving(asked, taskId, wishFor);
+      const stored = await this.arriving(asked, taskId, () => "make");
       if (stored !== undefined) return stored;
       await this.#services.clock.sleep(LATE_LEASE_POLL_MS, signal);
       waitedMs += LATE_LEASE_POLL_MS;

@@ -106,6 +106,7 @@ async function openInTurn(upgrade: Upgrade): Promise<void> {
   const gone = new AbortController();
   const onClose = (): void => gone.abort();
   client.once("close", onClose);
+  const unwatch = watchEnd(client);
   try {
     const from = request.socket.remoteAddress;
     const slot = await connections.slots.wait(url, { client: from, signal: gone.signal });
@@ -115,7 +116,20 @@ async function openInTurn(upgrade: Upgrade): Promise<void> {
     if (!client.destroyed) refuse(upgrade, error);
   } finally {
     client.off("close", onClose);
+    unwatch();
   }
+}
+
+/** Nobody reads from a connection that waits, so that its end would not be seen. What comes of it stays where it is. */
+function watchEnd(client: Duplex): () => void {
+  const look = (): void => {
+    if (client.readableLength === 0) client.read();
+  };
+  const end = (): void => {
+    client.destroy();
+  };
+  client.on("readable", look).once("end", end);
+  return () => client.off("readable", look).off("end", end);
 }
 
 function refuse({ client, url, log }: Upgrade, error: unknown): void {

@@ -122,6 +122,17 @@ test("one client leaves connections to all origins for others, and goes on when 
   await expect(waiting).resolves.toBeTypeOf("function");
 });
 
+test("who ends one goes on at another origin, also when what became free is another's", async () => {
+  const limits = { perOrigin: 1, perClient: 1, perClientInAll: 1, total: 9, waitMs: 5_000 };
+  const slots = new ConnectionSlots(limits);
+  const [free] = fill(slots, A, "c");
+  const others = slots.wait(A, { client: "d", signal });
+  const own = slots.wait(B, { client: "c", signal });
+  free?.();
+  await expect(others).resolves.toBeTypeOf("function");
+  await expect(own).resolves.toBeTypeOf("function");
+});
+
 test.each([
   ["downloads", DOWNLOAD_SLOT_LIMITS, 256],
   ["what is passed through", SLOT_LIMITS, 192],

@@ -123,14 +123,16 @@ export class ConnectionSlots {
   #take(use: OriginUse, client: string | undefined): FreeSlot {
     this.#uses.set(use.origin, use);
     this.#count(use, client, 1);
-    let isTaken = true;
+    let isHeld = true;
     return () => {
-      if (!isTaken) return;
-      isTaken = false;
-      const wasFull = this.#usedCount >= this.#limits.total || this.#hasMost(client);
+      if (!isHeld) return;
+      isHeld = false;
+      const hadMost = this.#hasMost(client);
+      const wasFull = this.#usedCount >= this.#limits.total;
       this.#count(use, client, -1);
-      if (this.#giveTo(use) || !wasFull) return;
-      // Only now is there room for those whose own origin had some all the time.
+      const isTaken = this.#giveTo(use);
+      // Only now is there room for those whose own origin had some all the time; for its own client also when another took this one.
+      if (!hadMost && (isTaken || !wasFull)) return;
       for (const other of this.#uses.values()) if (this.#giveTo(other)) return;
     };
   }
