@@ -137,6 +137,37 @@ test("a scheduler whose slice somebody else wrote to drops its state and loads i
   expect(scheduler.log.entries.map((entry) => entry.event)).toContain("slice fenced");
 });
 
+test("a scheduler that stops gives its slices back after the answer to a renewal, which would take them again", async () => {
+  const projection = new MemoryProjection();
+  const acquire = projection.acquire.bind(projection);
+  const release = projection.release.bind(projection);
+  const called: string[] = [];
+  const answer = Promise.withResolvers<void>();
+  const scheduler = await start(new MemoryBroker(), projection, { renewalMs: 5 });
+  projection.acquire = async (ownerId) => {
+    called.push("renew");
+    await answer.promise;
+    return acquire(ownerId);
+  };
+  projection.release = async (ownerId) => {
+    called.push("release");
+    return release(ownerId);
+  };
+  await waitFor("a renewal is under way", () => called.length > 0);
+
+  const stopped = scheduler[Symbol.asyncDispose]();
+  await waitFor("the session has ended", () =>
+    scheduler.log.entries.some((entry) => entry.event === "session ended"),
+  );
+  await systemClock.sleep(20);
+  called.push("answer");
+  answer.resolve();
+  await stopped;
+
+  expect(called).toEqual(["renew", "answer", "release"]);
+  expect(await acquire("successor")).not.toEqual(new Map());
+});
+
 test("when the event log has forgotten what follows the checkpoint, every host is asked for everything", async () => {
   const broker = new MemoryBroker();
   const projection = new MemoryProjection();

@@ -9,6 +9,7 @@ import { isReachable, type RunAs } from "@lacewing/local/postgres-home.ts";
 import { initializePostgres, type PostgresPlan } from "@lacewing/local/postgres.ts";
 import { migrate } from "@lacewing/migrations/migrate.ts";
 import { Client } from "pg";
+import { freezeProcesses, type FrozenPostgres } from "./frozen-postgres.ts";
 import { makeTempDir, type TempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -22,6 +23,12 @@ export interface TestPostgres {
   stop(): Promise<void>;
   /** Brings it back on the same port with the same data, and waits until it answers. */
   start(): Promise<void>;
+  /**
+   * Stops every process of the server where it is: connections stand, and nothing answers. Give it back before the server is ended.
+   *
+   * @throws when the server was given from outside.
+   */
+  freeze(): Promise<FrozenPostgres>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -56,16 +63,18 @@ export async function startTestPostgres(): Promise<TestPostgres> {
   return databasesOf(adminUrl, { name: "lacewing", password: plan.password }, server);
 }
 
-interface TestServer extends Pick<TestPostgres, "start" | "stop"> {
+interface TestServer extends Pick<TestPostgres, "start" | "stop" | "freeze"> {
   /** Ends it, and its data with it. */
   remove(): Promise<void>;
 }
 
+const notOurs = async (): Promise<never> => {
+  throw new Error("a server named by LACEWING_TEST_DATABASE_URL is not this test's to stop");
+};
 const GIVEN_SERVER: TestServer = {
   start: async () => {},
-  stop: async () => {
-    throw new Error("a server named by LACEWING_TEST_DATABASE_URL is not this test's to stop");
-  },
+  stop: notOurs,
+  freeze: notOurs,
   remove: async () => {},
 };
 
@@ -83,6 +92,7 @@ function serverOf(plan: PostgresPlan, adminUrl: string, dir: TempDir): TestServe
       });
     },
     stop,
+    freeze: () => freezeProcesses(adminUrl, join(plan.home.directory, "data")),
     remove: async () => {
       await stop();
       await dir[Symbol.asyncDispose]();
@@ -120,6 +130,7 @@ function databasesOf(
     },
     stop: server.stop,
     start: server.start,
+    freeze: server.freeze,
     [Symbol.asyncDispose]: async () => {
       if (owner === undefined) await dropDatabases(adminUrl, made);
       await server.remove();

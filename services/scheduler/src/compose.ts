@@ -89,8 +89,7 @@ export async function compose(
     close: async () => {
       await Promise.all([store.close(), grpc.close()]);
       await connection.close();
-      await questions.end();
-      await pool.end();
+      await Promise.all([questions.close(), pool.close()]);
     },
   };
 }

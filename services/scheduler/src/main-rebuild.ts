@@ -84,7 +84,7 @@ async function rebuild(env: NodeJS.ProcessEnv, isFencing: boolean, random: () =>
     );
   } finally {
     await connection.close();
-    await pool.end();
+    await pool.close();
     log.close();
   }
 }

@@ -39,7 +39,10 @@ export const FLUSH_INTERVALS_MAX = 4;
 export const STOP_FLUSH_MS = 3_000;
 /** A standby looks this often whether the slices are free: one small statement, and a stop is noticed as soon. */
 export const STANDBY_POLL_MS = 200;
-/** A stop waits this long for the database to take the slices back; without it they run out by themselves. */
+/**
+ * A stop waits this long for the database to answer a renewal that is under way and to take the slices back; without it they run out
+ * by themselves.
+ */
 export const RELEASE_TIMEOUT_MS = 2_000;
 /** Messages folded by a replay before others have their turn: the ownership has to be renewed while millions are folded. */
 export const REPLAYED_PER_TURN_MAX = 2_000;

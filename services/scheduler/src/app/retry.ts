@@ -38,3 +38,24 @@ export async function retrying<Value>(
     }
   }
 }
+
+/**
+ * The outcome of `work`, unless the signal aborts first: then it goes on, and nobody waits for it any more.
+ *
+ * @throws the signal's reason when it aborts.
+ */
+export async function untilAborted<Value>(
+  work: Promise<Value>,
+  signal: AbortSignal,
+): Promise<Value> {
+  work.catch(() => {});
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const giveUp = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", giveUp, { once: true });
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", giveUp);
+  }
+}

@@ -4,7 +4,7 @@ import { messageOf, PortError } from "@lacewing/runtime/errors.ts";
 import type { LiveView } from "./explain/ports.ts";
 import { RELEASE_TIMEOUT_MS, RETRY_BACKOFF, STANDBY_POLL_MS } from "./limits.ts";
 import { LOG_LOST, type SliceOwnership } from "./ports.ts";
-import { retrying, type RetryTools } from "./retry.ts";
+import { retrying, type RetryTools, untilAborted } from "./retry.ts";
 import { Session, type SessionPorts } from "./session.ts";
 import { epochsToExceed } from "./slice-epochs.ts";
 import { SteadyTime } from "./steady-time.ts";
@@ -42,6 +42,8 @@ export class Scheduler {
   readonly #ready = Promise.withResolvers<SchedulerRole>();
   readonly #nextLeaseNumbers = Array.from({ length: SLICE_COUNT }, () => 1);
   #usedEpochs: ReadonlyMap<number, number> = new Map();
+  /** Settles when no call is under way that makes slices ours: given back before that, they would be ours again. */
+  #taken: Promise<unknown> = Promise.resolve();
   #role: SchedulerRole = "starting";
   #session: Session | undefined;
   #sessionCount = 0;
@@ -150,7 +152,7 @@ export class Scheduler {
         if (above.size === 0) return epochs;
         this.#ports.log.info("epochs raised above the log's", { sliceCount: above.size });
         await retrying("raise epochs", this.#tools, signal, () =>
-          this.#ports.ownership.raise(this.#settings.ownerId, above),
+          untilAborted(this.#ports.ownership.raise(this.#settings.ownerId, above), signal),
         );
       } catch (error) {
         if (!(error instanceof PortError) || error.code !== LOG_LOST) throw error;
@@ -161,14 +163,13 @@ export class Scheduler {
 
   /** Waits until nobody else owns a slice, and the broker can be reached: without it we could do nothing with them. */
   async #takeAll(): Promise<ReadonlyMap<number, number>> {
-    const { clock, link, log, ownership } = this.#ports;
-    const { ownerId, ownershipLeaseMs } = this.#settings;
+    const { clock, link, log } = this.#ports;
     const { signal } = this.#abort;
     for (;;) {
       signal.throwIfAborted();
       if (link.isConnected()) {
         const epochs = await retrying("acquire slices", this.#tools, signal, () =>
-          ownership.acquire(ownerId, ownershipLeaseMs),
+          this.#acquire(signal),
         );
         if (epochs.size === SLICE_COUNT) return epochs;
         if (this.#role !== "standby") log.info("standing by");
@@ -188,14 +189,16 @@ export class Scheduler {
     epochs: ReadonlyMap<number, number>,
     signal: AbortSignal,
   ): Promise<void> {
-    const { clock, link, log, ownership } = this.#ports;
-    const { ownerId, ownershipLeaseMs, renewalMs } = this.#settings;
+    const { clock, link, log } = this.#ports;
+    const { renewalMs } = this.#settings;
     let isFailing = false;
     while (!signal.aborted) {
       try {
         await clock.sleep(renewalMs, signal);
         if (!link.isConnected()) continue;
-        const current = await ownership.acquire(ownerId, ownershipLeaseMs);
+        const current = await this.#acquire(signal);
+        // Who renews for a session that has ended is the next one.
+        if (signal.aborted) return;
         if (isFailing) log.info("ownership renewed again");
         isFailing = false;
         if (isSame(current, epochs)) continue;
@@ -210,14 +213,31 @@ export class Scheduler {
     }
   }
 
+  /** Takes the slices, or renews them. One that is frozen answers after many seconds: who aborts does not wait for it. */
+  #acquire(signal: AbortSignal): Promise<ReadonlyMap<number, number>> {
+    const { ownerId, ownershipLeaseMs } = this.#settings;
+    const acquired = this.#ports.ownership.acquire(ownerId, ownershipLeaseMs);
+    // Without the outcomes: each would hold the one before it.
+    this.#taken = Promise.allSettled([this.#taken, acquired]).then(() => {});
+    return untilAborted(acquired, signal);
+  }
+
   /** Lets a standby take over at once. A database that does not answer must not keep the process: the lease runs out by itself. */
   async #release(): Promise<void> {
     const { clock, log, ownership } = this.#ports;
     const timeout = new AbortController();
-    const late = clock.sleep(RELEASE_TIMEOUT_MS, timeout.signal).catch(() => {});
-    const release = ownership.release(this.#settings.ownerId).catch((error: unknown) => {
-      log.warn("ownership not released", { message: messageOf(error) });
-    });
+    const release = this.#taken
+      .then(() => ownership.release(this.#settings.ownerId))
+      .catch((error: unknown) => {
+        log.warn("ownership not released", { message: messageOf(error) });
+      });
+    const late = clock.sleep(RELEASE_TIMEOUT_MS, timeout.signal).then(
+      () => {
+        const message = `the database did not answer within ${RELEASE_TIMEOUT_MS} ms: the lease runs out by itself`;
+        log.warn("ownership not released", { message });
+      },
+      () => {},
+    );
     await Promise.race([release, late]);
     timeout.abort();
   }

@@ -18,7 +18,7 @@ import type {
 } from "./ports.ts";
 import { Projector } from "./projector.ts";
 import { askEverybody, Replay } from "./recovery.ts";
-import { retrying, type RetryTools } from "./retry.ts";
+import { retrying, type RetryTools, untilAborted } from "./retry.ts";
 import { ScheduleSpans } from "./schedule-spans.ts";
 import { epochOf, SliceLog } from "./slice-log.ts";
 import { stateFromRows } from "./state-from-rows.ts";
@@ -137,8 +137,12 @@ export class Session {
 
   /** A broker or database that is away must not keep the process from stopping: what is not projected is in the logs. */
   async #flushInTime(live: Live): Promise<void> {
+    const { clock, log } = this.#ports;
     const timeout = new AbortController();
-    const late = this.#ports.clock.sleep(STOP_FLUSH_MS, timeout.signal).catch(() => {});
+    const late = clock.sleep(STOP_FLUSH_MS, timeout.signal).then(
+      () => log.warn("last flush given up", { waitedMs: STOP_FLUSH_MS }),
+      () => {},
+    );
     await Promise.race([live.flushOnce().catch(() => {}), late]);
     timeout.abort();
   }
@@ -156,7 +160,7 @@ export class Session {
   async #recover(nextLeaseNumbers: readonly number[], lastDecision: number): Promise<Live> {
     const { signal } = this.#abort;
     const snapshot = await retrying("load projection", this.#tools, signal, () =>
-      this.#ports.store.load(),
+      untilAborted(this.#ports.store.load(), signal),
     );
     const state = await stateFromRows(snapshot, nextLeaseNumbers, this.#ports.time.now());
     const spans = new ScheduleSpans();

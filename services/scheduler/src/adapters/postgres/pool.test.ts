@@ -22,11 +22,31 @@ test.each([
   await expect(transaction).rejects.toThrow(words);
 });
 
+test("a pool is closed although the server answers no statement and takes no leave", async () => {
+  await using server = await frozenServer(HANDSHAKE);
+  const log = createMemoryLog();
+  const pool = createPool(server.url, { applicationName: "test", log });
+  const idle = await pool.connect();
+  const asked = pool.query("SELECT 1");
+  await server.isAsked;
+  idle.release();
+
+  await Promise.all([
+    expect(asked).rejects.toThrow(/connection terminated/iu),
+    // The limit on a statement is far longer.
+    pool.close(),
+  ]);
+
+  expect(log.entries.map(({ event, fields }) => ({ event, ...fields }))).toEqual([
+    { event: "postgres connections broken off", connectionCount: 2 },
+  ]);
+});
+
 /** A server that is stopped after it has greeted: the system takes connections in its place, and nobody answers. */
 async function frozenServer(greeting: Buffer | undefined) {
   const sockets: Socket[] = [];
   const asked = Promise.withResolvers<void>();
-  const server = createServer((socket) => {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.push(socket);
     socket.on("error", () => {});
     let messageCount = 0;

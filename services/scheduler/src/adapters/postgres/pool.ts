@@ -21,12 +21,49 @@ const ANSWER_GRACE_MS = 2_000;
 /** A scheduler that hangs in a transaction would hold its locks against its successor. */
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
 
+/** Connections take leave of the server in a round trip; of one that is frozen they would wait for ever. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
 const BIGINT_OID = 20;
 
-/** Connections to the database; the caller ends the pool. */
-export function createPool(databaseUrl: string, options: PoolOptions): pg.Pool {
+/** A pool that can be ended although the server does not answer. */
+export class DatabasePool extends pg.Pool {
+  readonly #clients = new Set<pg.PoolClient>();
+  readonly #log: Log;
+
+  constructor(config: pg.PoolConfig, log: Log) {
+    super(config);
+    this.#log = log;
+    this.on("connect", (client) => this.#clients.add(client));
+    this.on("remove", (client) => this.#clients.delete(client));
+  }
+
+  /** Ends the pool like `end`, but breaks off what is under way, or does not take leave, after {@link CLOSE_TIMEOUT_MS}. */
+  async close(): Promise<void> {
+    const brokenOff = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      this.#log.warn("postgres connections broken off", { connectionCount: this.#clients.size });
+      for (const client of this.#clients)
+        if (client instanceof pg.Client) client.connection.stream.destroy();
+      // One that is only being made is given up by its own limit.
+      brokenOff.resolve();
+    }, CLOSE_TIMEOUT_MS);
+    await Promise.race([this.#leave(), brokenOff.promise]);
+    clearTimeout(timer);
+  }
+
+  /** `end` alone waits for what is in use, and leaves the sockets of the others open. */
+  async #leave(): Promise<void> {
+    await this.end();
+    while (this.#clients.size > 0)
+      await new Promise<void>((resolve) => this.once("remove", () => resolve()));
+  }
+}
+
+/** Connections to the database; the caller closes the pool. */
+export function createPool(databaseUrl: string, options: PoolOptions): DatabasePool {
   const statementTimeoutMs = options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
-  const pool = new pg.Pool({
+  const config: pg.PoolConfig = {
     connectionString: databaseUrl,
     application_name: options.applicationName,
     max: CONNECTION_COUNT_MAX,
@@ -36,7 +73,8 @@ export function createPool(databaseUrl: string, options: PoolOptions): pg.Pool {
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,
     types: { getTypeParser },
-  });
+  };
+  const pool = new DatabasePool(config, options.log);
   // An idle connection that breaks is replaced at the next use; without a listener it would end the process.
   pool.on("error", (error) =>
     options.log.warn("postgres connection lost", { reason: messageOf(error) }),
