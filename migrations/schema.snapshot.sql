@@ -597,6 +597,9 @@ AS $function$
 DECLARE
   cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_days);
   traffic_cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_traffic_days);
+  newest_day date;
+  ahead timestamptz;
+  traffic_ahead timestamptz;
 BEGIN
   IF keep_days < 1 OR keep_traffic_days < keep_days THEN
     RAISE EXCEPTION 'keep at least 1 day, and traffic (% days) not shorter than downloads (% days)', keep_traffic_days, keep_days
@@ -604,14 +607,27 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(7310588452);
 
+  SELECT greatest((now() AT TIME ZONE 'UTC')::date, max(to_date(right(child.relname, 8), 'YYYYMMDD'))) INTO newest_day
+    FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+    WHERE inhparent = 'lacewing.downloads'::regclass AND child.relname ~ '^downloads_[0-9]{8}$';
+  ahead := (newest_day + keep_days + 1)::timestamp AT TIME ZONE 'UTC';
+  traffic_ahead := (newest_day + keep_traffic_days + 1)::timestamp AT TIME ZONE 'UTC';
+
   -- What can be remembered again is looked at twice: a row that somebody is about to write is waited for, and then it may be young.
   DELETE FROM lacewing.downloads_default WHERE ctid IN (
-    SELECT ctid FROM lacewing.downloads_default WHERE started_at < cutoff LIMIT row_count_max);
+    SELECT ctid FROM (
+      (SELECT ctid FROM lacewing.downloads_default WHERE started_at < cutoff LIMIT row_count_max)
+      UNION ALL
+      (SELECT ctid FROM lacewing.downloads_default WHERE started_at >= ahead LIMIT row_count_max)) past LIMIT row_count_max);
   object := 'downloads_default'; GET DIAGNOSTICS removed_count = ROW_COUNT;
   RETURN NEXT;
 
   DELETE FROM lacewing.leases WHERE lease_id IN (
-    SELECT lease_id FROM lacewing.leases WHERE ended_at < cutoff LIMIT row_count_max) AND ended_at < cutoff;
+    SELECT lease_id FROM (
+      (SELECT lease_id FROM lacewing.leases WHERE ended_at < cutoff LIMIT row_count_max)
+      UNION ALL
+      (SELECT lease_id FROM lacewing.leases WHERE ended_at >= ahead LIMIT row_count_max)) past LIMIT row_count_max)
+    AND (ended_at < cutoff OR ended_at >= ahead);
   object := 'leases'; GET DIAGNOSTICS removed_count = ROW_COUNT;
   RETURN NEXT;
 
@@ -639,9 +655,12 @@ BEGIN
   RETURN NEXT;
 
   DELETE FROM lacewing.traffic_minute WHERE ctid IN (
-    SELECT ctid FROM lacewing.traffic_minute WHERE minute < traffic_cutoff LIMIT row_count_max);
+    SELECT ctid FROM (
+      (SELECT ctid FROM lacewing.traffic_minute WHERE minute < traffic_cutoff LIMIT row_count_max)
+      UNION ALL
+      (SELECT ctid FROM lacewing.traffic_minute WHERE minute >= traffic_ahead LIMIT row_count_max)) past LIMIT row_count_max);
   object := 'traffic_minute'; GET DIAGNOSTICS removed_count = ROW_COUNT;
   RETURN NEXT;
 END
 $function$
--- Removes ended leases, retired and forgotten tasks, forgotten hosts, dead letters and downloads without a partition that are older than keep_days, roll-ups older than keep_traffic_days; at most row_count_max rows of a table at once, so that a call stays short: call again while one of the counts reaches it. Returns how many went of each table.
+-- Removes ended leases, retired and forgotten tasks, forgotten hosts, dead letters and downloads without a partition that are older than keep_days, and roll-ups older than keep_traffic_days; likewise leases, downloads and roll-ups that a wrong clock dated as far ahead of today, or of the newest day that has a partition. At most row_count_max rows of a table at once, so that a call stays short: call again while one of the counts reaches it. Returns how many went of each table.

@@ -49,6 +49,43 @@ test("what is too old goes within one turn, however much of it there is", async 
   expect(world.failedSteps()).toEqual([]);
 });
 
+test("what a wrong clock dated far ahead goes as well, and what lies no farther ahead than is kept stays", async () => {
+  await using world = await startWorld();
+  // A day beside each limit: the newest partition is two days ahead.
+  for (const days of [80, 95, 3_000]) {
+    await world.addDownload(days);
+    await world.addLease(days);
+  }
+  for (const days of [80, 95, 395, 405, 3_000]) await world.addMinute(days);
+
+  await world.flush();
+
+  await waitFor(
+    "only what is near is left",
+    async () => (await world.count("traffic_minute")) === 3,
+  );
+  expect(await world.daysAhead("downloads", "started_at")).toEqual([80]);
+  expect(await world.daysAhead("leases", "ended_at")).toEqual([80]);
+  expect(await world.daysAhead("traffic_minute", "minute")).toEqual([80, 95, 395]);
+});
+
+test("a database whose clock was set back keeps what it knows of the days that are ahead of it now", async () => {
+  await using world = await startWorld();
+  // As its upkeep made them before: two days ahead of then.
+  await world.rows(nothing, "SELECT ensure_partitions(current_date + 500, current_date + 502)");
+  for (const days of [410, 500]) {
+    await world.addDownload(days);
+    await world.addLease(days);
+    await world.addMinute(days);
+  }
+
+  await world.rows(nothing, "SELECT remove_old_rows(90, 400)");
+
+  expect(await world.daysAhead("downloads", "started_at")).toEqual([410, 500]);
+  expect(await world.daysAhead("leases", "ended_at")).toEqual([410, 500]);
+  expect(await world.daysAhead("traffic_minute", "minute")).toEqual([410, 500]);
+});
+
 test("a report that reads on holds up neither facts nor other readers nor the removal of rows", async () => {
   await using world = await startWorld();
   const names = await world.addOldPartitions(2);
@@ -130,6 +167,11 @@ test("an owner that is fenced leaves off, and keeps house again when it owns aga
   await waitFor("rows are removed", async () => (await world.count("leases")) === 0);
 });
 
+/** SQL of noon (UTC), so many days from today. */
+function noonIn(days: number): string {
+  return `((now() AT TIME ZONE 'UTC')::date + ${days} + interval '12 hours') AT TIME ZONE 'UTC'`;
+}
+
 /** A database with a scheduler's store whose hours pass when the test says so. */
 async function startWorld() {
   const url = await postgres.createMigratedDatabase();
@@ -187,6 +229,30 @@ async function startWorld() {
         `INSERT INTO leases SELECT 'lease-' || i, repeat('a', 64), 42, 1, 'child', 'parent', '0:1', 1, false, '', 'test', 1,
            now() - interval '100 days', 1000, '', 'finished', now() - interval '100 days', 1, 1 FROM generate_series(1, ${count}) i`,
       ),
+    addDownload: async (daysAhead: number) =>
+      sql.rows(
+        nothing,
+        `INSERT INTO downloads SELECT 'd-${daysAhead}', 'host-1', NULL, 'http://o/', 'GET', '', '', 0, ${noonIn(daysAhead)}, 1, 2,
+           'finished', 200, 0, 7, 0, 0, 7, 0, 7, '', false, '', ''`,
+      ),
+    addLease: async (daysAhead: number) =>
+      sql.rows(
+        nothing,
+        `INSERT INTO leases SELECT 'lease-${daysAhead}', repeat('a', 64), 42, 1, 'child', 'parent', '0:1', 1, false, '', 'test', 1,
+           ${noonIn(daysAhead)}, 1000, '', 'finished', ${noonIn(daysAhead)}, 1, 1`,
+      ),
+    addMinute: async (daysAhead: number) =>
+      sql.rows(
+        nothing,
+        `INSERT INTO traffic_minute SELECT ${noonIn(daysAhead)}, 'host-1', '', '', 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0`,
+      ),
+    daysAhead: async (table: string, column: string) => {
+      const found = await sql.rows(
+        z.object({ days: z.number() }),
+        `SELECT (${column} AT TIME ZONE 'UTC')::date - (now() AT TIME ZONE 'UTC')::date AS days FROM ${table} ORDER BY days`,
+      );
+      return found.map(({ days }) => days);
+    },
     logged: async (event: string) =>
       waitFor(event, () => log.entries.some((entry) => entry.event === event)),
     failedSteps: () =>

@@ -8,9 +8,9 @@ import { inTransaction } from "./pool.ts";
 import { isLockTimeout } from "./postgres-error.ts";
 
 export interface Retention {
-  /** Days that downloads, ended leases, retired tasks and dead letters are kept. */
+  /** Days that downloads, ended leases, retired tasks and dead letters are kept; what a wrong clock dated as far ahead goes too. */
   readonly keepDays: number;
-  /** Days that the roll-ups by minute are kept; not less than `keepDays`. */
+  /** Days that the roll-ups by minute are kept, likewise; not less than `keepDays`. */
   readonly keepTrafficDays: number;
 }
 
