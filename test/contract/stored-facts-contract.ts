@@ -226,8 +226,8 @@ export function storedFactsContract(name: string, open: OpenFacts) {
       const after = await facts.tasks({ after: TASK_ID, limit: 10 }, undefined);
       expect(after.map((row) => row.taskId)).toEqual([OTHER_TASK]);
       expect(await facts.peers(TASK_ID, FIRST)).toMatchObject([
-        { hostId: "host-1", heldPieceCount: 2, requests: peer.requests },
-        { hostId: "host-2", heldPieceCount: 1, requests: [] },
+        { hostId: "host-1", heldPieceCount: 2, requests: peer.requests, isGone: false },
+        { hostId: "host-2", heldPieceCount: 1, requests: [], isGone: false },
       ]);
       expect(await facts.peers(TASK_ID, { after: "host-2", limit: 10 })).toEqual([]);
     });
@@ -270,6 +270,13 @@ export function storedFactsContract(name: string, open: OpenFacts) {
         goneCompletePeerCount: 2,
         goneHolderCount: 3,
       });
+      const told = await facts.peers(TASK_ID, FIRST);
+      expect(told.map(({ hostId, isGone }) => [hostId, isGone])).toEqual([
+        ["host-1", true],
+        ["host-2", true],
+        ["host-3", false],
+        ["nobody", true],
+      ]);
     });
 
     test("gives the hosts that are named and known", async () => {

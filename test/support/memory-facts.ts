@@ -3,6 +3,7 @@ import type {
   DownloadSpan,
   LeaseSums,
   Page,
+  PeerFacts,
   PeerSums,
   StoredFacts,
   TaskFacts,
@@ -130,11 +131,12 @@ export class MemoryFacts implements StoredFacts {
     );
   }
 
-  peers(taskId: string, { after, limit }: Page): Promise<readonly PeerRow[]> {
+  peers(taskId: string, { after, limit }: Page): Promise<readonly PeerFacts[]> {
     return this.#answer(() =>
       inKeyOrder(this.#rows.peers)
         .filter((row) => row.taskId === taskId && row.hostId > after)
-        .slice(0, limit),
+        .slice(0, limit)
+        .map((row) => ({ ...row, isGone: this.#isGone(row) })),
     );
   }
 
@@ -143,7 +145,7 @@ export class MemoryFacts implements StoredFacts {
       const peers = [...this.#rows.peers.values()].filter((row) => row.taskId === taskId);
       const holders = peers.filter((row) => row.heldPieceCount > 0);
       const complete = holders.filter((row) => row.heldPieceCount >= pieceCount);
-      const isGone = ({ hostId }: PeerRow) => this.#rows.hosts.get(hostId)?.state !== "alive";
+      const isGone = (row: PeerRow) => this.#isGone(row);
       return {
         peerCount: peers.length,
         completePeerCount: complete.length,
@@ -153,6 +155,10 @@ export class MemoryFacts implements StoredFacts {
         goneHolderCount: holders.filter(isGone).length,
       };
     });
+  }
+
+  #isGone({ hostId }: PeerRow): boolean {
+    return this.#rows.hosts.get(hostId)?.state !== "alive";
   }
 
   #leases(isWanted: (lease: LeaseRow) => boolean): readonly LeaseRow[] {

@@ -81,6 +81,7 @@ test("a task shows a map of what each host holds, who waits and why, and its sto
         peers: [
           { hostId: "a", heldPieceCount: 4, bitmap: Buffer.from([0b1111]) },
           { hostId: "bb", heldPieceCount: 1, bitmap: Buffer.from([0b0010]) },
+          { hostId: "c", heldPieceCount: 4, bitmap: Buffer.from([0b1111]), isGone: true },
         ],
         peerCount: 7,
         gonePeerCount: 2,
@@ -107,7 +108,8 @@ test("a task shows a map of what each host holds, who waits and why, and its sto
       "hosts        5, of which 1 hold all of it, and 2 that left or went silent",
       "  a  100 % ████",
       "  bb  25 % ·█··",
-      "  … and 5 more",
+      "  c  100 % ████ gone",
+      "  … and 4 more",
       "  bb (3 pieces): the one parent with a wanted piece is busy; passed over: 1 all its upload slots are taken (a)",
       "What happened since 2026-01-02T03:04:05.000Z:",
     ]),

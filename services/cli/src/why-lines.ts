@@ -159,7 +159,8 @@ function peersText(story: TaskStory, task: Task): string {
       task.pieceCount === 0
         ? ""
         : pieceMap({ pieceCount: task.pieceCount, bitmap: Buffer.from(peer.bitmap) });
-    return `  ${peer.hostId.padEnd(width)} ${`${share} %`.padStart(5)} ${map}`;
+    const gone = peer.isGone ? " gone" : "";
+    return `  ${peer.hostId.padEnd(width)} ${`${share} %`.padStart(5)} ${map}${gone}`;
   });
   const more = story.peerCount - rows.length;
   return ["Who holds what:", ...rows, ...(more > 0 ? [`  … and ${more} more`] : [])].join("\n");

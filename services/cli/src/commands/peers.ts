@@ -53,6 +53,7 @@ function peerLine(peer: Peer, pieceCount: number): string {
   const map = pieceCount === 0 ? "" : pieceMap({ pieceCount, bitmap: Buffer.from(peer.bitmap) });
   const share = pieceCount === 0 ? 0 : percentOf(peer.heldPieceCount, pieceCount);
   const marks = [
+    ...(peer.isGone ? ["gone"] : []),
     ...(peer.isVerified ? ["verified"] : []),
     ...(peer.isSeeding ? ["seeding"] : []),
     ...(peer.requestCount > 0 ? [`${peer.requestCount} waiting`] : []),

@@ -21,11 +21,12 @@ import type {
   DownloadSpan,
   LeaseSums,
   Page,
+  PeerFacts,
   PeerSums,
   StoredFacts,
   TaskFacts,
 } from "../../app/explain/ports.ts";
-import type { DownloadRow, HostRow, LeaseRow, PeerRow, TaskRow } from "../../app/ports.ts";
+import type { DownloadRow, HostRow, LeaseRow, TaskRow } from "../../app/ports.ts";
 import { hostOf, leaseOf, peerOf } from "./load-snapshot.ts";
 import { toPortError } from "./postgres-error.ts";
 
@@ -51,6 +52,9 @@ const TASK_COLUMNS = {
 
 /** Outcomes of leases that are no failure. */
 const GOOD_OUTCOMES = ["live", "finished", "unwanted", "shared"] as const;
+
+/** Of a peer's host: nobody can read from it. */
+const IS_GONE = sql<boolean>`${hosts.state} is distinct from 'alive'`;
 
 const NO_PEERS: PeerSums = {
   peerCount: 0,
@@ -236,20 +240,20 @@ export class PostgresStoredFacts implements StoredFacts {
     return rows.map(taskOf);
   }
 
-  async peers(taskId: string, { after, limit }: Page): Promise<readonly PeerRow[]> {
+  async peers(taskId: string, { after, limit }: Page): Promise<readonly PeerFacts[]> {
     const rows = await asked("peers of a task", () =>
       this.#db
-        .select()
+        .select({ peer: peers, isGone: IS_GONE })
         .from(peers)
+        .leftJoin(hosts, eq(hosts.hostId, peers.hostId))
         .where(and(eq(peers.taskId, taskId), gt(peers.hostId, after)))
         .orderBy(asc(peers.hostId))
         .limit(limit),
     );
-    return rows.map(peerOf);
+    return rows.map(({ peer, isGone }) => ({ ...peerOf(peer), isGone }));
   }
 
   async peerSums(taskId: string, pieceCount: number): Promise<PeerSums> {
-    const isGone = sql`${hosts.state} is distinct from 'alive'`;
     const isHolder = gt(peers.heldPieceCount, 0);
     const isComplete = and(isHolder, gte(peers.heldPieceCount, pieceCount));
     const countWhere = (condition: SQL | undefined) =>
@@ -260,9 +264,9 @@ export class PostgresStoredFacts implements StoredFacts {
           peerCount: sql<number>`count(*)`.mapWith(Number),
           completePeerCount: countWhere(isComplete),
           holderCount: countWhere(isHolder),
-          gonePeerCount: countWhere(isGone),
-          goneCompletePeerCount: countWhere(and(isComplete, isGone)),
-          goneHolderCount: countWhere(and(isHolder, isGone)),
+          gonePeerCount: countWhere(IS_GONE),
+          goneCompletePeerCount: countWhere(and(isComplete, IS_GONE)),
+          goneHolderCount: countWhere(and(isHolder, IS_GONE)),
         })
         .from(peers)
         .leftJoin(hosts, eq(hosts.hostId, peers.hostId))

@@ -132,7 +132,13 @@ test("a host that is lost holds nothing for those who wait, and the answer says 
   for (const host of alone.state.hosts.values()) rows.hosts.set(host.hostId, hostRow(host));
   for (const peer of alone.state.tasks.get(TASK)?.peers.values() ?? [])
     rows.peers.set(`${TASK}/${peer.hostId}`, peerRow(peer));
-  expect((await explained(TASK)).verdict).toBe(
+  const told = await explained(TASK);
+  if (told.subject?.$case !== "task") throw new Error("not a task");
+  expect(told.subject.value.peers.map((peer) => [peer.hostId, peer.isGone])).toEqual([
+    ["a", true],
+    ["b", false],
+  ]);
+  expect(told.verdict).toBe(
     "No living host holds all of it; 1 host waits, b because no free parent, and no request that may read the origin; the one host that held pieces is gone.",
   );
 });

@@ -7,9 +7,9 @@ import type {
   Task,
 } from "@lacewing/contracts/gen/lacewing/scheduler/v1/scheduler.ts";
 import { pieceCountOf } from "@lacewing/contracts/pieces.ts";
-import type { DownloadRow, HostRow, LeaseRow, PeerRow } from "../ports.ts";
+import type { DownloadRow, HostRow, LeaseRow } from "../ports.ts";
 import { parsePieces } from "../rows.ts";
-import type { HostLoad, TaskFacts } from "./ports.ts";
+import type { HostLoad, PeerFacts, TaskFacts } from "./ports.ts";
 
 /** Rows as the API tells them. */
 
@@ -92,8 +92,9 @@ export function pieceCountOfTask(task: TaskFacts): number {
   return pieceCountOf({ lengthBytes, pieceLengthBytes });
 }
 
-export function peerMessage(row: PeerRow): Peer {
-  const { taskId, hostId, incarnation, heldPieceCount, bitmap, isVerified, isSeeding } = row;
+export function peerMessage(row: PeerFacts): Peer {
+  const { taskId, hostId, incarnation, heldPieceCount, bitmap, isVerified, isSeeding, isGone } =
+    row;
   return {
     taskId,
     hostId,
@@ -103,6 +104,7 @@ export function peerMessage(row: PeerRow): Peer {
     isVerified,
     isSeeding,
     requestCount: row.requests.length,
+    isGone,
   };
 }
 

@@ -17,6 +17,9 @@ export type TaskFacts = Omit<TaskRow, "pieceDigests"> & {
   readonly forgottenAtMs?: number | undefined;
 };
 
+/** A peer, and whether its host is not known to be alive. */
+export type PeerFacts = PeerRow & { readonly isGone: boolean };
+
 /** Rows of one page, in the order of their key. */
 export interface Page {
   /** The key of the last row before; empty for the first page. */
@@ -77,7 +80,7 @@ export interface StoredFacts {
   hostsNamed(hostIds: readonly string[]): Promise<readonly HostRow[]>;
   hosts(page: Page): Promise<readonly HostRow[]>;
   tasks(page: Page, state: TaskRow["state"] | undefined): Promise<readonly TaskFacts[]>;
-  peers(taskId: string, page: Page): Promise<readonly PeerRow[]>;
+  peers(taskId: string, page: Page): Promise<readonly PeerFacts[]>;
   peerSums(taskId: string, pieceCount: number): Promise<PeerSums>;
 }
 

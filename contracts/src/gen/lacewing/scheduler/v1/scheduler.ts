@@ -293,6 +293,8 @@ export interface Peer {
   isSeeding: boolean;
   /** Client requests that wait at the host. */
   requestCount: number;
+  /** The host has left or is lost, or was never heard of: nobody can read from it. */
+  isGone: boolean;
 }
 
 export interface ListHostsRequest {
@@ -2659,6 +2661,7 @@ function createBasePeer(): Peer {
     isVerified: false,
     isSeeding: false,
     requestCount: 0,
+    isGone: false,
   };
 }
 
@@ -2687,6 +2690,9 @@ export const Peer: MessageFns<Peer> = {
     }
     if (message.requestCount !== 0) {
       writer.uint32(64).uint32(message.requestCount);
+    }
+    if (message.isGone !== false) {
+      writer.uint32(72).bool(message.isGone);
     }
     return writer;
   },
@@ -2768,6 +2774,14 @@ export const Peer: MessageFns<Peer> = {
             message.requestCount = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.isGone = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2793,6 +2807,7 @@ export const Peer: MessageFns<Peer> = {
     message.isVerified = object.isVerified ?? false;
     message.isSeeding = object.isSeeding ?? false;
     message.requestCount = object.requestCount ?? 0;
+    message.isGone = object.isGone ?? false;
     return message;
   },
 };
