@@ -181,6 +181,22 @@ export function storedFactsContract(name: string, open: OpenFacts) {
       expect(await facts.leaseSums(TASK_ID)).toMatchObject({ backToSourceBytes: 1_100 });
     });
 
+    test("what another host than the child tells of a lease that has ended without bytes is not counted", async () => {
+      const ended = { ...lease, leaseId: "5-1-4", childHostId: "host-2", outcome: "finished" };
+      await opened.store.flush({
+        ...emptyBatch(),
+        leases: [{ ...ended, grantedAtMs: AT_MS, endedAtMs: AT_MS }],
+        checkpoints: [{ before: checkpointAt(10), after: checkpointAt(11) }],
+      });
+      await opened.store.flush({
+        ...emptyBatch(),
+        lateBytes: [{ leaseId: "5-1-4", childHostId: "host-1", bytes: 400, transferMs: 30 }],
+        checkpoints: [{ before: checkpointAt(11), after: checkpointAt(12) }],
+      });
+
+      expect(await facts.lease("5-1-4")).toMatchObject({ bytes: 0, transferMs: ended.transferMs });
+    });
+
     test("finds the leases of a download by its request, and by host and time", async () => {
       const span = { downloadId: "d-2", taskId: TASK_ID, hostId: "host-2" };
       const at = async (fromMs: number, toMs: number) =>
