@@ -54,7 +54,7 @@ export class ContentCheck {
     const { poisoned, link, apart } = this.#services;
     poisoned.forgive(taskId);
     // What others had by this name may be gone by now: it was not what the anchor says.
-    if (apart.delete(this.#stored)) link.offerAgain(taskId);
+    if (apart.delete(this.#stored)) link.offerAgain(this.#stored);
     else link.taskVerified(this.#stored, digest);
   }
 

@@ -178,6 +178,24 @@ describe("a host whose cluster knows other content by the same name", () => {
   });
 });
 
+test("what is made of the task after the copy that stood apart is told of like any other", async () => {
+  const never = { atBytes: 0, opened: new Promise<void>(() => {}) };
+  world.origin.add(path, PAGE, { hasRanges: false, gate: never });
+  world.onRequest((request) => world.grantOrigin(request));
+  const stranger = world.client(url);
+  await waitFor("the copy is made", () => [...world.store.list()].length === 1);
+  drop(CONTENT_DIFFERS, content.length);
+  stranger.leave();
+  await waitFor("its room is given back", () => [...world.store.list()].length === 0);
+  world.origin.add(path, content);
+
+  expect((await world.get(url)).bytes.equals(content)).toBe(true);
+  const told = () => world.controlPlane.all("piecesAvailable");
+  const endedCount = () => told().flatMap(({ leasesEnded }) => leasesEnded).length;
+  await expect.poll(endedCount).toBe(1);
+  expect(told().flatMap(({ digests }) => digests)).toHaveLength(4);
+});
+
 test("a page that a stranger is sent is broken off at its end, kept by nobody, and told to nobody as a fault of the content", async () => {
   world.origin.add(path, PAGE, { hasRanges: false });
   world.onRequest(({ taskId, requestId }) =>

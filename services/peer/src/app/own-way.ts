@@ -41,7 +41,7 @@ export class OwnWay {
     if (!apart.has(this.#stored))
       log.warn("others have another content by this name", { task, lengthBytes });
     apart.add(this.#stored);
-    link.withdraw(task);
+    link.withdraw(this.#stored);
     for (const request of this.#requests) this.endAsking(request);
     this.#watch.expectNothing();
   }

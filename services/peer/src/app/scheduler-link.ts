@@ -73,7 +73,7 @@ export class SchedulerLink {
   /** Highest epoch heard of, by slice: lower ones come from a paused old owner. */
   readonly #epochs = new Map<number, number>();
   /** Held copies that nobody is told of; see {@link withdraw}. */
-  readonly #withdrawn = new Set<TaskId>();
+  readonly #withdrawn = new WeakSet<StoredTask>();
   #target: AssignmentTarget | undefined;
   #silentUntilMs = 0;
   #heardCount = 0;
@@ -214,24 +214,25 @@ export class SchedulerLink {
 
   /**
    * The cluster has given the content up and this host has not: the copy is for its own clients, until it is dropped or offered
-   * under the new incarnation that a start brings.
+   * under the new incarnation that a start brings. What is made of the task after it is told of like any other.
    */
-  withdraw(taskId: TaskId): void {
-    this.#withdrawn.add(taskId);
+  withdraw(copy: StoredTask): void {
+    const { taskId } = copy.description;
+    this.#withdrawn.add(copy);
     this.#dirty.get(sliceOf(taskId))?.delete(taskId);
   }
 
-  /** What was withdrawn is told of again, with all that is known of it. */
-  offerAgain(taskId: TaskId): void {
-    this.#withdrawn.delete(taskId);
-    this.#dirtyOf(taskId, "soon").isFull = true;
+  /** A copy that was withdrawn is told of again, with all that is known of it. */
+  offerAgain(copy: StoredTask): void {
+    this.#withdrawn.delete(copy);
+    this.#dirtyOf(copy.description.taskId, "soon").isFull = true;
   }
 
   /** The host gave pieces up; what it still holds follows as availability of the new incarnation. */
   peerDropped(taskId: TaskId, incarnation: number, reason: string): void {
     const value = { taskId, incarnation, reason };
-    this.#withdrawn.delete(taskId);
     const task = this.#store.get(taskId);
+    if (task !== undefined) this.#withdrawn.delete(task);
     if (task === undefined || task.offered.count === 0)
       this.#dirty.get(sliceOf(taskId))?.delete(taskId);
     else this.#dirtyOf(taskId, "soon").isFull = true;
@@ -269,8 +270,7 @@ export class SchedulerLink {
 
   /** What others may know of. */
   *#told(): Generator<StoredTask> {
-    for (const task of this.#store.list())
-      if (!this.#withdrawn.has(task.description.taskId)) yield task;
+    for (const task of this.#store.list()) if (!this.#withdrawn.has(task)) yield task;
   }
 
   #receive(message: AssignmentMessage): void {
@@ -361,7 +361,7 @@ export class SchedulerLink {
       if (!this.#outbox.hasRoom) return false;
       tasks?.delete(taskId);
       const task = this.#store.get(taskId);
-      const isTold = task !== undefined && !this.#withdrawn.has(taskId);
+      const isTold = task !== undefined && !this.#withdrawn.has(task);
       if (isTold) this.#addAvailability(task, dirty);
     }
     return true;

@@ -44,14 +44,14 @@ export class TaskDrops {
     if (reason === CONTENT_DIFFERS && stored?.layout.lengthBytes === lengthBytes) {
       // What differed is gone: this is the others' content.
       this.#apart.delete(stored);
-      link.offerAgain(taskId);
+      link.offerAgain(stored);
       download?.askAnew();
       return;
     }
     if (stored?.isVerified === true && stored.description.anchor !== undefined) {
       // Its digest was checked here: what others were sent under its name says nothing about it.
       log.warn("verified copy kept", { task: taskId, reason });
-      link.withdraw(taskId);
+      link.withdraw(stored);
       return;
     }
     if (reason === CONTENT_DIFFERS) {
@@ -88,7 +88,7 @@ export class TaskDrops {
     if (download?.stored === stored) download.standApart();
     else {
       this.#apart.add(stored);
-      this.#services.link.withdraw(stored.description.taskId);
+      this.#services.link.withdraw(stored);
     }
   }
 }
