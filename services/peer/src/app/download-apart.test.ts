@@ -178,6 +178,45 @@ describe("a host whose cluster knows other content by the same name", () => {
   });
 });
 
+test("a part of a copy that stands apart is for nobody whose own origin does not say that it has the same", async () => {
+  const other = await bytesOf(seededContent("other", 5 * MIB));
+  const gate = Promise.withResolvers<void>();
+  world.origin.add(path, other, { gate: { atBytes: 3 * MIB, opened: gate.promise } });
+  world.onRequest((request) => world.grantOrigin(request));
+  const first = world.client(url, [], { access: "public" });
+  await expect.poll(() => first.received()).toBeGreaterThan(2 * MIB);
+  drop(CONTENT_DIFFERS, content.length);
+  world.origin.add(path, content);
+
+  const part = await world.get(url, [["Range", "bytes=0-99"]], { access: "public" });
+  expect(part.error).toBeUndefined();
+  expect(part.bytes.equals(content.subarray(0, 100))).toBe(true);
+  gate.resolve();
+  expect((await first.done).error).toHaveProperty("code", "anchor_mismatch");
+});
+
+test("a lease that does not fit keeps no download, and no copy, that nobody wants", async () => {
+  world.onRequest((request) => world.grantOrigin(request));
+  await world.get(url);
+  const [stored] = world.store.list();
+  if (stored === undefined) throw new Error("no copy");
+  const { taskId } = stored.description;
+  await waitFor("the end", () => !world.registry.isDownloading(taskId));
+  world.grant({
+    leaseId: "0-1-9",
+    taskId,
+    parentHostId: "host-b",
+    parentAddress: "host-b",
+    pieces: [{ start: 9, count: 1 }],
+    lengthBytes: content.length,
+    pieceLengthBytes: MIB,
+  });
+  await waitFor("the refusal", () => world.controlPlane.all("piecesFailed").length === 1);
+
+  expect(world.registry.isDownloading(taskId)).toBe(false);
+  expect(stored.isPinned).toBe(false);
+});
+
 test("what is made of the task after the copy that stood apart is told of like any other", async () => {
   const never = { atBytes: 0, opened: new Promise<void>(() => {}) };
   world.origin.add(path, PAGE, { hasRanges: false, gate: never });

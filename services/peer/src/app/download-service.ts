@@ -189,7 +189,8 @@ export class DownloadService {
     const stored = taskId === undefined ? undefined : this.#options.store.get(taskId);
     if (stored === undefined || showsConnectionCredentials(flow.request.headers)) return undefined;
     const plan = this.#answers.plan(flow, stored, []);
-    if (!isPlanHeld(plan, stored)) return undefined;
+    // A part cannot be checked: where hosts have different contents only its own origin's word will do for a client.
+    if (!isPlanHeld(plan, stored) || this.#options.registry.isApart(stored)) return undefined;
     if (target.anchor !== undefined && this.#mayRead(target)) {
       const answer = this.#answers.deliver(flow, stored, [], { first: undefined });
       return this.#held.repeatable(flow, stored, answer);

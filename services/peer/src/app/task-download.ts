@@ -229,6 +229,7 @@ export class TaskDownload implements ReadableTask {
     if (isAnchored) this.#services.link.describe(this.stored, lease.traceparent, false);
     this.#reports.fail(lease, [], notBegun(isAnchored ? "cancelled" : "origin_changed", misfit));
     this.standApart();
+    this.#settle();
   }
 
   /** Goes on from the origin, by itself: what others have, or want, by this name is something else. */

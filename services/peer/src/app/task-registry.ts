@@ -72,7 +72,7 @@ export class TaskRegistry implements AssignmentTarget {
     const { link } = this.#services;
     const asked = this.#openings.get(request.requestId);
     // Others have another content by this name: what is here can only be completed from the origin.
-    if (asked === undefined && this.#isApart(request)) return "silence";
+    if (asked === undefined && this.#hasOther(request)) return "silence";
     const opening = asked ?? this.#begin({ request, traceparent, expected: undefined });
     if (opening.first !== undefined) return opening.first;
     const isWorthWaiting = link.isResponsive;
@@ -162,6 +162,11 @@ export class TaskRegistry implements AssignmentTarget {
       waitedMs += LATE_LEASE_POLL_MS;
     }
     return undefined;
+  }
+
+  /** Whether others have another content by the name of this copy, and nobody knows yet who is right. */
+  isApart(stored: StoredTask): boolean {
+    return this.#services.apart.has(stored);
   }
 
   isDownloading(taskId: TaskId): boolean {
@@ -311,10 +316,10 @@ export class TaskRegistry implements AssignmentTarget {
 
   // --------------------------------------------------------------------------------------------------------- inside
 
-  #isApart({ taskId: text }: TaskRequested): boolean {
+  #hasOther({ taskId: text }: TaskRequested): boolean {
     const taskId = parseTaskId(text);
     const stored = taskId === undefined ? undefined : this.#store.get(taskId);
-    return stored !== undefined && this.#services.apart.has(stored);
+    return stored !== undefined && this.isApart(stored);
   }
 
   #begin(asked: Pick<Opening, "request" | "traceparent" | "expected">): Opening {
