@@ -104,8 +104,12 @@ test("before a member's download: the member's comes whole from the origin, and 
   }
   go();
   expect(await stranger).toBe(false);
+  // What is known of the content by then is folded.
+  await sleep(1000);
+  members.takeSeen();
   const answer = await get("peer-3", url, MEMBER);
   expect(answer).toMatchObject({ status: 200, isComplete: true, sha256 });
+  expect(members.takeSeen().filter(({ range }) => range !== "bytes=0-0")).toEqual([]);
 });
 
 test("at the same moment, at every host, again and again: whoever is a member gets the content", async () => {

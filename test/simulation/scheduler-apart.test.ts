@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import type { TaskPoisoned } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
 import {
+  ALL_PIECES,
   applyEntry,
   bitmapOf,
   digestsOf,
@@ -157,6 +158,80 @@ test("a description that nobody goes on with gives way to the next", () => {
 
   expect(taskOf(world)?.layout?.lengthBytes).toBeGreaterThan(PAGE_BYTES);
   expect(peerOf(world, "b")?.held.count).toBe(1);
+});
+
+/** Host a is given a page first, and reads it; b, which had the task before, is given the content. */
+function worldWithPage(): SchedulerWorld {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId);
+  giveAPage(world, "a");
+  world.request("b", { anchor: ANCHOR });
+  world.decide();
+  const dropped = { taskId: TASK, incarnation: 3, reason: "evicted" };
+  world.tell("b", { $case: "peerDropped", value: dropped });
+  world.describe("b", { anchor: ANCHOR });
+  world.decide();
+  return world;
+}
+
+/** The digest of all that the host has has shown that it is right. */
+function verify(world: SchedulerWorld, hostId: string): readonly string[] {
+  const incarnation = 3;
+  world.describe(hostId, { anchor: ANCHOR });
+  world.hold(hostId, ALL_PIECES, incarnation);
+  const value = { taskId: TASK, incarnation, digest: ANCHOR };
+  world.tell(hostId, { $case: "taskVerified", value });
+  return kindsOf(world.decide());
+}
+
+function parentOfNext(world: SchedulerWorld): string | undefined {
+  world.request("c", { anchor: ANCHOR });
+  world.decide();
+  return lastGrantOf(world, "c")?.parentHostId;
+}
+
+test.each(["before", "after"])(
+  "the right content that was verified %s the page was found out is shared from then on",
+  (when) => {
+    const world = worldWithPage();
+    if (when === "before") verify(world, "b");
+    expect(taskOf(world)?.state).toBe("active");
+    world.tell("a", { $case: "taskPoisoned", value: poisoned("a page") });
+    const told = kindsOf(world.decide());
+    verify(world, "b");
+
+    expect(told).toEqual(expect.arrayContaining(["drop_task a", "drop_task b"]));
+    expect(taskOf(world)?.state).toBe("verified");
+    expect(parentOfNext(world)).toBe("b");
+  },
+);
+
+test("other content that nobody goes on with gives way to what was verified, and to nothing else", () => {
+  const world = new SchedulerWorld();
+  for (const hostId of ["a", "b", "c"]) world.announce(hostId);
+  world.request("a", { anchor: ANCHOR });
+  world.decide();
+  world.describe("a", { anchor: ANCHOR, lengthBytes: 3 * MIB });
+  world.hold("a", [0]);
+  world.tell("a", { $case: "requestEnded", value: { taskId: TASK, requestId: "request-of-a" } });
+  world.request("b", { anchor: ANCHOR });
+  world.describe("b", { anchor: ANCHOR });
+  world.decide();
+  expect(taskOf(world)?.layout?.lengthBytes).toBe(3 * MIB);
+
+  expect(verify(world, "b")).toContain("drop_task a");
+  verify(world, "b");
+  expect(parentOfNext(world)).toBe("b");
+});
+
+test("a description of what was retired does not bring it back", () => {
+  const world = worldWithPage();
+  world.tell("a", { $case: "taskPoisoned", value: poisoned("a page") });
+  world.decide();
+  world.describe("a", { anchor: ANCHOR, lengthBytes: PAGE_BYTES });
+  world.decide();
+
+  expect(taskOf(world)?.state).toBe("retired");
 });
 
 test("an origin that has something else for one host now ends nobody else's download", () => {

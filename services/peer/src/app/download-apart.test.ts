@@ -157,6 +157,50 @@ describe("a host whose cluster knows other content by the same name", () => {
     expect(world.controlPlane.all("piecesAvailable").length).toBeGreaterThan(0);
   });
 
+  test("breaks nobody off when the content is given up for what an origin has for somebody else", async () => {
+    const { client, go } = await clientInTheMiddle();
+    drop("validator_changed", content.length);
+    go();
+
+    const { bytes, error } = await client.done;
+    expect(error).toBeUndefined();
+    expect(bytes.equals(content)).toBe(true);
+    await waitFor("the word", () => verified().length === 1);
+  });
+
+  test.each(["poisoned", "validator_changed"])(
+    "offers what it has verified when the others' content is dropped as %s",
+    async (reason) => {
+      world.onRequest((request) => world.grantOrigin(request));
+      await world.get(url);
+      await waitFor("the check", () => verified().length === 1);
+      drop(CONTENT_DIFFERS, PAGE.length);
+      drop(reason, PAGE.length);
+
+      await waitFor("the word", () => verified().length === 2);
+      expect(world.controlPlane.all("piecesAvailable").at(-1)?.digests).toHaveLength(4);
+      const lengths = world.controlPlane.all("taskDescribed").map(({ lengthBytes }) => lengthBytes);
+      expect(lengths.at(-1)).toBe(content.length);
+    },
+  );
+
+  test("does not go on for ever to offer what differs, as others see it, in more than its length", async () => {
+    world.onRequest((request) => world.grantOrigin(request));
+    await world.get(url);
+    await waitFor("the check", () => verified().length === 1);
+    const again = (): void => drop(CONTENT_DIFFERS, content.length);
+    world.controlPlane.onEvent = ({ $case }) => {
+      if ($case === "taskDescribed") setImmediate(again);
+    };
+    const described = () => world.controlPlane.all("taskDescribed").length;
+    const before = described();
+    again();
+
+    await waitFor("some words", () => described() - before >= 3);
+    await systemClock.sleep(300);
+    expect(described() - before).toBe(3);
+  });
+
   test("asks nobody for what joins such a download", async () => {
     const { client, go } = await clientInTheMiddle();
     drop(CONTENT_DIFFERS);

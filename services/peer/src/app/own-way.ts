@@ -35,7 +35,8 @@ export class OwnWay {
     return true;
   }
 
-  take(): void {
+  /** @returns whether anybody reads on here. */
+  take(): boolean {
     const { apart, link, log } = this.#services;
     const { taskId: task, lengthBytes } = this.#stored.description;
     if (!apart.has(this.#stored))
@@ -44,6 +45,7 @@ export class OwnWay {
     link.withdraw(this.#stored);
     for (const request of this.#requests) this.endAsking(request);
     this.#watch.expectNothing();
+    return this.#requests.size > 0;
   }
 
   /** Nothing is to be done for the request by others any more. */

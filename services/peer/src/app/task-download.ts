@@ -232,9 +232,9 @@ export class TaskDownload implements ReadableTask {
     this.#settle();
   }
 
-  /** Goes on from the origin, by itself: what others have, or want, by this name is something else. */
-  standApart(): void {
-    this.#ownWay.take();
+  /** Goes on from the origin, by itself, if anybody reads here: what others have, or want, by this name is something else. @returns whether. */
+  standApart(): boolean {
+    return this.#ownWay.take();
   }
 
   get #isApart(): boolean {

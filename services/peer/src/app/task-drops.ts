@@ -9,12 +9,16 @@ import type { RecentDigests } from "./recent-digests.ts";
 import type { TaskDownload } from "./task-download.ts";
 import type { UnhurriedLeases } from "./unhurried-leases.ts";
 
+/** A copy that is said to differ, and does not as far as its host sees, is offered again so often; then its host goes on by itself. */
+const OFFERED_AGAIN_COUNT_MAX = 3;
+
 /** What the cluster gives up of this host's content, and what the host gives up by itself. */
 export class TaskDrops {
   readonly #store: PieceStore;
   readonly #services: Pick<SharedServices, "link" | "log" | "poisoned">;
   readonly #apart: WeakSet<StoredTask>;
   readonly #recentDigests: RecentDigests;
+  readonly #offeredAgainCounts = new WeakMap<StoredTask, number>();
 
   constructor(options: {
     readonly store: PieceStore;
@@ -41,7 +45,7 @@ export class TaskDrops {
     const { log, link, poisoned } = this.#services;
     const stored = this.#store.get(taskId);
     const download = under.downloads.get(taskId);
-    if (reason === CONTENT_DIFFERS && stored?.layout.lengthBytes === lengthBytes) {
+    if (reason === CONTENT_DIFFERS && stored !== undefined && this.#isSame(stored, lengthBytes)) {
       // What differed is gone: this is the others' content.
       this.#apart.delete(stored);
       link.offerAgain(stored);
@@ -51,7 +55,9 @@ export class TaskDrops {
     if (stored?.isVerified === true && stored.description.anchor !== undefined) {
       // Its digest was checked here: what others were sent under its name says nothing about it.
       log.warn("verified copy kept", { task: taskId, reason });
-      link.withdraw(stored);
+      // And it is what others lack, once their content of another length is given up.
+      if (reason !== CONTENT_DIFFERS && isOther(stored, lengthBytes)) link.offerAgain(stored);
+      else link.withdraw(stored);
       return;
     }
     if (reason === CONTENT_DIFFERS) {
@@ -65,6 +71,9 @@ export class TaskDrops {
       download?.askAnew();
       return;
     }
+    // Nobody got on with it, or the origin has something else for some client now: that is no reason to break off those who are here.
+    if (reason === "validator_changed" && stored?.description.anchor !== undefined)
+      if (download?.stored === stored && download.standApart()) return;
     if (reason === "poisoned") poisoned.note(taskId);
     log.warn("task dropped", { task: taskId, reason });
     under.unhurried.drop(taskId);
@@ -81,6 +90,14 @@ export class TaskDrops {
       const text = messageOf(error);
       this.#services.log.error("task could not be removed", { task: taskId, error: text });
     });
+  }
+
+  /** Not for ever: host and scheduler may differ in more than the length that they tell each other. */
+  #isSame(stored: StoredTask, lengthBytes: number): boolean {
+    const count = this.#offeredAgainCounts.get(stored) ?? 0;
+    if (stored.layout.lengthBytes !== lengthBytes || count >= OFFERED_AGAIN_COUNT_MAX) return false;
+    this.#offeredAgainCounts.set(stored, count + 1);
+    return true;
   }
 
   /** What is here stays for this host's own clients: the digest of the whole will tell who is right. */

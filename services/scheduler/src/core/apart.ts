@@ -13,6 +13,15 @@ export function isUnderWayElsewhere(task: Task, hostId: string): boolean {
   return false;
 }
 
+/** Whether any other host gets, or has clients that wait for, the content as it is described now. */
+export function isAwaitedElsewhere(task: Task, hostId: string): boolean {
+  for (const peer of task.peers.values()) {
+    if (peer.hostId === hostId || peer.isApart || peer.host.state !== "alive") continue;
+    if (peer.requests.size > 0 || peer.leases.length > 0) return true;
+  }
+  return false;
+}
+
 /**
  * What the host has by the name of the task is of another length than the task: its pieces are nobody's, and it is given none, until it
  * has dropped them. It goes on by itself.

@@ -96,9 +96,11 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
     for (const requestId of peer.requests.keys()) endRequest(state, task, peer, requestId);
     peer.isSeeding = false;
     peer.isPromised = false;
+    // What such a host has was no part of the task, and may be right: it is not void.
+    const wasApart = peer.isApart;
     peer.isApart = false;
     updateNeed(task, peer);
-    if (peer.incarnation > 0 || peer.held.count > 0) {
+    if (!wasApart && (peer.incarnation > 0 || peer.held.count > 0)) {
       resetPeer(state, task, peer, peer.incarnation + 1);
       peer.isVoided = true;
     }

@@ -7,6 +7,7 @@ import {
   dropPeer,
   endRequestOf,
   poisonTask,
+  startAfresh,
   verifyPeer,
 } from "./evolve-task.ts";
 import { addPieces, failPieces } from "./evolve-pieces.ts";
@@ -24,8 +25,6 @@ import {
 } from "./ledger.ts";
 import { InvariantViolation } from "./invariant.ts";
 import { originRestOf } from "./origin-rests.ts";
-import { PieceTable } from "./piece-sets.ts";
-import { dropSwarm } from "./swarm/sync.ts";
 import type { Host, State, Task } from "./state.ts";
 
 /**
@@ -156,24 +155,4 @@ function introduceTask(state: State, task: Task, value: TaskRequested): void {
   task.application ||= value.application;
   task.priority ||= value.priority;
   touchTask(state, task);
-}
-
-/**
- * A retired task is wanted again. Copies from before stay void: the retirement raised every peer's incarnation, and what the
- * hosts hold from now on comes under that or a higher one.
- */
-function startAfresh(task: Task, atMs: number): void {
-  task.state = "active";
-  task.retiredReason = "";
-  task.isForgettable = false;
-  task.condemnedReason = undefined;
-  task.isCreated = false;
-  task.createdAtMs = atMs;
-  task.layout = undefined;
-  task.digests = undefined;
-  task.pieces = new PieceTable(0);
-  task.url = "";
-  task.anchor = "";
-  task.etag = "";
-  dropSwarm(task);
 }

@@ -25,7 +25,7 @@ import {
   updateNeed,
 } from "./ledger.ts";
 import { originAnswered } from "./origin-rests.ts";
-import { comeBack, isUnderWayElsewhere, standApart } from "./apart.ts";
+import { comeBack, isAwaitedElsewhere, isUnderWayElsewhere, standApart } from "./apart.ts";
 import { isVouchedFor, strikeCopyOf } from "./vouched.ts";
 import type { Lease } from "./lease.ts";
 import type { Host, State, Task } from "./state.ts";
@@ -36,8 +36,11 @@ import { isWithin, piecesOfRequest } from "./wanted.ts";
 export function describeTask(state: State, host: Host, value: TaskDescribed, atMs: number): void {
   const task = taskFor(state, value.taskId, atMs);
   if (task.state === "retired") {
-    contain(state, "description of a retired task");
-    return;
+    if (!isOtherThanRetired(task, value)) {
+      contain(state, "description of a retired task");
+      return;
+    }
+    startAfresh(task, atMs);
   }
   if (value.originRanges) task.hasOriginRanges = true;
   const describer = task.peers.get(host.hostId);
@@ -112,6 +115,10 @@ export function dropPeer(state: State, host: Host, value: PeerDropped): void {
 export function verifyPeer(state: State, host: Host, value: TaskVerified): void {
   const task = state.tasks.get(value.taskId);
   const peer = task?.peers.get(host.hostId);
+  if (task !== undefined && peer?.isApart === true && mayGiveWay(task, host, value)) {
+    condemn(state, task, "validator_changed");
+    return;
+  }
   if (
     task === undefined ||
     peer === undefined ||
@@ -174,6 +181,39 @@ function partFrom(state: State, task: Task, host: Host): void {
     return;
   }
   standApart(state, task, peerFor(state, task, host));
+}
+
+/**
+ * A host that stands apart has found its copy to be what the anchor says. Nobody has found that of the content as it is described, and nobody
+ * waits for it: what is held of it would stand in the way of the right content for ever.
+ */
+function mayGiveWay(task: Task, { hostId }: Host, { digest }: TaskVerified): boolean {
+  return task.state === "active" && digest === task.anchor && !isAwaitedElsewhere(task, hostId);
+}
+
+/** Whether a host has by the name of a retired task what was not retired: its anchor says that it may be right. */
+function isOtherThanRetired({ layout }: Task, { anchor, lengthBytes }: TaskDescribed): boolean {
+  return anchor !== "" && layout !== undefined && layout.lengthBytes !== lengthBytes;
+}
+
+/**
+ * A retired task is wanted again, or there is other content by its name. Copies from before stay void: the retirement raised every peer's incarnation, and what the
+ * hosts hold from now on comes under that or a higher one.
+ */
+export function startAfresh(task: Task, atMs: number): void {
+  task.state = "active";
+  task.retiredReason = "";
+  task.isForgettable = false;
+  task.condemnedReason = undefined;
+  task.isCreated = false;
+  task.createdAtMs = atMs;
+  task.layout = undefined;
+  task.digests = undefined;
+  task.pieces = new PieceTable(0);
+  task.url = "";
+  task.anchor = "";
+  task.etag = "";
+  dropSwarm(task);
 }
 
 /** The open lease now has pieces: all that its request wants and nobody holds or is being sent. */

@@ -119,6 +119,8 @@ export interface Recheck {
 /**
  * The task is poisoned or retired: drop every byte of it, break off its clients. A host that has checked all of it against its anchor may keep that for itself.
  * `content_differs`: the task goes on without this host, which has another content by the same name, and keeps that to itself.
+ * `validator_changed`: a host whose clients read content with an anchor may read on from the origin by itself: the digest of the whole will tell.
+ * A host that has verified content of another length than is meant offers it: it is what others lack.
  */
 export interface DropTask {
   taskId: string;
