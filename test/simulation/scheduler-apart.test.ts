@@ -245,16 +245,34 @@ test("an origin that has something else for one host now ends nobody else's down
   expect(taskOf(world)?.state).toBe("active");
 });
 
-test("a replay comes to the same", () => {
-  const world = worldWithReader();
-  giveAPage(world, "b");
-  world.tell("b", { $case: "taskPoisoned", value: poisoned("a page") });
-  world.hold("b", [0], 5);
-  world.hold("a", [0, 1]);
-  world.decide();
-
+test.each([
+  [
+    "a page found out",
+    () => {
+      const world = worldWithReader();
+      giveAPage(world, "b");
+      world.tell("b", { $case: "taskPoisoned", value: poisoned("a page") });
+      world.hold("b", [0], 5);
+      world.hold("a", [0, 1]);
+      world.decide();
+      expect(peerOf(world, "b")?.isApart).toBe(true);
+      return world;
+    },
+  ],
+  [
+    "what was verified in place of a page",
+    () => {
+      const world = worldWithPage();
+      world.tell("a", { $case: "taskPoisoned", value: poisoned("a page") });
+      world.decide();
+      verify(world, "b");
+      expect(parentOfNext(world)).toBe("b");
+      return world;
+    },
+  ],
+])("a replay of %s comes to the same", (_, made) => {
+  const world = made();
   const again = newState();
   for (const entry of world.log) applyEntry(again, entry);
-  expect(peerOf(world, "b")?.isApart).toBe(true);
   expect(summaryOf(again)).toEqual(summaryOf(world.state));
 });
