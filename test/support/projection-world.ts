@@ -1,6 +1,10 @@
 import type { DownloadFinished } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { createMemoryLog } from "@lacewing/observability/memory-log.ts";
 import { systemClock } from "@lacewing/runtime/clock.ts";
+import {
+  DEFAULT_RETENTION,
+  type Retention,
+} from "@lacewing/scheduler/adapters/postgres/housekeeping.ts";
 import { createPool } from "@lacewing/scheduler/adapters/postgres/pool.ts";
 import { PostgresProjectionStore } from "@lacewing/scheduler/adapters/postgres/projection-store.ts";
 import { PostgresSliceOwnership } from "@lacewing/scheduler/adapters/postgres/slice-ownership.ts";
@@ -22,13 +26,16 @@ export const SLICE = 5;
 export const STARTED_AT_MS = Date.now() - 60_000;
 
 /** A migrated database of its own with a scheduler's adapters on it. */
-export async function startProjectionWorld(postgres: TestPostgres) {
+export async function startProjectionWorld(
+  postgres: TestPostgres,
+  retention: Retention = DEFAULT_RETENTION,
+) {
   const url = await postgres.createMigratedDatabase();
   const log = createMemoryLog();
   const pool = createPool(url, { applicationName: "projection-test", log });
   const stores: PostgresProjectionStore[] = [];
   const makeStore = () => {
-    const store = new PostgresProjectionStore({ pool, clock: systemClock, log });
+    const store = new PostgresProjectionStore({ pool, clock: systemClock, log, retention });
     stores.push(store);
     return store;
   };
