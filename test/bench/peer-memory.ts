@@ -98,10 +98,12 @@ async function tellClients(lab: PeerLab, peer: LabPeer, blob: Blob): Promise<voi
       });
       if (!head.startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${head}`);
     }
+    const active: Socket[] = [];
+    while (active.length < ACTIVE_CLIENT_COUNT) active.push(await open());
     let receivedBytes = 0;
     const most = await rssMaxOf(peer.pid, async () => {
-      for (let count = 0; count < ACTIVE_CLIENT_COUNT; count++) {
-        const socket = await open();
+      // Not opened one by one here: with what comes in by then, that takes longer than idle clients are kept.
+      for (const socket of active) {
         socket.on("data", (chunk: Buffer) => (receivedBytes += chunk.length));
         ask(socket, blob);
       }
