@@ -168,6 +168,34 @@ test("a scheduler that stops gives its slices back after the answer to a renewal
   expect(await acquire("successor")).not.toEqual(new Map());
 });
 
+test("a scheduler that stops while its database answers nothing says once that its slices are not given back", async () => {
+  const projection = new MemoryProjection();
+  const closed = Promise.withResolvers<never>();
+  const impatient: Clock = {
+    ...systemClock,
+    sleep: (ms, signal) => systemClock.sleep(ms / 20, signal),
+  };
+  const scheduler = await start(new MemoryBroker(), projection, { renewalMs: 5, clock: impatient });
+  const isRenewing = Promise.withResolvers<void>();
+  projection.acquire = () => {
+    isRenewing.resolve();
+    return closed.promise;
+  };
+  projection.release = async () => {
+    throw new PortError("database_unavailable", "the pool is closed", { retryable: true });
+  };
+  await isRenewing.promise;
+
+  await scheduler[Symbol.asyncDispose]();
+  // What was under way ends with the connections.
+  closed.reject(new PortError("database_unavailable", "broken off", { retryable: true }));
+  await systemClock.sleep(20);
+
+  expect(
+    scheduler.log.entries.filter(({ event }) => event === "ownership not released"),
+  ).toHaveLength(1);
+});
+
 test("when the event log has forgotten what follows the checkpoint, every host is asked for everything", async () => {
   const broker = new MemoryBroker();
   const projection = new MemoryProjection();

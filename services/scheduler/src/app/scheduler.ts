@@ -229,6 +229,8 @@ export class Scheduler {
     const release = this.#taken
       .then(() => ownership.release(this.#settings.ownerId))
       .catch((error: unknown) => {
+        // Later it has been told, and what was under way ends with the connections.
+        if (timeout.signal.aborted) return;
         log.warn("ownership not released", { message: messageOf(error) });
       });
     const late = clock.sleep(RELEASE_TIMEOUT_MS, timeout.signal).then(
