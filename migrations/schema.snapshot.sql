@@ -593,6 +593,7 @@ $function$
 function CREATE OR REPLACE FUNCTION lacewing.remove_old_rows(keep_days integer, keep_traffic_days integer, row_count_max integer DEFAULT 50000)
  RETURNS TABLE(object text, removed_count bigint)
  LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 DECLARE
   cutoff timestamptz := date_trunc('day', now(), 'UTC') - make_interval(days => keep_days);
