@@ -170,6 +170,7 @@ table peers with {fillfactor=70,autovacuum_vacuum_scale_factor=0.02}
   requests jsonb not null default '[]'::jsonb -- Client requests that wait at the host: [{requestId, wantedStart, wantedEnd (bytes, end exclusive; 0,0 is all), canReadOrigin, traceparent}].
   is_seeding boolean not null -- A seed host that wants the whole content although no client waits.
   updated_at timestamp with time zone not null default now()
+  is_apart boolean not null default false -- What the host has by the name of the task is of another length: it is no part of the task, and the host neither gives nor gets pieces of it.
   constraint peers_bitmap_check CHECK ((octet_length(bitmap) <= 32768))
   constraint peers_pkey PRIMARY KEY (task_id, host_id)
   constraint peers_requests_check CHECK ((jsonb_typeof(requests) = 'array'::text))

@@ -21,6 +21,8 @@ const SNAPSHOT_FILE = fileURLToPath(
 const SNAPSHOT_SERVER_MAJOR = 18;
 /** It gave downloads a column of a domain that is checked, for which PostgreSQL wrote each partition anew. */
 const LAST_THAT_REWROTE = "0004_request_count";
+/** It adds a column to a table that a scheduler at work writes to. */
+const FIRST_THAT_TRIES_AGAIN = "0007_apart";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
@@ -255,6 +257,10 @@ test("migrations after 0004 leave filled tables where they lie, and wait for no 
       `INSERT INTO downloads SELECT 'd-' || i, 'host-1', NULL, 'http://o/', 'GET', '', '', 0, '2026-03-04 12:00:00+00', 1, 2,
          'finished', 200, 0, 7, 0, 0, 7, 0, 7, '', false, '', '' FROM generate_series(1, 1000) i`,
     );
+    await sql.rows(
+      z.unknown(),
+      `INSERT INTO peers SELECT repeat('a', 64), 'host-' || i, 0, 1, '', 0, false, '[]', false FROM generate_series(1, 1000) i`,
+    );
     const files = `SELECT relname::text AS name, relfilenode::text AS file FROM pg_class
       WHERE relnamespace = 'lacewing'::regnamespace AND relkind IN ('r', 'i') ORDER BY relname`;
     const row = z.object({ name: z.string(), file: z.string() });
@@ -269,6 +275,43 @@ test("migrations after 0004 leave filled tables where they lie, and wait for no 
     await sql.rows(z.unknown(), "COMMIT");
     const after = await sql.rows(row, files);
     expect(after.filter(({ name }) => before.some((one) => one.name === name))).toEqual(before);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test("a migration that needs a table for itself keeps nobody from it while somebody reads it, and goes on then", async () => {
+  const url = await postgres.createDatabase();
+  const directory = mkdtempSync(join(tmpdir(), "lw-migrations-"));
+  try {
+    await cp(MIGRATIONS_DIRECTORY, directory, { recursive: true });
+    for (const name of (await migrationNames()).filter((file) => file >= FIRST_THAT_TRIES_AGAIN))
+      await rm(join(directory, `${name}.sql`));
+    await migrate(url, directory);
+    await using reader = await connectSql(url);
+    await reader.rows(z.unknown(), "BEGIN");
+    await reader.rows(z.unknown(), "SELECT count(*) FROM peers");
+    await using writer = await connectSql(url);
+    await writer.rows(z.unknown(), "SET lock_timeout = '5s'");
+
+    const migration = migrate(url);
+    await waitFor("the table is waited for", async () => {
+      const waiting = await writer.rows(
+        z.unknown(),
+        "SELECT 1 FROM pg_locks WHERE relation = 'peers'::regclass AND NOT granted",
+      );
+      return waiting.length > 0;
+    });
+    await writer.rows(
+      z.unknown(),
+      "INSERT INTO peers SELECT repeat('a', 64), 'host-1', 0, 1, '', 0, false, '[]', false",
+    );
+    await reader.rows(z.unknown(), "COMMIT");
+
+    expect((await migration).applied).toContain(FIRST_THAT_TRIES_AGAIN);
+    expect(await writer.rows(z.unknown(), "SELECT is_apart FROM peers")).toEqual([
+      { is_apart: false },
+    ]);
   } finally {
     await rm(directory, { recursive: true });
   }

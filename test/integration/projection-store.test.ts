@@ -49,6 +49,16 @@ describe("a flush", () => {
     expect(snapshot.checkpoints[SLICE]).toEqual(checkpointAt(10));
   });
 
+  test("says of a peer whether it stands apart, as it was written last", async () => {
+    await using world = await startProjectionWorld(postgres);
+    const loaded = async () => (await world.another().load()).peers.map((row) => row.isApart);
+    await world.store.flush({ ...wholeBatch(), peers: [{ ...peer, isApart: true }] });
+    expect(await loaded()).toEqual([true]);
+    const checkpoints = [{ before: checkpointAt(10), after: checkpointAt(11) }];
+    await world.store.flush({ ...emptyBatch(), peers: [peer], checkpoints });
+    expect(await loaded()).toEqual([false]);
+  });
+
   test("of an empty database loads as a checkpoint of zeros for each slice", async () => {
     await using world = await startProjectionWorld(postgres);
     const snapshot = await world.store.load();

@@ -35,6 +35,11 @@ const TABLES = {
   dead_letter: { key: "stream_sequence", mayDiffer: ["dead_letter_id", "parked_at"] },
 } as const;
 
+const ANCHOR = `sha256:${"0".repeat(64)}`;
+const ANCHORED_SLICE = 8;
+const ANCHORED_TASK = taskIdOfSlice(ANCHORED_SLICE);
+const STANDING_APART = "SELECT host_id AS host FROM peers WHERE is_apart";
+
 let nats: TestNats;
 let postgres: TestPostgres;
 let dir: TempDir;
@@ -190,6 +195,68 @@ test("a scheduler goes on where a rebuild has ended", async () => {
   );
   expect(["parent", "child"]).toContain(lease.parentHostId);
   expect(scheduler.entries.map((entry) => entry.event)).not.toContain("event log gap");
+  await scheduler.end("SIGTERM");
+});
+
+/** Two hosts that were given contents of different lengths by one name: the first has one piece of its own, the other stands apart. */
+async function part(): Promise<{ readonly first: FakeHost; readonly other: FakeHost }> {
+  await using scheduler = await start();
+  const first = new FakeHost("first", hosts);
+  const other = new FakeHost("other", hosts);
+  for (const host of [first, other]) {
+    await announce(host);
+    const requestId = `request-of-${host.hostId}`;
+    const value = requestBy(host.hostId, { taskId: ANCHORED_TASK, requestId, anchor: ANCHOR });
+    await host.publish(ANCHORED_SLICE, [{ $case: "taskRequested", value }]);
+  }
+  const task = { taskId: ANCHORED_TASK, anchor: ANCHOR };
+  await first.publish(ANCHORED_SLICE, [
+    { $case: "taskDescribed", value: description(task) },
+    { $case: "piecesAvailable", value: piecesOf([0]) },
+  ]);
+  await other.publish(ANCHORED_SLICE, [
+    { $case: "taskDescribed", value: description({ ...task, lengthBytes: 5 * 1024 }) },
+  ]);
+  await waitFor("the other is projected as what it is", async () => {
+    const rows = await sql.rows(z.object({ host: z.string() }), STANDING_APART);
+    return rows.some(({ host }) => host === "other");
+  });
+  await scheduler.end("SIGTERM");
+  return { first, other };
+}
+
+function piecesOf(pieces: readonly number[], version = 1) {
+  const digests = digestsOf(pieces, version);
+  return {
+    taskId: ANCHORED_TASK,
+    incarnation: 1,
+    bitmap: bitmapOf(pieces),
+    digests,
+    leasesEnded: [],
+  };
+}
+
+test("who stands apart does so after a rebuild, and for the scheduler that goes on: its pieces are no conflict", async () => {
+  const { first, other } = await part();
+  const written = await rowsOf(sql);
+  await sql.rows(z.unknown(), "UPDATE peers SET is_apart = false");
+  expect((await rebuild(databaseUrl)).exitCode).toBe(0);
+  expect(await rowsOf(sql)).toEqual(written);
+
+  await using scheduler = await start();
+  await other.publish(ANCHORED_SLICE, [{ $case: "piecesAvailable", value: piecesOf([0], 9) }]);
+  await first.publish(ANCHORED_SLICE, [{ $case: "piecesAvailable", value: piecesOf([0, 1]) }]);
+  const row = z.object({ state: z.string(), held: z.string() });
+  const known = await waitFor("what the first has got since is projected", async () => {
+    const rows = await sql.rows(
+      row,
+      `SELECT state, (SELECT string_agg(held_piece_count::text, ' ' ORDER BY host_id) FROM peers p WHERE p.task_id = t.task_id) AS held
+       FROM tasks t WHERE task_id = '${ANCHORED_TASK}'`,
+    );
+    return rows.find(({ state, held }) => state !== "active" || held !== "1 0");
+  });
+  expect(known).toEqual({ state: "active", held: "2 0" });
+  expect(await sql.rows(z.unknown(), STANDING_APART)).toEqual([{ host: "other" }]);
   await scheduler.end("SIGTERM");
 });
 

@@ -1,5 +1,8 @@
 import { expect, test } from "vitest";
-import type { TaskPoisoned } from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
+import type {
+  PiecesAvailable,
+  TaskPoisoned,
+} from "@lacewing/contracts/gen/lacewing/events/v1/events.ts";
 import { newState } from "@lacewing/scheduler/core/state.ts";
 import {
   ALL_PIECES,
@@ -12,6 +15,7 @@ import {
   summaryOf,
   TASK,
 } from "../support/scheduler-world.ts";
+import { statesAfterRestarts } from "../support/scheduler-rows.ts";
 
 const ANCHOR = `sha256:${"0".repeat(64)}`;
 const PAGE_BYTES = 5 * 1024;
@@ -37,6 +41,12 @@ function giveAPage(world: SchedulerWorld, hostId: string): readonly string[] {
 
 function poisoned(actualDigest: string): TaskPoisoned {
   return { taskId: TASK, expectedDigest: ANCHOR, actualDigest, reason: "anchor_mismatch" };
+}
+
+/** The host reports pieces of the page that it was given. */
+function pageOf(pieces: readonly number[]): PiecesAvailable {
+  const digests = digestsOf(pieces, 9);
+  return { taskId: TASK, incarnation: 1, bitmap: bitmapOf(pieces), digests, leasesEnded: [] };
 }
 
 const taskOf = (world: SchedulerWorld) => world.state.tasks.get(TASK);
@@ -69,11 +79,7 @@ test("what such a host reports of its copy is about no piece of the task, whatev
   const world = worldWithReader();
   giveAPage(world, "b");
 
-  const wrong = { bitmap: bitmapOf([0]), digests: digestsOf([0], 9), leasesEnded: [] };
-  world.tell("b", {
-    $case: "piecesAvailable",
-    value: { taskId: TASK, incarnation: 7, ...wrong },
-  });
+  world.tell("b", { $case: "piecesAvailable", value: { ...pageOf([0]), incarnation: 7 } });
   world.tell("b", {
     $case: "taskVerified",
     value: { taskId: TASK, incarnation: 7, digest: ANCHOR },
@@ -245,7 +251,7 @@ test("an origin that has something else for one host now ends nobody else's down
   expect(taskOf(world)?.state).toBe("active");
 });
 
-test.each([
+const HISTORIES: readonly (readonly [string, () => SchedulerWorld])[] = [
   [
     "a page found out",
     () => {
@@ -270,9 +276,75 @@ test.each([
       return world;
     },
   ],
-])("a replay of %s comes to the same", (_, made) => {
+  [
+    "the first piece of a page",
+    () => {
+      const world = worldWithReader();
+      giveAPage(world, "b");
+      world.tell("b", { $case: "piecesAvailable", value: pageOf([0]) });
+      world.decide();
+      expect(taskOf(world)?.state).toBe("active");
+      return world;
+    },
+  ],
+  [
+    "a host that is one of the others again",
+    () => {
+      const world = worldWithReader();
+      giveAPage(world, "b");
+      world.describe("b");
+      world.hold("b", [0, 1]);
+      world.decide();
+      expect(peerOf(world, "b")?.held.count).toBe(2);
+      return world;
+    },
+  ],
+  [
+    "content that was given up while a host without clients stood apart",
+    () => {
+      const world = worldWithReader();
+      giveAPage(world, "b");
+      const value = { taskId: TASK, requestId: "request-of-b" };
+      world.tell("b", { $case: "requestEnded", value });
+      world.tell("a", { $case: "taskPoisoned", value: poisoned("another page") });
+      world.decide();
+      expect(taskOf(world)?.state).toBe("retired");
+      world.request("c", { anchor: ANCHOR });
+      world.describe("c");
+      for (const hostId of ["b", "c"]) world.hold(hostId, [0]);
+      world.decide();
+      expect(peerOf(world, "b")?.held.count).toBe(1);
+      return world;
+    },
+  ],
+  [
+    "a page that was dropped",
+    () => {
+      const world = worldWithReader();
+      giveAPage(world, "b");
+      const value = { taskId: TASK, incarnation: 8, reason: "removed" };
+      world.tell("b", { $case: "peerDropped", value });
+      world.hold("b", [0], 8);
+      world.decide();
+      expect(peerOf(world, "b")?.held.count).toBe(1);
+      return world;
+    },
+  ],
+];
+
+test.each(HISTORIES)("a replay of %s comes to the same", (_, made) => {
   const world = made();
   const again = newState();
   for (const entry of world.log) applyEntry(again, entry);
   expect(summaryOf(again)).toEqual(summaryOf(world.state));
 });
+
+test.each(HISTORIES)(
+  "after %s a scheduler has the same, wherever in it its rows were written",
+  async (_, made) => {
+    const world = made();
+    const restarted = await statesAfterRestarts(world.log);
+    expect(restarted.length).toBeGreaterThan(world.log.length);
+    for (const state of restarted) expect(summaryOf(state)).toEqual(summaryOf(world.state));
+  },
+);

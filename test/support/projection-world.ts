@@ -114,6 +114,7 @@ export const peer: PeerRow = {
     { requestId: "r-1", wantedStart: 0, wantedEnd: 2 ** 40, canReadOrigin: true, traceparent: "" },
   ],
   isSeeding: true,
+  isApart: false,
 };
 
 export const lease: LeaseRow = {

@@ -54,6 +54,7 @@ export const peers = lacewing.table(
     requests: jsonb("requests").notNull().default([]),
     isSeeding: boolean("is_seeding").notNull(),
     updatedAt: instant("updated_at").notNull().defaultNow(),
+    isApart: boolean("is_apart").notNull().default(false),
   },
   (table) => [primaryKey({ columns: [table.taskId, table.hostId] })],
 );

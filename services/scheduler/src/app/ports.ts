@@ -154,6 +154,8 @@ export interface PeerRow {
   readonly requests: readonly LiveRequest[];
   /** The peer of a seed host wants the whole content although no client waits. */
   readonly isSeeding: boolean;
+  /** What the host has by the name of the task is of another length, and nothing of the task. */
+  readonly isApart: boolean;
 }
 
 export interface LeaseRow {

@@ -60,6 +60,7 @@ export function peerRow(peer: Peer): PeerRow {
       traceparent: request.traceparent,
     })),
     isSeeding: peer.isSeeding,
+    isApart: peer.isApart,
   };
 }
 

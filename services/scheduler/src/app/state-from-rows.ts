@@ -97,6 +97,7 @@ function addPeer(state: State, row: PeerRow): void {
   peer.held.addBytes(row.bitmap);
   peer.isVerified = row.isVerified;
   peer.isSeeding = row.isSeeding;
+  peer.isApart = row.isApart;
   // A copy of a retired task was given up under an incarnation above the host's: when it speaks of it, it is told to drop it.
   peer.isVoided = task.state === "retired" && row.incarnation > 0;
   for (const live of row.requests) {

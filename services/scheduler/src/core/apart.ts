@@ -1,6 +1,6 @@
 import { CONTENT_DIFFERS } from "@lacewing/contracts/events/reasons.ts";
 import type { Answer } from "./answer.ts";
-import { resetPeer, tell } from "./ledger.ts";
+import { resetPeer, tell, touchPeer } from "./ledger.ts";
 import type { Host, Peer, State, Task } from "./state.ts";
 import { syncPeer } from "./swarm/sync.ts";
 
@@ -38,11 +38,12 @@ export function standApart(state: State, task: Task, peer: Peer): void {
 }
 
 /** The host has by the name of the task what the task is. */
-export function comeBack(task: Task, host: Host): void {
+export function comeBack(state: State, task: Task, host: Host): void {
   const peer = task.peers.get(host.hostId);
   if (peer?.isApart !== true) return;
   peer.isApart = false;
   syncPeer(peer);
+  touchPeer(state, peer);
 }
 
 /** What such a host is told, each time that it asks. */

@@ -12,6 +12,7 @@ import {
   resetPeer,
   tellToDrop,
   touchHost,
+  touchPeer,
   touchTask,
   updateNeed,
 } from "./ledger.ts";
@@ -100,6 +101,7 @@ function retire(state: State, value: TaskRetired, context: DecisionContext): voi
     const wasApart = peer.isApart;
     peer.isApart = false;
     updateNeed(task, peer);
+    touchPeer(state, peer);
     if (!wasApart && (peer.incarnation > 0 || peer.held.count > 0)) {
       resetPeer(state, task, peer, peer.incarnation + 1);
       peer.isVoided = true;

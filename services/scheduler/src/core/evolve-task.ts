@@ -162,7 +162,7 @@ function compareDescription(state: State, task: Task, host: Host, value: TaskDes
     task.layout?.lengthBytes === value.lengthBytes &&
     task.layout.pieceLengthBytes === value.pieceLengthBytes;
   const isSameEtag = task.etag === "" || value.etag === "" || task.etag === value.etag;
-  if (isSameLength) comeBack(task, host);
+  if (isSameLength) comeBack(state, task, host);
   if (isSameLength && isSameEtag) return;
   contain(state, "description differs");
   if (task.anchor === "") condemn(state, task, "validator_changed");

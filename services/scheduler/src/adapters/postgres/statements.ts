@@ -46,6 +46,7 @@ const PEER_COLUMNS = [
   "is_verified boolean",
   "requests jsonb",
   "is_seeding boolean",
+  "is_apart boolean",
 ];
 
 const LEASE_COLUMNS = [

@@ -160,6 +160,7 @@ function peerJson(row: PeerRow): string {
       traceparent: cleanText(request.traceparent, TEXT_MAX.label),
     })),
     is_seeding: row.isSeeding,
+    is_apart: row.isApart,
   });
 }
 
