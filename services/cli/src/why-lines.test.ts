@@ -117,6 +117,15 @@ test("a task shows a map of what each host holds, who waits and why, and its sto
   expect(lines.at(-1)).toMatch(/^ +\+1 min 2 s {2}ended +finished \[7-3-1\]$/);
 });
 
+test("who was given other content by the name of a task is marked", () => {
+  const value = {
+    task: { pieceCount: 4 },
+    peers: [{ hostId: "a", bitmap: Buffer.alloc(0), isGone: true, isApart: true }],
+  };
+  const told = Explanation.fromPartial({ subject: { $case: "task", value } });
+  expect(whyLines(told, pageOf).split("\n")).toContain("  a   0 % ···· gone apart");
+});
+
 test("a download shows its bytes by where they came from, and the leases that fed it", () => {
   const told = Explanation.fromPartial({
     verdict: "…",

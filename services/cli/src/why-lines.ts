@@ -159,8 +159,8 @@ function peersText(story: TaskStory, task: Task): string {
       task.pieceCount === 0
         ? ""
         : pieceMap({ pieceCount: task.pieceCount, bitmap: Buffer.from(peer.bitmap) });
-    const gone = peer.isGone ? " gone" : "";
-    return `  ${peer.hostId.padEnd(width)} ${`${share} %`.padStart(5)} ${map}${gone}`;
+    const marks = `${peer.isGone ? " gone" : ""}${peer.isApart ? " apart" : ""}`;
+    return `  ${peer.hostId.padEnd(width)} ${`${share} %`.padStart(5)} ${map}${marks}`;
   });
   const more = story.peerCount - rows.length;
   return ["Who holds what:", ...rows, ...(more > 0 ? [`  … and ${more} more`] : [])].join("\n");

@@ -54,6 +54,7 @@ function peerLine(peer: Peer, pieceCount: number): string {
   const share = pieceCount === 0 ? 0 : percentOf(peer.heldPieceCount, pieceCount);
   const marks = [
     ...(peer.isGone ? ["gone"] : []),
+    ...(peer.isApart ? ["apart"] : []),
     ...(peer.isVerified ? ["verified"] : []),
     ...(peer.isSeeding ? ["seeding"] : []),
     ...(peer.requestCount > 0 ? [`${peer.requestCount} waiting`] : []),

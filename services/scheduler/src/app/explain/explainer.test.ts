@@ -143,6 +143,24 @@ test("a host that is lost holds nothing for those who wait, and the answer says 
   );
 });
 
+test("whose content is of another length than the task's is told among the hosts of the task", async () => {
+  const ANCHOR = `sha256:${"0".repeat(64)}`;
+  const parted = new SchedulerWorld();
+  parted.request("a", { anchor: ANCHOR });
+  parted.describe("a", { anchor: ANCHOR });
+  parted.hold("a", [0]);
+  parted.describe("b", { anchor: ANCHOR, lengthBytes: 5 * 1024 });
+  world = parted;
+  for (const peer of parted.state.tasks.get(TASK)?.peers.values() ?? [])
+    rows.peers.set(`${TASK}/${peer.hostId}`, peerRow(peer));
+  const told = await explained(TASK);
+  if (told.subject?.$case !== "task") throw new Error("not a task");
+  expect(told.subject.value.peers.map((peer) => [peer.hostId, peer.isApart])).toEqual([
+    ["a", false],
+    ["b", true],
+  ]);
+});
+
 describe("of a scheduler that stands by", () => {
   test("what was projected is explained, without a word about now", async () => {
     const task = world.state.tasks.get(TASK);

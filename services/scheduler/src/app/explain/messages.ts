@@ -93,8 +93,8 @@ export function pieceCountOfTask(task: TaskFacts): number {
 }
 
 export function peerMessage(row: PeerFacts): Peer {
-  const { taskId, hostId, incarnation, heldPieceCount, bitmap, isVerified, isSeeding, isGone } =
-    row;
+  const { taskId, hostId, incarnation, heldPieceCount, bitmap } = row;
+  const { isVerified, isSeeding, isGone, isApart } = row;
   return {
     taskId,
     hostId,
@@ -105,6 +105,7 @@ export function peerMessage(row: PeerFacts): Peer {
     isSeeding,
     requestCount: row.requests.length,
     isGone,
+    isApart,
   };
 }
 

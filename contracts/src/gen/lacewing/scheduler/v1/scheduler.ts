@@ -295,6 +295,8 @@ export interface Peer {
   requestCount: number;
   /** The host has left or is lost, or was never heard of: nobody can read from it. */
   isGone: boolean;
+  /** What the host has by the name of the task is of another length: it neither gives nor gets pieces. */
+  isApart: boolean;
 }
 
 export interface ListHostsRequest {
@@ -2662,6 +2664,7 @@ function createBasePeer(): Peer {
     isSeeding: false,
     requestCount: 0,
     isGone: false,
+    isApart: false,
   };
 }
 
@@ -2693,6 +2696,9 @@ export const Peer: MessageFns<Peer> = {
     }
     if (message.isGone !== false) {
       writer.uint32(72).bool(message.isGone);
+    }
+    if (message.isApart !== false) {
+      writer.uint32(80).bool(message.isApart);
     }
     return writer;
   },
@@ -2782,6 +2788,14 @@ export const Peer: MessageFns<Peer> = {
             message.isGone = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.isApart = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2808,6 +2822,7 @@ export const Peer: MessageFns<Peer> = {
     message.isSeeding = object.isSeeding ?? false;
     message.requestCount = object.requestCount ?? 0;
     message.isGone = object.isGone ?? false;
+    message.isApart = object.isApart ?? false;
     return message;
   },
 };
