@@ -22,7 +22,7 @@ const SNAPSHOT_SERVER_MAJOR = 18;
 /** It gave downloads a column of a domain that is checked, for which PostgreSQL wrote each partition anew. */
 const LAST_THAT_REWROTE = "0004_request_count";
 /** It adds a column to a table that a scheduler at work writes to. */
-const FIRST_THAT_TRIES_AGAIN = "0007_apart";
+const FIRST_THAT_TRIES_AGAIN = "0008_apart";
 
 let postgres: TestPostgres;
 beforeAll(async () => {
