@@ -45,10 +45,13 @@ export class TaskDrops {
     const { log, link, poisoned } = this.#services;
     const stored = this.#store.get(taskId);
     const download = under.downloads.get(taskId);
-    if (reason === CONTENT_DIFFERS && stored !== undefined && this.#isSame(stored, lengthBytes)) {
+    if (
+      reason === CONTENT_DIFFERS &&
+      stored !== undefined &&
+      this.#mayBeSame(stored, lengthBytes)
+    ) {
       // What differed is gone: this is the others' content.
-      this.#apart.delete(stored);
-      link.offerAgain(stored);
+      this.#offerAgain(stored);
       download?.askAnew();
       return;
     }
@@ -93,11 +96,15 @@ export class TaskDrops {
   }
 
   /** Not for ever: host and scheduler may differ in more than the length that they tell each other. */
-  #isSame(stored: StoredTask, lengthBytes: number): boolean {
+  #mayBeSame(stored: StoredTask, lengthBytes: number): boolean {
     const count = this.#offeredAgainCounts.get(stored) ?? 0;
-    if (stored.layout.lengthBytes !== lengthBytes || count >= OFFERED_AGAIN_COUNT_MAX) return false;
-    this.#offeredAgainCounts.set(stored, count + 1);
-    return true;
+    return stored.layout.lengthBytes === lengthBytes && count < OFFERED_AGAIN_COUNT_MAX;
+  }
+
+  #offerAgain(stored: StoredTask): void {
+    this.#offeredAgainCounts.set(stored, (this.#offeredAgainCounts.get(stored) ?? 0) + 1);
+    this.#apart.delete(stored);
+    this.#services.link.offerAgain(stored);
   }
 
   /** What is here stays for this host's own clients: the digest of the whole will tell who is right. */

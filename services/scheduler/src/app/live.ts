@@ -20,7 +20,7 @@ import {
 } from "./limits.ts";
 import type { Projector } from "./projector.ts";
 import { askEverybody, type ReplayResult } from "./recovery.ts";
-import type { RetryTools } from "./retry.ts";
+import { type RetryTools, untilAborted } from "./retry.ts";
 import type { ScheduleSpans } from "./schedule-spans.ts";
 import type { SessionPorts } from "./session.ts";
 import { epochOf, type SliceLog } from "./slice-log.ts";
@@ -271,16 +271,8 @@ export class Live {
   /** Waits until everything decided is in the log, letting nothing more be decided. */
   async #whenQuiet(): Promise<void> {
     this.#quiet = Promise.withResolvers<void>();
-    const { signal } = this.#parts;
-    const quiet = this.#quiet;
-    const giveUp = () => quiet.reject(signal.reason);
-    signal.addEventListener("abort", giveUp, { once: true });
-    if (!this.#isAppending()) quiet.resolve();
-    try {
-      await quiet.promise;
-    } finally {
-      signal.removeEventListener("abort", giveUp);
-    }
+    if (!this.#isAppending()) this.#quiet.resolve();
+    await untilAborted(this.#quiet.promise, this.#parts.signal);
   }
 
   #resume(): void {

@@ -184,8 +184,8 @@ function partFrom(state: State, task: Task, host: Host): void {
 }
 
 /**
- * A host that stands apart has found its copy to be what the anchor says. Nobody has found that of the content as it is described, and nobody
- * waits for it: what is held of it would stand in the way of the right content for ever.
+ * Whether the content as it is described makes room for that of a host that stands apart and found its copy to be what the anchor says:
+ * nobody found that of the former, or waits for it, and what is held of it would stand in the way of the right content for ever.
  */
 function mayGiveWay(task: Task, { hostId }: Host, { digest }: TaskVerified): boolean {
   return task.state === "active" && digest === task.anchor && !isAwaitedElsewhere(task, hostId);
@@ -197,8 +197,8 @@ function isOtherThanRetired({ layout }: Task, { anchor, lengthBytes }: TaskDescr
 }
 
 /**
- * A retired task is wanted again, or there is other content by its name. Copies from before stay void: the retirement raised every peer's incarnation, and what the
- * hosts hold from now on comes under that or a higher one.
+ * A retired task is wanted again, or there is other content by its name. Copies from before stay void: the retirement raised every
+ * peer's incarnation, and what the hosts hold from now on comes under that or a higher one. Copies that stood apart were no part of it.
  */
 export function startAfresh(task: Task, atMs: number): void {
   task.state = "active";
